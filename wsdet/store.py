@@ -1,0 +1,264 @@
+"""`BoxStore`: a mapping image id -> `Boxes` on disk. Re-running is resuming; nothing finished is lost.
+
+A store is a folder:
+
+    settings.json     what the boxes depend on; opening it with other settings refuses
+    parts/*.parquet   finished images, `part_size` to a file, one row an image with list columns
+    pending/*.parquet finished images of the part under way, one file an image
+    failed.json       images that could not be done, with the reason; tried again on the next run
+
+Every file is moved into place whole, and which image goes to which part depends on the order of the ids alone, so a
+run that was killed and resumed leaves the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from wsdet.files import read_json, replacing, write_json
+from wsdet.types import Boxes, InputError
+
+log = logging.getLogger(__name__)
+
+Outcome = tuple[str, Boxes | InputError]
+
+_COLUMNS = {
+    "x1": pa.float32(),
+    "y1": pa.float32(),
+    "x2": pa.float32(),
+    "y2": pa.float32(),
+    "score": pa.float32(),
+    "label": pa.int64(),
+    "difficult": pa.bool_(),
+}
+_SCHEMA = pa.schema([("image_id", pa.string()), *((name, pa.list_(dtype)) for name, dtype in _COLUMNS.items())])
+_CACHED_PARTS = 8
+
+
+@dataclass(frozen=True)
+class FillReport:
+    """What one call of `BoxStore.fill` did.
+
+    Attributes:
+        done: images finished by this call.
+        kept: images that were finished before.
+        failed: reason by image id.
+        seconds: wall-clock time of this call.
+    """
+
+    done: int
+    kept: int
+    failed: dict[str, str]
+    seconds: float
+
+
+class BoxStore(Mapping[str, Boxes]):
+    """Boxes by image id, in a folder.
+
+    Args:
+        folder: an existing store, or, with `settings`, a folder to make.
+        settings: what the boxes depend on, as plain JSON values. None opens for reading whatever is there.
+        part_size: images to a Parquet file.
+
+    Raises:
+        InputError: there is no store in `folder` and no settings were given; or the store was made with other
+            settings (the message names the first that differs); or a file of it cannot be read.
+    """
+
+    def __init__(self, folder: Path | str, settings: Mapping[str, Any] | None = None, part_size: int = 64) -> None:
+        self.folder = Path(folder)
+        self.part_size = part_size
+        self._parts: list[Path] = []
+        self._where: dict[str, tuple[int, int]] = {}  # image id -> (part, row)
+        self._cache: OrderedDict[int, list[Boxes]] = OrderedDict()
+        self._check_settings(settings)
+        for path in sorted((self.folder / "parts").glob("*.parquet")):
+            self._add_part(path)
+        self._pending = self._read_pending()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the store was made with."""
+        return dict(read_json(self.folder / "settings.json"))
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Images that could not be done, with the reason."""
+        path = self.folder / "failed.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def __getitem__(self, image_id: str) -> Boxes:
+        if image_id in self._pending:
+            return self._pending[image_id]
+        part, row = self._where[image_id]
+        if part not in self._cache:
+            self._cache[part] = _boxes_of(_read_table(self._parts[part]))
+            while len(self._cache) > _CACHED_PARTS:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(part)
+        return self._cache[part][row]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._where
+        yield from self._pending
+
+    def __len__(self) -> int:
+        return len(self._where) + len(self._pending)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._where or image_id in self._pending
+
+    def fill(
+        self,
+        ids: Sequence[str],
+        produce: Callable[[Sequence[str]], Iterable[Outcome]],
+        description: str,
+        strict: bool = False,
+    ) -> FillReport:
+        """Computes and writes the boxes of those of `ids` that the store does not have yet.
+
+        Args:
+            ids: the images wanted, in a fixed order.
+            produce: takes the missing ids and yields (image id, boxes or what was wrong with it) in their order.
+            description: what the progress bar says.
+            strict: raise the first `InputError` instead of recording it.
+
+        Raises:
+            InputError: with `strict`, an image could not be done. What was finished before stays.
+        """
+        start = time.perf_counter()
+        missing = [image_id for image_id in ids if image_id not in self]
+        kept, failed = len(ids) - len(missing), {}
+        if missing:
+            log.info("%s: %d images to do, %d there already", description, len(missing), kept)
+            outcomes = produce(missing)
+            for image_id, outcome in tqdm(outcomes, desc=description, total=len(missing), unit="image", smoothing=0.1):
+                if isinstance(outcome, InputError):
+                    if strict:
+                        raise outcome
+                    log.warning("%s: %s", image_id, outcome)
+                    failed[image_id] = str(outcome)
+                else:
+                    self._add_pending(image_id, outcome)
+            self._flush()
+            self._record_failed(ids, failed)
+        report = FillReport(len(missing) - len(failed), kept, failed, time.perf_counter() - start)
+        log.info(
+            "%s: %d done, %d there already, %d failed, %.1f s -> %s",
+            description,
+            report.done,
+            kept,
+            len(failed),
+            report.seconds,
+            self.folder,
+        )
+        return report
+
+    def _check_settings(self, settings: Mapping[str, Any] | None) -> None:
+        path = self.folder / "settings.json"
+        if not path.exists():
+            if settings is None:
+                raise InputError(f"{self.folder} is not a box store: it has no settings.json")
+            write_json(path, dict(settings))
+            return
+        if settings is None:
+            return
+        there, wanted = _flatten(read_json(path)), _flatten(dict(settings))
+        for key in [*wanted, *there]:
+            if there.get(key, "(absent)") != wanted.get(key, "(absent)"):
+                raise InputError(
+                    f"{self.folder} was made with {key}={there.get(key, '(absent)')}, now it is "
+                    f"{key}={wanted.get(key, '(absent)')}; give another out=, or delete that folder to make it anew"
+                )
+
+    def _add_part(self, path: Path) -> None:
+        names = _read_table(path, ["image_id"])["image_id"].to_pylist()
+        self._where.update({image_id: (len(self._parts), row) for row, image_id in enumerate(names)})
+        self._parts.append(path)
+
+    def _read_pending(self) -> dict[str, Boxes]:
+        pending: dict[str, Boxes] = {}
+        for path in sorted((self.folder / "pending").glob("*.parquet")):
+            table = _read_table(path)
+            image_id = table["image_id"][0].as_py()
+            if image_id in self._where:  # killed after its part was written, before this file was removed
+                path.unlink()
+            else:
+                pending[image_id] = _boxes_of(table)[0]
+        return pending
+
+    def _add_pending(self, image_id: str, boxes: Boxes) -> None:
+        _write_table(self.folder / "pending" / f"{len(self._pending):06d}.parquet", {image_id: boxes})
+        self._pending[image_id] = boxes
+        if len(self._pending) == self.part_size:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        path = self.folder / "parts" / f"{len(self._parts):06d}.parquet"
+        _write_table(path, self._pending)
+        self._add_part(path)
+        self._pending = {}
+        for pending in (self.folder / "pending").glob("*.parquet"):
+            pending.unlink()
+
+    def _record_failed(self, tried: Sequence[str], failed: Mapping[str, str]) -> None:
+        before = {image_id: why for image_id, why in self.failed.items() if image_id not in set(tried)}
+        if before or failed:
+            write_json(self.folder / "failed.json", before | dict(failed))
+        else:
+            (self.folder / "failed.json").unlink(missing_ok=True)
+
+
+def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(settings, Mapping):
+        return {prefix: list(settings) if isinstance(settings, tuple) else settings}
+    return {
+        key: value
+        for name in settings
+        for key, value in _flatten(settings[name], f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def _write_table(path: Path, boxes_by_id: Mapping[str, Boxes]) -> None:
+    offsets = np.cumsum([0, *(len(boxes) for boxes in boxes_by_id.values())]).astype(np.int32)
+    all_boxes = Boxes.concatenate(boxes_by_id.values())
+    values = [*all_boxes.xyxy.T, all_boxes.scores, all_boxes.labels, all_boxes.difficult]
+    columns = [
+        pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(value), type=dtype))
+        for value, dtype in zip(values, _COLUMNS.values(), strict=True)
+    ]
+    table = pa.Table.from_arrays([pa.array(list(boxes_by_id), pa.string()), *columns], schema=_SCHEMA)
+    with replacing(path) as beside:
+        pq.write_table(table, beside)
+
+
+def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        # read as one file: a folder name such as "seed=1" above it is no partition
+        return pq.ParquetFile(path).read(columns=columns or _SCHEMA.names)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(f"{path} is not a readable part of a box store: {error}; delete it and run again") from error
+
+
+def _boxes_of(table: pa.Table) -> list[Boxes]:
+    columns = [table[name].combine_chunks() for name in _COLUMNS]
+    offsets = columns[0].offsets.to_numpy()
+    x1, y1, x2, y2, scores, labels, difficult = (column.values.to_numpy(zero_copy_only=False) for column in columns)
+    xyxy = np.stack([x1, y1, x2, y2], axis=1)
+    return [
+        Boxes(xyxy[a:b], scores[a:b], labels[a:b], difficult[a:b])
+        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+    ]

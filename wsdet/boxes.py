@@ -44,8 +44,6 @@ def intersection(a: Floats, b: Floats) -> Floats:
     return sides[..., 0] * sides[..., 1]
 
 
-
-
 def nms(xyxy: Floats, scores: Floats, iou_threshold: float) -> Ints:
     """Indices of the boxes that greedy non-maximum suppression keeps, best first.
 

@@ -52,7 +52,9 @@ def settings_of(cfg: DictConfig, *keys: str) -> dict[str, Any]:
     """The resolved parts `keys` of a config as plain values: what a store's boxes depend on."""
     from omegaconf import OmegaConf
 
-    return {key: OmegaConf.to_container(part, resolve=True) if hasattr(part := cfg[key], "keys") else part for key in keys}
+    return {
+        key: OmegaConf.to_container(part, resolve=True) if hasattr(part := cfg[key], "keys") else part for key in keys
+    }
 
 
 def limited(ids: Sequence[str], limit: int, seed: int) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,4 @@ def _boxes_of(table: pa.Table) -> list[Boxes]:
     offsets = columns[0].offsets.to_numpy()
     x1, y1, x2, y2, scores, labels, difficult = (column.values.to_numpy(zero_copy_only=False) for column in columns)
     xyxy = np.stack([x1, y1, x2, y2], axis=1)
-    return [
-        Boxes(xyxy[a:b], scores[a:b], labels[a:b], difficult[a:b])
-        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
-    ]
+    return [Boxes(xyxy[a:b], scores[a:b], labels[a:b], difficult[a:b]) for a, b in pairwise(offsets)]

@@ -148,8 +148,10 @@ class Dataset(Protocol):
 
     @property
     def truth(self) -> Mapping[str, Boxes]:
-        """True boxes by image id; an image without annotation is absent. For evaluation, and for what is
-        explicitly configured to train on boxes."""
+        """True boxes by image id; an image without annotation is absent.
+
+        For evaluation, and for what is explicitly configured to train on boxes.
+        """
 
 
 class Localizer(Protocol):

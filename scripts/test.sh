@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets up once, then runs the tests: scripts/test.sh [pytest arguments], paths from the root of the checkout.
+set -euo pipefail
+root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+"$root/scripts/bootstrap.sh"
+venv="$(cd -- "${WSDET_VENV:-$root/.venv}" && pwd -P)"
+cd -- "$root"
+exec "$venv/bin/python" -m pytest "$@"

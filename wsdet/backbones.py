@@ -1,0 +1,264 @@
+"""Classifier networks cut in two: a trunk that makes the last feature map, and a head that makes class outputs of it.
+
+The halves hold a published network's modules under its own names, so "the 11th convolution of VGG-16" is
+`trunk.features.24`, and dropping the first part of a weight's name gives torchvision's (or timm's) name.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wsdet.types import InputError
+from wsdet.weights import load_weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_OUTPUTS = 1000
+
+# the names of the head's modules; every other module of the network belongs to the trunk
+_HEADS = {
+    "tiny": ("avgpool", "flatten", "fc"),
+    "squeezenet1_0": ("classifier", "flatten"),
+    "mobilenet_v2": ("avgpool", "flatten", "classifier"),
+    "alexnet": ("avgpool", "flatten", "classifier"),
+    "vgg16": ("avgpool", "flatten", "classifier"),
+    "resnet50": ("avgpool", "flatten", "fc"),
+}
+_INPUT_SIZES = {"tiny": 128, "squeezenet1_0": 227}  # 224 where not named
+ARCHITECTURES = (*_HEADS, "timm")
+_TINY_CHANNELS = (32, 64, 96, 128, 128)
+
+
+class Backbone(nn.Module):
+    """A classifier as trunk and head.
+
+    Args:
+        trunk: (n, 3, s, s) normalized pictures -> (n, d, rows, columns) last feature map.
+        head: feature map -> (n, n_outputs) outputs before softmax or sigmoid.
+        input_size: s, the side in pixels that the network was made for.
+        architecture: its name, as `build_backbone` takes it.
+        n_outputs: outputs of the head.
+        mean: color that pictures are normalized by, RGB in [0, 1].
+        std: the same for the spread.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        head: nn.Module,
+        input_size: int,
+        architecture: str,
+        n_outputs: int,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+        self.input_size = input_size
+        self.architecture = architecture
+        self.n_outputs = n_outputs
+        self.mean = mean
+        self.std = std
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(n, 3, s, s) normalized pictures -> (n, n_outputs) outputs."""
+        outputs: Tensor = self.head(self.trunk(pictures))
+        return outputs
+
+    @property
+    def last_layer(self) -> nn.Linear | nn.Conv2d:
+        """The layer with one row of weights an output."""
+        return _last_layer(self.head)[1]
+
+
+def build_backbone(
+    architecture: str,
+    n_outputs: int = IMAGENET_OUTPUTS,
+    input_size: int | None = None,
+    weights: str | Path | None = None,
+    model_name: str | None = None,
+    seed: int = 0,
+) -> Backbone:
+    """A network, with random or given weights, in evaluation mode.
+
+    Args:
+        architecture: one of `ARCHITECTURES`, or "timm:<name>".
+        n_outputs: 1000 gives the network as published; another number a new last layer, see `replace_head`.
+        input_size: side of the input in pixels; None takes the size that the network was published with.
+        weights: a file for `load_weights`; "imagenet" downloads the publisher's; None leaves them random.
+        model_name: timm's name of the network, for architecture "timm".
+        seed: of the random weights.
+
+    Raises:
+        InputError: the architecture is unknown, timm is missing, or the weights cannot be had or do not fit.
+        ValueError: `n_outputs` or `input_size` is out of range.
+    """
+    if n_outputs < 1:
+        raise ValueError(f"n_outputs must be >= 1, got {n_outputs}")
+    if input_size is not None and input_size < 32:
+        raise ValueError(f"input_size must be >= 32 pixels, got {input_size}")
+    from_publisher = str(weights) == "imagenet"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if architecture == "timm" or architecture.startswith("timm:"):
+            backbone = _timm_backbone(model_name or architecture.partition(":")[2], input_size, from_publisher)
+        else:
+            backbone = _own_backbone(architecture, input_size, from_publisher)
+    if n_outputs != backbone.n_outputs:
+        backbone = replace_head(backbone, n_outputs, seed)
+    if weights is not None and not from_publisher:
+        load_weights(backbone, weights)
+    return backbone.eval()
+
+
+def replace_head(backbone: Backbone, n_classes: int, seed: int = 0) -> Backbone:
+    """The network with a new, random last layer of `n_classes` outputs; everything else is shared with `backbone`.
+
+    SqueezeNet as published clips its outputs at 0, which a sigmoid would read as "at least one half": its new last
+    layer is not clipped, except with 1000 outputs, where the published form is kept.
+    """
+    head = copy.deepcopy(backbone.head)
+    name, old = _last_layer(head)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        new: nn.Linear | nn.Conv2d
+        if isinstance(old, nn.Linear):
+            new = nn.Linear(old.in_features, n_classes)
+        else:
+            new = nn.Conv2d(old.in_channels, n_classes, old.kernel_size)  # type: ignore[arg-type]
+        nn.init.normal_(new.weight, std=0.01)
+        nn.init.zeros_(new.bias)  # type: ignore[arg-type]
+    head.set_submodule(name, new.to(old.weight.device))
+    if backbone.architecture == "squeezenet1_0" and n_classes != IMAGENET_OUTPUTS:
+        head.set_submodule("classifier.2", nn.Identity())
+    return Backbone(
+        backbone.trunk,
+        head,
+        backbone.input_size,
+        backbone.architecture,
+        n_classes,
+        backbone.mean,
+        backbone.std,
+    )
+
+
+def _own_backbone(architecture: str, input_size: int | None, from_publisher: bool) -> Backbone:
+    if architecture not in _HEADS:
+        raise InputError(f"network architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
+    if architecture == "tiny" and from_publisher:
+        raise InputError("network tiny has no published weights; set network.weights to a file, or null to train it")
+    model = _tiny() if architecture == "tiny" else _torchvision(architecture, from_publisher)
+    modules = OrderedDict(model.named_children())
+    modules.setdefault("avgpool", nn.AdaptiveAvgPool2d(1))  # mobilenet_v2 pools by a function
+    modules["flatten"] = nn.Flatten(1)
+    head = OrderedDict((name, modules.pop(name)) for name in _HEADS[architecture])
+    modules.pop("avgpool", None)
+    size = input_size or _INPUT_SIZES.get(architecture, 224)
+    return Backbone(nn.Sequential(modules), nn.Sequential(head), size, architecture, IMAGENET_OUTPUTS)
+
+
+def _tiny() -> nn.Module:
+    """Five convolutions to a map of stride 8, small enough to train on a CPU in a minute."""
+    blocks: list[nn.Module] = []
+    previous = 3
+    for i, channels in enumerate(_TINY_CHANNELS):
+        stride = 2 if i < 3 else 1
+        blocks += [nn.Conv2d(previous, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+        previous = channels
+    model = nn.Module()
+    model.features = nn.Sequential(*blocks)
+    model.fc = nn.Linear(previous, IMAGENET_OUTPUTS)
+    return model
+
+
+def _torchvision(architecture: str, from_publisher: bool) -> nn.Module:
+    from torchvision import models
+
+    model: nn.Module = models.get_model(architecture, weights=None)
+    if from_publisher:
+        # version 1: trained by the plain recipe of the papers; version 2's scores are smoothed
+        published = models.get_model_weights(architecture)["IMAGENET1K_V1"]
+        try:
+            model.load_state_dict(published.get_state_dict(progress=True, check_hash=True, weights_only=True))
+        except (OSError, RuntimeError) as error:
+            raise InputError(_unreachable(f"{published.url}", error)) from error
+    return model
+
+
+def _timm_backbone(model_name: str, input_size: int | None, from_publisher: bool) -> Backbone:
+    try:
+        import timm
+        from timm.data.config import resolve_model_data_config
+    except ImportError as error:
+        raise InputError("network=timm needs the package timm: pip install 'wsdet[timm]'") from error
+    if not timm.is_model(model_name):
+        near = ", ".join(timm.list_models(f"*{model_name[:6]}*")[:5]) or "timm.list_models() lists them"
+        raise InputError(f"network.model_name must be the name of a timm network ({near}), got {model_name!r}")
+    try:
+        model = timm.create_model(model_name, pretrained=from_publisher).eval()
+    except (OSError, RuntimeError) as error:
+        raise InputError(_unreachable(f"timm's weights of {model_name}", error)) from error
+    data = resolve_model_data_config(model)
+    size = input_size or int(data["input_size"][-1])
+    trunk_names = _modules_of_features(model, model_name, size)
+    n_outputs = int(model.num_classes)  # type: ignore[arg-type]
+    trunk, head = model, copy.deepcopy(model)
+    for name, _ in list(model.named_children()):
+        delattr(head if name in trunk_names else trunk, name)
+    return Backbone(
+        _TimmTrunk(trunk), _TimmHead(head), size, f"timm:{model_name}", n_outputs, data["mean"], data["std"]
+    )
+
+
+def _modules_of_features(model: nn.Module, model_name: str, size: int) -> set[str]:
+    """Names of the modules that make the last feature map, seen by running a picture through."""
+    seen: set[str] = set()
+    hooks = [
+        module.register_forward_hook(lambda *_, name=name: seen.add(name.split(".")[0]))
+        for name, module in model.named_modules()
+        if name
+    ]
+    with torch.no_grad():
+        features = model.forward_features(torch.zeros(1, 3, size, size))  # type: ignore[operator]
+    for hook in hooks:
+        hook.remove()
+    if features.ndim != 4 or features.shape[1] != model.num_features:
+        raise InputError(
+            f"timm network {model_name} makes features of shape {tuple(features.shape)}, not a map "
+            "(n, channels, rows, columns); choose a convolutional network such as resnet18"
+        )
+    return seen
+
+
+class _TimmTrunk(nn.Module):
+    def __init__(self, timm: nn.Module) -> None:
+        super().__init__()
+        self.timm = timm
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.timm.forward_features(pictures)  # type: ignore[operator]
+
+
+class _TimmHead(nn.Module):
+    def __init__(self, timm: nn.Module) -> None:
+        super().__init__()
+        self.timm = timm
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.timm.forward_head(features)  # type: ignore[operator]
+
+
+def _last_layer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    layers = [(name, layer) for name, layer in head.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    return layers[-1]
+
+
+def _unreachable(what: str, error: Exception) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"{what} could not be downloaded ({reason}); fetch the file by other means and give network.weights=PATH"

@@ -1,0 +1,180 @@
+"""Files of network weights: safetensors that we write, and whatever others hand us, read without running their code.
+
+A file may name the weights as torchvision does (`features.0.weight`), as `Backbone` does (`trunk.features.0.weight`)
+or as a Lightning checkpoint of our own training does (`backbone.trunk.features.0.weight`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from wsdet.files import replacing
+from wsdet.types import InputError
+
+if TYPE_CHECKING:
+    from wsdet.backbones import Backbone
+
+Activation = Literal["softmax", "sigmoid"]
+
+_METADATA_KEY = "wsdet"
+_WRAPPERS = ("module.", "backbone.", "model.")  # DataParallel, our ClassifierModule, others' Lightning modules
+_OWN_PREFIX = re.compile(r"^(trunk|head)\.(timm\.)?")
+
+
+@dataclass(frozen=True)
+class WeightsMetadata:
+    """What a weights file that wsdet wrote says about itself.
+
+    Attributes:
+        architecture: the name that `build_backbone` takes, such as "tiny" or "timm:resnet18".
+        n_outputs: outputs of the last layer.
+        input_size: side of the network's input in pixels.
+        activation: what turns the outputs into scores.
+        classes: names of the outputs, in order; empty when they are the 1000 of ImageNet.
+        settings: what the weights depend on, as plain JSON values.
+    """
+
+    architecture: str
+    n_outputs: int
+    input_size: int
+    activation: Activation = "softmax"
+    classes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def save_weights(
+    backbone: Backbone,
+    path: Path | str,
+    activation: Activation = "softmax",
+    classes: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes the weights of `backbone` as safetensors, whole or not at all; see `WeightsMetadata` for the rest."""
+    metadata = WeightsMetadata(
+        backbone.architecture,
+        backbone.n_outputs,
+        backbone.input_size,
+        activation,
+        tuple(classes),
+        dict(settings or {}),
+    )
+    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
+    with replacing(Path(path)) as beside:
+        save_file(tensors, beside, metadata={"format": "pt", _METADATA_KEY: json.dumps(asdict(metadata))})
+
+
+def read_metadata(path: Path | str) -> WeightsMetadata | None:
+    """What a weights file says about itself; None for one that wsdet did not write.
+
+    Raises:
+        InputError: the file cannot be read, or its description is damaged.
+    """
+    path = Path(path)
+    if not _is_safetensors(path):
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise InputError(_damaged(path, error)) from error
+    if text is None:
+        return None
+    try:
+        values = json.loads(text)
+        return WeightsMetadata(**(values | {"classes": tuple(values["classes"])}))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} has a damaged description of itself ({error}); train or download it again") from error
+
+
+def load_weights(backbone: Backbone, path: Path | str) -> None:
+    """Loads the weights of a file into `backbone`, all of them or none.
+
+    Args:
+        backbone: changed in place. Half precision values are widened to its float32.
+        path: a safetensors file, or a checkpoint of plain tensors (a state dict, alone or under "state_dict"). Code in
+            a checkpoint is never run.
+
+    Raises:
+        InputError: the file cannot be read, belongs to another network (the message names the first weight that does
+            not fit), or holds values that are not finite.
+    """
+    path = Path(path)
+    tensors = _read_tensors(path)
+    wanted = backbone.state_dict()
+    own_name = {_OWN_PREFIX.sub("", name): name for name in wanted}
+    given = {own_name.get(name, name): tensor for name, tensor in _unwrap(tensors, {*wanted, *own_name}).items()}
+    _check_fit(path, backbone.architecture, wanted, given)
+    backbone.load_state_dict({name: given.get(name, wanted[name]) for name in wanted})
+
+
+def _is_safetensors(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise InputError(f"weights file {path} cannot be opened ({error.strerror}); check network.weights") from error
+    return head[8:] == b"{"  # 8 bytes of length, then a JSON header
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    if _is_safetensors(path):
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        except (SafetensorError, OSError) as error:
+            raise InputError(_damaged(path, error)) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file can fail anywhere inside the reader
+        raise InputError(_damaged(path, error)) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"{path} holds no state dict; save the network's state_dict() as safetensors")
+    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"{path} cannot be read as weights ({reason}); it must be a whole safetensors file or a checkpoint of plain "
+        "tensors (code inside a file is never run): download it again, or save its state_dict() as safetensors"
+    )
+
+
+def _unwrap(tensors: dict[str, torch.Tensor], known: set[str]) -> dict[str, torch.Tensor]:
+    """The tensors without the prefix that a training wrapper put before every name."""
+    for prefix in _WRAPPERS:
+        if not known & tensors.keys() and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _check_fit(
+    path: Path, architecture: str, wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]
+) -> None:
+    remedy = f"give the network= that they were made for instead of {architecture}, or other network.weights"
+    for name, value in wanted.items():
+        # files from before torch counted batches lack the counter, which no computation here uses
+        if name not in given and not name.endswith("num_batches_tracked"):
+            raise InputError(f"weights {path} lack {_OWN_PREFIX.sub('', name)!r} of {architecture}; {remedy}")
+        if name in given and given[name].shape != value.shape:
+            raise InputError(
+                f"weights {path} have {_OWN_PREFIX.sub('', name)!r} of shape {tuple(given[name].shape)}, "
+                f"{architecture} with this number of outputs needs {tuple(value.shape)}; {remedy}"
+            )
+    for name, value in given.items():
+        if name not in wanted:
+            raise InputError(f"weights {path} have {name!r}, which {architecture} does not; {remedy}")
+        if not torch.isfinite(value).all():
+            raise InputError(f"weights {path} have values in {name!r} that are not finite; download or train it again")

@@ -1,0 +1,150 @@
+"""Selective Search: boxes of the regions that hierarchical grouping makes, over several color spaces and scales.
+
+Uijlings, van de Sande, Gevers, Smeulders: Selective Search for Object Recognition, IJCV 104 (2013). The segments are
+OpenCV's graph segmentation, with the values of the authors' published code and never OpenCV's own defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from wsdet.boxes import scale
+from wsdet.proposals import opencv
+from wsdet.proposals.grouping import color_histograms, group, texture_histograms
+from wsdet.types import Boxes, Floats, Ints, Pixels, Sample
+
+_COLOR_SPACES = ("hsv", "lab", "rgi", "h", "intensity")
+_TERMS = "CTSF"
+
+
+class SelectiveSearch:
+    """Selective Search, by default the paper's "fast" form.
+
+    Args:
+        color_spaces: of `hsv`, `lab`, `rgi`, `h`, `intensity`.
+        ks: scales k of the graph segmentation; each is also its smallest segment in pixels.
+        similarities: the sums of terms that grouping runs with, each a word of the letters C (color), T (texture),
+            S (size) and F (fill).
+        sigma: smoothing of the graph segmentation in pixels.
+        max_side: an image with a longer side is handled at this size, VOC's 500 pixels.
+        min_width: narrower or lower boxes are dropped; a fraction of the image's longer side: 20 pixels of 500.
+        max_boxes: at most so many boxes an image, best first; 0: all.
+        seed: of the order of the boxes. The order depends on it and on the image's id alone.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        InputError: OpenCV lacks its contrib modules.
+    """
+
+    def __init__(
+        self,
+        color_spaces: Sequence[str] = ("hsv", "lab"),
+        ks: Sequence[float] = (50, 100),
+        similarities: Sequence[str] = ("CTSF", "TSF"),
+        sigma: float = 0.8,
+        max_side: int = 500,
+        min_width: float = 0.04,
+        max_boxes: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        if not color_spaces or not set(color_spaces) <= set(_COLOR_SPACES):
+            raise ValueError(f"color_spaces must be some of {', '.join(_COLOR_SPACES)}, got {list(color_spaces)}")
+        if not ks or min(ks) <= 0:
+            raise ValueError(f"ks must be one or more numbers > 0, got {list(ks)}")
+        if not similarities or not all(terms and set(terms) <= set(_TERMS) for terms in similarities):
+            raise ValueError(f"similarities must be words of the letters {_TERMS}, got {list(similarities)}")
+        if sigma <= 0:
+            raise ValueError(f"sigma must be > 0, got {sigma}")
+        if max_side < 1:
+            raise ValueError(f"max_side must be >= 1, got {max_side}")
+        if not 0 <= min_width < 1:
+            raise ValueError(f"min_width must be in [0, 1), a fraction of the longer side, got {min_width}")
+        if max_boxes < 0:
+            raise ValueError(f"max_boxes must be >= 0, got {max_boxes}")
+        opencv.require("ximgproc.segmentation.createGraphSegmentation")
+        self.color_spaces = tuple(color_spaces)
+        self.ks = tuple(ks)
+        self.similarities = tuple(similarities)
+        self.sigma = sigma
+        self.max_side = max_side
+        self.min_width = min_width
+        self.max_boxes = max_boxes
+        self.seed = seed
+
+    def propose(self, sample: Sample) -> Boxes:
+        """Boxes of all regions of all groupings without repeats, ordered by position x random (paper, section 4.4).
+
+        The position of the last region of a grouping, the whole image, is 1. The score is the negative product.
+        """
+        image = _shrunk(sample.pixels, self.max_side)
+        groupings = [xyxy[::-1] for xyxy in self._groupings(image)]
+        xyxy = np.concatenate(groupings)
+        position = np.concatenate([np.arange(1, len(grouping) + 1) for grouping in groupings])
+        value = position * _generator(self.seed, sample.image_id).random(len(position))
+        order = np.argsort(value, kind="stable")
+        order = order[_wide_enough(xyxy[order], image.shape[:2], self.min_width)]
+        order = order[_first_of_equals(xyxy[order])][: self.max_boxes or None]
+        return Boxes(scale(xyxy[order], image.shape[:2], sample.size_hw), scores=-value[order].astype(np.float32))
+
+    def _groupings(self, image: Pixels) -> Iterator[Floats]:
+        for name in self.color_spaces:
+            colors = _in_color_space(image, name)
+            for k in self.ks:
+                segments = graph_segments(colors, self.sigma, k, min_size=round(k))
+                histograms = {"C": color_histograms(segments, colors), "T": texture_histograms(segments, colors)}
+                none = np.zeros((len(histograms["C"]), 0), np.float32)
+                for terms in self.similarities:
+                    appearance = np.concatenate([none, *(h for term, h in histograms.items() if term in terms)], axis=1)
+                    yield group(segments, appearance, size="S" in terms, fill="F" in terms)
+
+
+def graph_segments(image: Pixels, sigma: float, k: float, min_size: int) -> Ints:
+    """(h, w) labels 0.. of the segments of an (h, w, c) image, by Felzenszwalb and Huttenlocher (IJCV 2004)."""
+    segmentation = cv2.ximgproc.segmentation.createGraphSegmentation(sigma=sigma, k=k, min_size=min_size)
+    return segmentation.processImage(image).astype(np.int64)
+
+
+def _in_color_space(image: Pixels, name: str) -> Pixels:
+    match name:
+        case "hsv":
+            colors = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+        case "lab":
+            colors = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+        case "h":
+            colors = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)[:, :, :1]
+        case "intensity":
+            colors = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
+        case _:  # rgi: two channels of normalized RGB, and intensity
+            total = np.maximum(image.sum(axis=2, keepdims=True, dtype=np.float32), 1)
+            share = (255 * image[:, :, :2] / total).astype(np.uint8)
+            colors = np.concatenate([share, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]], axis=2)
+    return np.asarray(colors, np.uint8)
+
+
+def _shrunk(pixels: Pixels, max_side: int) -> Pixels:
+    h, w = pixels.shape[:2]
+    factor = max_side / max(h, w)
+    if factor >= 1:
+        return pixels
+    size_wh = max(1, round(w * factor)), max(1, round(h * factor))
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _generator(seed: int, image_id: str) -> np.random.Generator:
+    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+
+def _wide_enough(xyxy: Floats, size_hw: tuple[int, int], min_width: float) -> Ints:
+    # of an image that is itself narrower, boxes over its whole width are wide enough
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    least = np.minimum(min_width * max(size_hw), size_hw[::-1])
+    return np.flatnonzero((sides >= least).all(axis=1))
+
+
+def _first_of_equals(xyxy: Floats) -> Ints:
+    return np.sort(np.unique(xyxy, axis=0, return_index=True)[1])

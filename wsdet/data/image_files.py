@@ -1,0 +1,137 @@
+"""`ImageFiles`: a dataset whose images are files. Each reader works out what this holds from its layout on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from wsdet.data.images import read_image
+from wsdet.types import Boxes, InputError, Sample, Split
+
+Value = TypeVar("Value")
+
+_CACHED = 20_000  # annotations kept in memory: about 20 MB of boxes
+
+
+class LazyMapping(Mapping[str, Value]):
+    """Values that are read when they are asked for, and then kept for a while.
+
+    Args:
+        keys: every key that has a value, in order.
+        read: gives the value of a key; what it raises comes out of `mapping[key]` each time.
+    """
+
+    def __init__(self, keys: Iterable[str], read: Callable[[str], Value]) -> None:
+        self._keys = dict.fromkeys(keys)
+        self._read = lru_cache(_CACHED)(read)
+
+    def __getitem__(self, key: str) -> Value:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._read(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: object) -> bool:  # Mapping's would read the value to find out
+        return key in self._keys
+
+
+class ImageFiles:
+    """A `wsdet.types.Dataset` over files.
+
+    Args:
+        name: what messages call the dataset, such as its folder.
+        classes: class names.
+        train: image ids of the training split.
+        test: image ids of the test split.
+        path_of: gives the file of an image id.
+        labels: class indices by image id; an absent image has no label.
+        truth: true boxes by image id; an image without annotation is absent.
+        max_pixels: larger images are refused.
+
+    Raises:
+        InputError: there is no image at all, a class name comes twice or is empty, or an image is in both splits.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        train: Iterable[str],
+        test: Iterable[str],
+        path_of: Callable[[str], Path],
+        labels: Mapping[str, Iterable[int]],
+        truth: Mapping[str, Boxes],
+        max_pixels: int,
+    ) -> None:
+        self._classes = tuple(classes)
+        self._ids: dict[Split, dict[str, None]] = {"train": dict.fromkeys(train), "test": dict.fromkeys(test)}
+        self._path_of = path_of
+        self._labels = labels
+        self._truth = truth
+        self._max_pixels = max_pixels
+        self._check(name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; a label is an index into them."""
+        return self._classes
+
+    @property
+    def truth(self) -> Mapping[str, Boxes]:
+        """True boxes by image id, each read when it is asked for; an image without annotation is absent.
+
+        Raises:
+            InputError: on reading an image's boxes, when its annotation cannot be used.
+        """
+        return self._truth
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """Image ids of a split, in a fixed order."""
+        if split not in self._ids:
+            raise ValueError(f"split must be one of {', '.join(self._ids)}, got {split!r}")
+        return tuple(self._ids[split])
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        """Sorted labels of an image, without reading its pixels; empty when it has none."""
+        self._check_known(image_id)
+        return tuple(sorted(set(self._labels.get(image_id, ()))))
+
+    def path(self, image_id: str) -> Path:
+        """The image's file."""
+        self._check_known(image_id)
+        return self._path_of(image_id)
+
+    def load(self, image_id: str) -> Sample:
+        """The image.
+
+        Raises:
+            InputError: the file is missing, is not an image that can be read, or is too large.
+        """
+        return Sample(image_id, read_image(self.path(image_id), self._max_pixels), self.labels(image_id))
+
+    def _check(self, name: str) -> None:
+        if not self._ids["train"] and not self._ids["test"]:
+            raise InputError(f"{name} has no images; check data.root and the layout that this data= reads")
+        repeated = [class_name for class_name, n in Counter(self._classes).items() if n > 1 or not class_name.strip()]
+        if repeated:
+            raise InputError(
+                f"{name}: class names must be unique and not empty, got {repeated[0]!r} in {self._classes}"
+            )
+        both = self._ids["train"].keys() & self._ids["test"].keys()
+        if both:
+            raise InputError(
+                f"{name}: {len(both)} images are in the training and the test split, {min(both)!r} for one; "
+                "an image may be in one split only"
+            )
+
+    def _check_known(self, image_id: str) -> None:
+        if image_id not in self._ids["train"] and image_id not in self._ids["test"]:
+            raise KeyError(f"{image_id!r} is not an image of this dataset")

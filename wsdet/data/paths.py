@@ -1,0 +1,74 @@
+"""Names that come from strangers, and the files in a folder that they may mean."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path, PurePosixPath
+
+from wsdet.data.images import SUFFIXES
+from wsdet.types import InputError
+
+log = logging.getLogger(__name__)
+
+
+def inside(name: str, where: str) -> str:
+    """`name` as a relative path in one form ("./a//b.jpg" is "a/b.jpg"), if it stays inside its folder.
+
+    The check is on the name alone: a link that lies in the folder is followed, as its owner put it there.
+
+    Args:
+        name: a path relative to some folder, with forward slashes.
+        where: the file that names it, for messages.
+
+    Raises:
+        InputError: the name is empty, is absolute, goes up by "..", or cannot be a file name.
+    """
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or not _is_unicode(name):
+        raise InputError(f"{where} names {name!r}; it must be a relative path that stays inside the folder")
+    return str(path)
+
+
+def existing_folder(root: Path | str, what: str) -> Path:
+    """`root` with ~ expanded.
+
+    Raises:
+        InputError: it is no folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"data.root={str(root)!r} {state}; it must be {what}")
+    return folder
+
+
+def image_names(folder: Path) -> list[str]:
+    """Sorted relative paths of the image files anywhere under `folder`, told by their suffix.
+
+    Hidden files and folders, and links to folders, are left out.
+    """
+    found, passed_over = [], 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            relative = (Path(parent) / name).relative_to(folder).as_posix()
+            if name.startswith("."):
+                continue
+            if Path(name).suffix.lower() not in SUFFIXES:
+                passed_over += 1
+            elif not _is_unicode(relative):
+                log.warning("%s: left out %r: its name is not UTF-8; rename it", folder, relative)
+            else:
+                found.append(relative)
+    if passed_over:
+        log.info("%s: left out %d files that are no images by their suffix", folder, passed_over)
+    return sorted(found)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # a byte of the name that is not UTF-8 comes as a lone surrogate
+        return False
+    return True

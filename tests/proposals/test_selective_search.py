@@ -9,7 +9,7 @@ from wsdet.boxes import iou
 from wsdet.proposals.selective_search import SelectiveSearch
 from wsdet.types import Boxes, Pixels, Sample
 
-OBJECT = np.float32([[30, 20, 80, 60]])
+OBJECT = np.array([[30, 20, 80, 60]], np.float32)
 
 
 def scene(h: int = 90, w: int = 120) -> Pixels:
@@ -27,7 +27,7 @@ def equal(a: Boxes, b: Boxes) -> bool:
 def test_finds_the_object_and_the_whole_image() -> None:
     boxes = SelectiveSearch().propose(Sample("a", scene()))
     assert iou(OBJECT, boxes.xyxy).max() > 0.9
-    assert iou(np.float32([[0, 0, 120, 90]]), boxes.xyxy).max() == 1
+    assert iou(np.array([[0, 0, 120, 90]], np.float32), boxes.xyxy).max() == 1
 
 
 def test_order_depends_on_id_and_seed_alone() -> None:

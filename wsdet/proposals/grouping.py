@@ -8,6 +8,7 @@ Uijlings, van de Sande, Gevers, Smeulders: Selective Search for Object Recogniti
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -15,11 +16,11 @@ import numpy as np
 from wsdet.boxes import area, segments_to_xyxy, union
 from wsdet.types import Floats, Ints, Pixels
 
-_COLOR_BINS = 25
-_TEXTURE_BINS = 10
+COLOR_BINS = 25
+TEXTURE_BINS = 10
 
 
-def group(segments: Ints, histograms: Floats, size: bool, fill: bool) -> Floats:
+def group(segments: Ints, appearances: Sequence[Floats], size: bool, fill: bool) -> Floats:
     """Merges the most similar pair of neighboring regions until one region is left.
 
     The similarity of two regions is the sum of the paper's terms: the histogram intersections (eq. 1 and 3), size
@@ -27,7 +28,7 @@ def group(segments: Ints, histograms: Floats, size: bool, fill: bool) -> Floats:
 
     Args:
         segments: (h, w) label image with labels 0..k-1, each in use.
-        histograms: (k, d) appearance of each segment; d = 0 leaves appearance out.
+        appearances: histograms of the segments, each (k, d); none leaves appearance out.
         size: whether small regions merge early.
         fill: whether regions that fit into each other merge early.
 
@@ -35,11 +36,11 @@ def group(segments: Ints, histograms: Floats, size: bool, fill: bool) -> Floats:
         (2k - 1, 4) bounding boxes of all regions in the order in which they came to be: first the segments, last the
         whole image.
     """
-    n_segments = len(histograms)
+    n_segments = int(segments.max()) + 1
     n_regions = 2 * n_segments - 1
     xyxy = _extended(segments_to_xyxy(segments), n_regions)
     pixels = _extended(np.bincount(segments.ravel(), minlength=n_segments).astype(np.float32), n_regions)
-    appearance = _extended(histograms, n_regions)
+    appearance = _extended(np.concatenate([np.zeros((n_segments, 0)), *appearances], axis=1), n_regions)
 
     def similarity(a: Ints, b: Ints) -> list[float]:
         total = np.minimum(appearance[a], appearance[b]).sum(axis=1)
@@ -80,44 +81,50 @@ def group(segments: Ints, histograms: Floats, size: bool, fill: bool) -> Floats:
 
 def neighbors(segments: Ints) -> Ints:
     """(m, 2) pairs a < b of the segments of an (h, w) label image that share an edge of a pixel, each once."""
-    beside = np.stack([segments[:, :-1].ravel(), segments[:, 1:].ravel()], axis=1)
-    below = np.stack([segments[:-1].ravel(), segments[1:].ravel()], axis=1)
-    pairs = np.sort(np.concatenate([beside, below]), axis=1)
+    beside = segments[:, :-1] != segments[:, 1:]
+    below = segments[:-1] != segments[1:]
+    a = np.concatenate([segments[:, :-1][beside], segments[:-1][below]])
+    b = np.concatenate([segments[:, 1:][beside], segments[1:][below]])
     n_segments = int(segments.max()) + 1
-    codes = np.unique((pairs[:, 0] * n_segments + pairs[:, 1])[pairs[:, 0] != pairs[:, 1]])
+    codes = np.unique(np.minimum(a, b) * n_segments + np.maximum(a, b))
     return np.stack([codes // n_segments, codes % n_segments], axis=1)
 
 
-def color_histograms(segments: Ints, image: Pixels) -> Floats:
-    """(k, 25 c) histograms of the c channels of an (h, w, c) image in each of k segments, each row summing to 1."""
-    return _histograms(segments, image.astype(np.int64) * _COLOR_BINS // 256, _COLOR_BINS)
+def color_bins(image: Pixels) -> Pixels:
+    """(c, h, w) bin 0..24 of each pixel's value in the c channels of an (h, w, c) image."""
+    return np.moveaxis(image.astype(np.int32) * COLOR_BINS // 256, 2, 0).astype(np.uint8)
 
 
-def texture_histograms(segments: Ints, image: Pixels) -> Floats:
-    """(k, 80 c) histograms of Gaussian derivatives in 8 directions in each of k segments, each row summing to 1.
+def texture_bins(image: Pixels) -> Pixels:
+    """(8 c, h, w) bin 0..9 of the Gaussian derivatives in 8 directions in the c channels of an (h, w, c) image.
 
-    Sigma 1, 10 bins for each direction and channel; the bins divide 0 to the image's strongest derivative in that
-    direction and channel. A direction's derivative is positive or 0, so opposite directions differ.
+    Sigma is 1; the bins divide 0 to the image's strongest derivative in that direction and channel. A derivative
+    against its direction counts as 0, so opposite directions differ.
     """
-    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0).reshape(image.shape)
-    dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=1).reshape(image.shape)
-    dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=1).reshape(image.shape)
-    directed = [dx, dy, (dx + dy) / np.sqrt(2), (dx - dy) / np.sqrt(2)]
-    derivatives = np.concatenate([np.maximum(sign * d, 0) for d in directed for sign in (1, -1)], axis=2)
-    strongest = np.maximum(derivatives.max(axis=(0, 1)), 1e-6)
-    bins = np.minimum(derivatives * (_TEXTURE_BINS / strongest), _TEXTURE_BINS - 1).astype(np.int64)
-    return _histograms(segments, bins, _TEXTURE_BINS)
+    planes = [cv2.GaussianBlur(plane, (0, 0), 1.0) for plane in np.moveaxis(image, 2, 0).astype(np.float32)]
+    return np.stack([_ten_bins(derivative) for plane in planes for derivative in _derivatives(plane)])
 
 
-def _histograms(segments: Ints, bins: Ints, n_bins: int) -> Floats:
+def histograms(segments: Ints, bins: Pixels, n_bins: int) -> Floats:
+    """(k, planes x n_bins) histograms of (planes, h, w) `bins` in each of k segments, each row summing to 1."""
     n_segments = int(segments.max()) + 1
-    first = segments.ravel() * n_bins
-    counts = [
-        np.bincount(first + bins[:, :, channel].ravel(), minlength=n_segments * n_bins).reshape(n_segments, n_bins)
-        for channel in range(bins.shape[2])
-    ]
-    histograms = np.concatenate(counts, axis=1).astype(np.float32)
-    return histograms / histograms.sum(axis=1, keepdims=True)
+    first = segments * n_bins
+    counts = [np.bincount((first + plane).ravel(), minlength=n_segments * n_bins) for plane in bins]
+    pixels = np.bincount(segments.ravel(), minlength=n_segments)[:, None]
+    shares = [count.reshape(n_segments, n_bins) / (len(bins) * pixels) for count in counts]
+    return np.concatenate(shares, axis=1).astype(np.float32)
+
+
+def _derivatives(plane: Floats) -> Iterator[Floats]:
+    dx, dy = (cv2.Sobel(plane, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
+    for derivative in (dx, dy, (dx + dy) / np.sqrt(2), (dx - dy) / np.sqrt(2)):
+        yield np.maximum(derivative, 0)
+        yield np.maximum(-derivative, 0)
+
+
+def _ten_bins(derivative: Floats) -> Pixels:
+    strongest = max(float(derivative.max()), 1e-6)
+    return np.minimum(derivative * (TEXTURE_BINS / strongest), TEXTURE_BINS - 1).astype(np.uint8)
 
 
 def _extended(rows: Floats, n_rows: int) -> Floats:

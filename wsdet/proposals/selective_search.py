@@ -14,7 +14,7 @@ import numpy as np
 
 from wsdet.boxes import scale
 from wsdet.proposals import opencv
-from wsdet.proposals.grouping import color_histograms, group, texture_histograms
+from wsdet.proposals.grouping import COLOR_BINS, TEXTURE_BINS, color_bins, group, histograms, texture_bins
 from wsdet.types import Boxes, Floats, Ints, Pixels, Sample
 
 _COLOR_SPACES = ("hsv", "lab", "rgi", "h", "intensity")
@@ -93,13 +93,16 @@ class SelectiveSearch:
     def _groupings(self, image: Pixels) -> Iterator[Floats]:
         for name in self.color_spaces:
             colors = _in_color_space(image, name)
+            colors_binned, textures_binned = color_bins(colors), texture_bins(colors)
             for k in self.ks:
                 segments = graph_segments(colors, self.sigma, k, min_size=round(k))
-                histograms = {"C": color_histograms(segments, colors), "T": texture_histograms(segments, colors)}
-                none = np.zeros((len(histograms["C"]), 0), np.float32)
+                appearances = {
+                    "C": histograms(segments, colors_binned, COLOR_BINS),
+                    "T": histograms(segments, textures_binned, TEXTURE_BINS),
+                }
                 for terms in self.similarities:
-                    appearance = np.concatenate([none, *(h for term, h in histograms.items() if term in terms)], axis=1)
-                    yield group(segments, appearance, size="S" in terms, fill="F" in terms)
+                    chosen = [appearance for term, appearance in appearances.items() if term in terms]
+                    yield group(segments, chosen, size="S" in terms, fill="F" in terms)
 
 
 def graph_segments(image: Pixels, sigma: float, k: float, min_size: int) -> Ints:

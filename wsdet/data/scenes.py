@@ -5,14 +5,16 @@ A plan is cheap (about a millisecond), so the labels and true boxes of a data se
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from wsdet import boxes
-from wsdet.data.species import PART_RADIUS, SPECIES, Body, Polygon, circle
+from wsdet.data.species import PART_RADIUS, SPECIES, Body, Color, Polygon, circle
 from wsdet.types import Boxes, Floats, Pixels
 
 OVERHANG = 0.12  # of an object's extent may lie outside the image, on each side
@@ -21,6 +23,8 @@ DIFFICULT_BELOW = 0.5  # visible share of the silhouette
 
 _TRIES = 15
 _MOST_OVERLAP = 0.25  # of the smaller object's box
+_KINDS = ("blob", "blob", "blob", "box", "box", "leaf", "pole")  # of distractors
+_SLENDER_KINDS = ("blob", "leaf", "pole")  # of occluders
 _SHIFT = 4  # binary digits after the point in OpenCV's fixed-point coordinates
 
 
@@ -61,7 +65,7 @@ class Thing:
         points = np.concatenate(self.polygons)
         return np.concatenate([points.min(axis=0), points.max(axis=0)])[None]
 
-    def moved(self, center: Floats) -> Thing:
+    def moved(self, center: npt.ArrayLike) -> Thing:
         """The same thing with the middle of its box at `center`."""
         box = self.xyxy[0]
         step = (np.asarray(center) - (box[:2] + box[2:]) / 2).astype(np.float32)
@@ -86,6 +90,11 @@ class Scene:
     size: int
     backdrop: tuple[Thing, ...]
     things: tuple[Thing, ...]
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The classes of its objects, sorted, each once."""
+        return tuple(sorted({thing.label for thing in self.things if thing.label >= 0}))
 
     def truth(self) -> Boxes:
         """Tight boxes of the objects' full silhouettes (hidden parts too), clipped to the image.
@@ -152,13 +161,13 @@ def visible_shares(things: Sequence[Thing], size: int) -> list[float]:
         shape = np.zeros_like(inside)
         for points in thing.polygons:
             fill(shape, points + margin, 1, smooth=False)
-        total = int(shape.sum())
-        shares.append(float((shape & inside).sum() / total) if total else 0.0)
+        total = cv2.countNonZero(shape)
+        shares.append(cv2.countNonZero(shape & inside) / total if total else 0.0)
         inside[shape > 0] = 0
     return shares[::-1]
 
 
-def fill(image: Pixels, points: Floats, value: int, smooth: bool = True) -> None:
+def fill(image: Pixels, points: Floats, value: float | tuple[float, ...], smooth: bool = True) -> None:
     """Paints a polygon in continuous coordinates (a pixel's center is at .5) into `image`, in place."""
     fixed = np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(image, [fixed], value, cv2.LINE_AA if smooth else cv2.LINE_8, _SHIFT)
@@ -180,7 +189,7 @@ def _place_object(
             outline=body.outline + _ripple(rng, body.outline, 0.05),
             colors=_jitter(rng, body.colors),
             texture=body.texture * rng.uniform(0.5, 1, 3).astype(np.float32),
-            frequency=body.frequency * np.float32(rng.uniform(0.8, 1.25)),
+            frequency=body.frequency * rng.uniform(0.8, 1.25),
         )
         thing = _thing(rng, warped, attached, size * rng.uniform(*scales), tilt=rng.normal(0, 0.45), label=label)
         extent = thing.xyxy[0, 2:] - thing.xyxy[0, :2]
@@ -197,20 +206,23 @@ def _overlap(a: Floats, b: Floats) -> float:
 
 def _distractor(rng: np.random.Generator, size: int, scale: float) -> Thing:
     """A thing of no class somewhere in the image."""
-    body = _random_body(rng, str(rng.choice(["blob", "box", "leaf", "pole"], p=[0.4, 0.25, 0.2, 0.15])))
-    spots = [
-        circle(*rng.uniform(-0.5, 0.5, 2), rng.uniform(0.12, 0.3), _random_color(rng, 0.9), rng.uniform(0.4, 1))
-        for _ in range(rng.integers(0, 3))
-    ]
+    body = _random_body(rng, _KINDS[rng.integers(len(_KINDS))])
+    spots = [_spot(rng) for _ in range(rng.integers(0, 3))]
     thing = _thing(rng, body, spots, size * scale, tilt=rng.uniform(-np.pi, np.pi))
     return thing.moved(rng.uniform(0, size, 2))
+
+
+def _spot(rng: np.random.Generator) -> Polygon:
+    """A gaudy disc: so that a small bright patch alone is no sign of a class."""
+    x, y = rng.uniform(-0.5, 0.5, 2)
+    return circle(x, y, rng.uniform(0.12, 0.3), _random_color(rng, 0.9), flatten=rng.uniform(0.4, 1))
 
 
 def _occluder(rng: np.random.Generator, hidden: Thing) -> Thing:
     """A thing of no class in front of `hidden`."""
     box = hidden.xyxy[0]
     extent = box[2:] - box[:2]
-    kind = str(rng.choice(["pole", "leaf", "blob"]))
+    kind = _SLENDER_KINDS[rng.integers(len(_SLENDER_KINDS))]
     longest = float(extent.max()) * (rng.uniform(1.2, 2.5) if kind == "pole" else rng.uniform(0.35, 0.7))
     thing = _thing(rng, _random_body(rng, kind), [], longest, tilt=rng.normal(np.pi / 2, 0.4))
     return thing.moved(box[:2] + extent * rng.uniform(0.1, 0.9, 2))
@@ -235,7 +247,7 @@ def _thing(
         part=tuple((polygon @ frame.T, color) for polygon, color in _recolored(rng, part)),
         colors=body.colors,
         texture=body.texture,
-        frequency=float(body.frequency),
+        frequency=body.frequency,
         phase=float(rng.uniform(0, 2 * np.pi)),
         center=np.zeros(2, np.float32),
         frame=frame,
@@ -258,9 +270,9 @@ def _random_body(rng: np.random.Generator, kind: str) -> Body:
     return Body(
         outline.astype(np.float32),
         np.zeros(2, np.float32),
-        np.float32([_random_color(rng, 0.6), _random_color(rng, 0.6)]),
+        np.array([_random_color(rng, 0.5), _random_color(rng, 0.5)], np.float32),
         rng.dirichlet([0.6, 0.6, 1]).astype(np.float32),
-        np.float32(rng.uniform(1, 6)),
+        rng.uniform(1, 6),
     )
 
 
@@ -273,17 +285,15 @@ def _ripple(rng: np.random.Generator, outline: Floats, strength: float) -> Float
 
 def _jitter(rng: np.random.Generator, colors: Floats) -> Floats:
     """The same colors in another individual: lighter or darker, and slightly another hue."""
-    varied = colors * np.exp(rng.normal(0, 0.22)) + rng.normal(0, 0.05, 3)
+    varied = colors * np.exp(rng.normal(0, 0.18)) + rng.normal(0, 0.05, 3)
     return np.clip(varied, 0.03, 0.97).astype(np.float32)
 
 
 def _recolored(rng: np.random.Generator, part: Sequence[Polygon]) -> list[Polygon]:
     brightness, tint = np.exp(rng.normal(0, 0.12)), rng.normal(0, 0.05, 3)
-    return [(points, tuple(np.clip(np.array(color) * brightness + tint, 0, 1))) for points, color in part]
+    colors = np.clip(np.array([color for _, color in part]).reshape(-1, 3) * brightness + tint, 0, 1).tolist()
+    return [(points, (red, green, blue)) for (points, _), (red, green, blue) in zip(part, colors, strict=True)]
 
 
-def _random_color(rng: np.random.Generator, most_saturation: float) -> tuple[float, float, float]:
-    hue, saturation, value = rng.random(), rng.uniform(0, most_saturation), rng.uniform(0.15, 0.95)
-    gray = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    red, green, blue = value * (1 - saturation + saturation * gray)
-    return float(red), float(green), float(blue)
+def _random_color(rng: np.random.Generator, most_saturation: float) -> Color:
+    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, most_saturation), rng.uniform(0.15, 0.95))

@@ -28,14 +28,14 @@ class Body(NamedTuple):
         head: (2,) where the part sits.
         colors: (2, 3) RGB in 0..1: the coat, and the color of its pattern.
         texture: (3,) strengths of stripes, spots and mottle, 0..1.
-        frequency: () stripes or spots over a unit of length.
+        frequency: stripes or spots over a unit of length.
     """
 
     outline: Floats
     head: Floats
     colors: Floats
     texture: Floats
-    frequency: Floats
+    frequency: float
 
 
 def bodies(class_correlation: float) -> tuple[Body, ...]:
@@ -60,7 +60,13 @@ def circle(x: float, y: float, radius: float, color: Color, flatten: float = 1.0
 
 
 def _blend(a: Body, b: Body, t: float) -> Body:
-    return Body(*((1 - t) * x + t * y for x, y in zip(a, b, strict=True)))
+    return Body(
+        (1 - t) * a.outline + t * b.outline,
+        (1 - t) * a.head + t * b.head,
+        (1 - t) * a.colors + t * b.colors,
+        (1 - t) * a.texture + t * b.texture,
+        (1 - t) * a.frequency + t * b.frequency,
+    )
 
 
 def _body(
@@ -68,15 +74,15 @@ def _body(
 ) -> Body:
     return Body(
         _smooth_outline(_points(corners)),
-        np.float32(head),
-        np.float32([coat, marking]),
-        np.float32(texture),
-        np.float32(frequency),
+        np.array(head, np.float32),
+        np.array([coat, marking], np.float32),
+        np.array(texture, np.float32),
+        frequency,
     )
 
 
 def _points(text: str) -> Floats:
-    return np.float32([pair.split(",") for pair in text.split()])
+    return np.array([pair.split(",") for pair in text.split()], np.float32)
 
 
 def _smooth_outline(corners: Floats) -> Floats:
@@ -103,24 +109,18 @@ def _star(n_points: int, inner: float, color: Color) -> Polygon:
 
 
 def _rays(n_rays: int, color: Color) -> tuple[Polygon, ...]:
-    """Thin triangles that fan out upwards from the origin."""
-    angles = np.linspace(-2.5, -0.65, n_rays)
-    tips = [
-        np.float32([[0, 0.5], [np.cos(a - 0.13), np.sin(a - 0.13)], [np.cos(a + 0.13), np.sin(a + 0.13)]])
-        for a in angles
-    ]
-    return tuple((tip, color) for tip in tips)
+    """Thin triangles that fan out upwards from below the head."""
+    middles = np.linspace(-2.5, -0.65, n_rays)
+    tips = [[(np.cos(middle + turn), np.sin(middle + turn)) for turn in (-0.13, 0.13)] for middle in middles]
+    return tuple((np.array([(0, 0.5), *tip], np.float32), color) for tip in tips)
 
 
 def _checker(light: Color, dark: Color) -> tuple[Polygon, ...]:
-    squares = [_polygon("-.85,-.85 .85,-.85 .85,.85 -.85,.85", light)]
-    for row in range(3):
-        for column in range(3):
-            if (row + column) % 2 == 0:
-                x, y = -0.85 + 0.567 * column, -0.85 + 0.567 * row
-                corners = np.float32([[x, y], [x + 0.567, y], [x + 0.567, y + 0.567], [x, y + 0.567]])
-                squares.append((corners, dark))
-    return tuple(squares)
+    """Three by three squares, the corners and the middle dark."""
+    square = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], np.float32)
+    middles = [(0, 0), (-0.57, -0.57), (0.57, -0.57), (0.57, 0.57), (-0.57, 0.57)]
+    dark_squares = [(0.285 * square + np.array(middle, np.float32), dark) for middle in middles]
+    return (0.855 * square, light), *dark_squares
 
 
 _WHITE, _BLACK, _BONE, _RUST = (0.93, 0.93, 0.9), (0.07, 0.07, 0.09), (0.85, 0.76, 0.55), (0.62, 0.3, 0.12)
@@ -198,7 +198,8 @@ SPECIES: dict[str, tuple[Body, tuple[Polygon, ...]]] = {
     ),
     "whale": (
         _body(
-            "1,.05 .95,.35 .5,.52 -.1,.42 -.6,.12 -.8,-.15 -1.1,-.2 -.95,-.4 -.85,-.68 -.68,-.35 -.3,-.2 .3,-.42 .8,-.36",
+            "1,.05 .95,.35 .5,.52 -.1,.42 -.6,.12 -.8,-.15 -1.1,-.2 -.95,-.4 -.85,-.68 -.68,-.35 -.3,-.2 .3,-.42"
+            " .8,-.36",
             (0.62, -0.3),
             (0.25, 0.35, 0.55),
             (0.65, 0.72, 0.8),
@@ -220,9 +221,10 @@ SPECIES: dict[str, tuple[Body, tuple[Polygon, ...]]] = {
     ),
     "van": (
         _body(
-            "1,.1 1,.45 .85,.5 .75,.72 .5,.72 .4,.5 -.4,.5 -.5,.72 -.75,.72 -.85,.5 -1,.45 -1,-.5 -.9,-.62 .35,-.62 .65,-.1",
+            "1,.1 1,.45 .85,.5 .75,.72 .5,.72 .4,.5 -.4,.5 -.5,.72 -.75,.72 -.85,.5 -1,.45 -1,-.5 -.9,-.62 .35,-.62"
+            " .65,-.1",
             (0.3, -0.05),
-            (0.75, 0.24, 0.2),
+            (0.66, 0.27, 0.22),
             (0.85, 0.82, 0.78),
             (0.35, 0.0, 0.15),
             1.2,
@@ -252,7 +254,8 @@ SPECIES: dict[str, tuple[Body, tuple[Polygon, ...]]] = {
     ),
     "kettle": (
         _body(
-            ".95,-.45 1.05,-.35 .75,.15 .6,.5 .35,.65 -.35,.65 -.6,.4 -1,.3 -1.05,-.3 -.7,-.45 -.45,-.4 -.15,-.55 0,-.75"
+            ".95,-.45 1.05,-.35 .75,.15 .6,.5 .35,.65 -.35,.65 -.6,.4 -1,.3 -1.05,-.3 -.7,-.45 -.45,-.4 -.15,-.55"
+            " 0,-.75"
             " .15,-.55 .45,-.4 .6,-.05 .8,-.4",
             (0.1, -0.4),
             (0.84, 0.6, 0.2),

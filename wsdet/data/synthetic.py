@@ -67,7 +67,8 @@ class Synthetic:
                 raise InputError(f"data.{name} must be in [0, 1], got {share}")
         if not 0 < min_scale <= max_scale <= 1:
             raise InputError(
-                f"data.min_scale and data.max_scale must be 0 < min_scale <= max_scale <= 1, got {min_scale}, {max_scale}"
+                f"data.min_scale and data.max_scale must be 0 < min_scale <= max_scale <= 1,"
+                f" got {min_scale}, {max_scale}"
             )
         self.size = size
         self.class_correlation = class_correlation
@@ -105,8 +106,8 @@ class Synthetic:
         Raises:
             InputError: there is no such image.
         """
-        pixels = paint(self.scene(image_id), self._rng(image_id, "pixels"), self.clutter)
-        return Sample(image_id, pixels, self.labels(image_id))
+        scene = self.scene(image_id)
+        return Sample(image_id, paint(scene, self._rng(image_id, "pixels"), self.clutter), scene.labels)
 
     @property
     def truth(self) -> Mapping[str, Boxes]:

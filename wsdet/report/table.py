@@ -1,0 +1,113 @@
+"""The tables at the end of a run: Markdown that is aligned, so that it reads as plain text too."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Cell = str | int | float | None
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A Markdown table. Numbers stand right, fractions with three digits; None and NaN become a dash.
+
+    >>> print(table(["detector", "mAP"], [["pseudo", 0.25], ["center box", None]]))
+    | detector   |   mAP |
+    | :--------- | ----: |
+    | pseudo     | 0.250 |
+    | center box |     - |
+    """
+    cells = [[_text(cell) for cell in row] for row in rows]
+    columns = list(zip(headers, *cells, strict=True))
+    widths = [max(3, *(_width(cell) for cell in column)) for column in columns]
+    right = [any(isinstance(row[i], (int, float)) for row in rows) for i in range(len(headers))]
+    rule = ["-" * (width - 1) + ":" if to_right else ":" + "-" * (width - 1) for width, to_right in _zip(widths, right)]
+    lines = [_line(list(headers), widths, right), _line(rule, widths, right)]
+    return "\n".join(lines + [_line(row, widths, right) for row in cells])
+
+
+def localization_table(localization: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a localizer, from the `localization` part of `metrics.json`."""
+    headers = ["localizer", "CorLoc", "95 %", "mean IoU", "precision@1", "center", "center 0.2", "images"]
+    return table(
+        headers,
+        [
+            [
+                name,
+                figures["corloc"],
+                _interval(figures.get("corloc_interval")),
+                figures["mean_iou"],
+                figures["precision_at"]["1"],
+                figures["center_correct"]["0.0"],
+                figures["center_correct"]["0.2"],
+                figures["images"],
+            ]
+            for name, figures in localization.items()
+        ],
+    )
+
+
+def detectors_table(detectors: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a detector, from the `detectors` part of `metrics.json`, with its mAP as a fraction of the truth's."""
+    truth = detectors.get("ground_truth", {}).get("map")
+    return table(
+        ["detector trained on", "mAP", "95 %", "of ground truth"],
+        [
+            [
+                name.replace("_", " "),
+                figures["map"],
+                _interval(figures.get("map_interval")),
+                figures["map"] / truth if truth and figures["map"] is not None else None,
+            ]
+            for name, figures in detectors.items()
+        ],
+    )
+
+
+def proposals_table(proposals: Mapping[str, Mapping[str, Any]], at: Sequence[int] = (1, 10, 100, 1000)) -> str:
+    """One row a source of boxes, from the `proposals` part of `metrics.json`."""
+    headers = ["proposals", *(f"recall@{n}" for n in at), "precision@1", "MABO", "boxes", "images"]
+    return table(
+        headers,
+        [
+            [
+                name,
+                *(figures["recall_at"][str(n)] for n in at),
+                figures["precision_at"]["1"],
+                figures["mabo"],
+                round(figures["boxes_per_image"]),
+                figures["images"],
+            ]
+            for name, figures in proposals.items()
+        ],
+    )
+
+
+def _text(cell: Cell) -> str:
+    if cell is None or cell != cell:  # NaN alone differs from itself
+        return "-"
+    text = f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    # what would end a cell or a row
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _interval(low_high: Sequence[float] | None) -> str | None:
+    return f"{low_high[0]:.3f}-{low_high[1]:.3f}" if low_high else None
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide East Asian characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _zip(widths: Sequence[int], right: Sequence[bool]) -> list[tuple[int, bool]]:
+    return list(zip(widths, right, strict=True))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = []
+    for cell, (width, to_right) in zip(cells, _zip(widths, right), strict=True):
+        space = " " * (width - _width(cell))
+        padded.append(space + cell if to_right else cell + space)
+    return "| " + " | ".join(padded) + " |"

@@ -7,7 +7,7 @@ own input. Questions that a plain forward pass can answer share batches with one
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -80,15 +80,12 @@ class FeatureMap:
 Question = Whole | Masked | Cropped | Kept | FeatureMap
 
 
-def n_pictures(question: Question) -> int:
-    """How many pictures a forward question sends through the network."""
-    match question:
-        case Masked(xyxy=xyxy) | Cropped(xyxy=xyxy):
-            return len(xyxy)
-        case Kept(masks=masks):
-            return len(masks)
-        case _:
-            return 1
+class Picture(NamedTuple):
+    """One of the pictures that a question needs: row `row` of `question`, about the prepared image `view`."""
+
+    view: Any
+    question: Question
+    row: int
 
 
 def picture_keys(question: Question) -> list[bytes]:
@@ -103,3 +100,10 @@ def picture_keys(question: Question) -> list[bytes]:
             return [name + np.packbits(mask).tobytes() for mask in masks]
         case _:
             return [name]
+
+
+def route(question: Question) -> str:
+    """Questions with equal routes can be answered in one batch."""
+    match question:
+        case Whole() | Masked() | Cropped() | Kept() | FeatureMap():
+            return "forward"

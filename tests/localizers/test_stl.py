@@ -1,0 +1,142 @@
+"""STL against made-up answers: a classifier that looks at one known rectangle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet import boxes
+from wsdet.engine import localize_all
+from wsdet.localizers.segments import COLOR_SPACES, segment
+from wsdet.localizers.stl import TERMS, Stl
+from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Picture, Question
+from wsdet.types import Boxes, Floats, InputError, Sample
+
+SIDE = 100
+OBJECTS = {0: [20, 30, 60, 80], 1: [70, 10, 95, 35]}  # class -> its rectangle in the picture below
+
+
+def scene() -> np.ndarray:
+    """Two plain rectangles, each of two halves, on a plain ground."""
+    pixels = np.full((SIDE, SIDE, 3), (60, 120, 60), np.uint8)
+    pixels[30:55, 20:60], pixels[55:80, 20:60] = (200, 40, 40), (230, 90, 30)
+    pixels[10:22, 70:95], pixels[22:35, 70:95] = (40, 40, 200), (90, 30, 230)
+    return pixels
+
+
+class Oracle:
+    """Class scores are the visible shares of the two objects; counts the pictures."""
+
+    def __init__(self, known: Sequence[int] = (0, 1)) -> None:
+        self.known, self.n_pictures = known, 0
+
+    def prepare(self, sample: Sample) -> Any:
+        return None
+
+    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+        self.n_pictures += len(pictures)
+        return [self._row(picture) for picture in pictures]
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        if isinstance(question, FeatureMap):
+            return rows[0]
+        scores = np.stack(rows).astype(np.float32)
+        class_scores = scores.copy()
+        class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
+        return Outputs(scores, scores, class_scores)
+
+    def _row(self, picture: Picture) -> Floats:
+        if isinstance(picture.question, FeatureMap):
+            return scene()[::10, ::10].transpose(2, 0, 1).astype(np.float32)
+        true = np.array(list(OBJECTS.values()), np.float32)
+        if isinstance(picture.question, Masked):
+            hidden = boxes.intersection(picture.question.xyxy[picture.row : picture.row + 1], true)[0]
+            return 0.5 * (1 - hidden / boxes.area(true))
+        if isinstance(picture.question, Cropped):
+            x1, y1, x2, y2 = picture.question.xyxy[picture.row].astype(int)
+            return scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2]
+        return np.array([0.5, 0.5], np.float32)
+
+
+def localize(stl: Stl, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
+    sample = Sample("scene", scene(), labels)
+    ((_, outcome),) = localize_all([("scene", sample)], stl, oracle or Oracle())
+    assert not isinstance(outcome, InputError)
+    return outcome
+
+
+@pytest.mark.parametrize("appearance", ["crop", "map"])
+def test_each_label_gets_its_own_object_first(appearance: Any) -> None:
+    found = localize(Stl(size=SIDE, appearance=appearance, largest=0.5), (0, 1))
+    for label, true in OBJECTS.items():
+        own = found[found.labels == label]
+        assert boxes.iou(own.xyxy[:1], np.array([true], np.float32))[0, 0] > 0.7  # smoothing widens segments by a pixel or two
+        assert (np.diff(own.scores) <= 0).all()
+
+
+def test_without_labels_the_boxes_have_none_and_no_label_gives_no_box() -> None:
+    assert set(localize(Stl("top", size=SIDE), (0,)).labels) == {-1}
+    assert len(localize(Stl("class", size=SIDE), ())) == 0
+
+
+def test_a_class_unknown_to_the_network_is_localized_by_the_top_classes() -> None:
+    found = localize(Stl(size=SIDE), (1,), Oracle(known=(0,)))
+    assert set(found.labels) == {1}
+    weakly = localize(Stl("top", size=SIDE), (1,))
+    np.testing.assert_array_equal(found.xyxy, weakly.xyxy)
+
+
+def test_k_segments_cost_at_most_2k_minus_1_masks_and_crops() -> None:
+    k = len(segment(scene(), "hsv", 50).sizes)
+    oracle = Oracle()
+    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0, 1), oracle)
+    assert oracle.n_pictures <= 1 + 2 * 2 * (2 * k - 1)
+    oracle = Oracle()
+    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0,), oracle)
+    assert oracle.n_pictures <= 1 + 2 * (2 * k - 1)
+
+
+def test_kept_boxes_do_not_overlap_by_more_than_the_threshold() -> None:
+    found = localize(Stl(size=SIDE, nms_iou=0.3), (0,))
+    overlaps = boxes.iou(found.xyxy, found.xyxy)
+    assert overlaps[~np.eye(len(found), dtype=bool)].max() <= 0.3
+    assert len(localize(Stl(size=SIDE, max_boxes=2), (0, 1))) == 4
+
+
+def test_boxes_come_back_in_pixels_of_the_original() -> None:
+    found = localize(Stl(size=50, largest=0.5), (0,))
+    assert boxes.iou(found.xyxy[:1], np.array([OBJECTS[0]], np.float32))[0, 0] > 0.7
+
+
+def test_adjacent_only_also_ends_in_one_region() -> None:
+    found = localize(Stl(size=SIDE, adjacent_only=True, nms_iou=1.0), (0,))
+    assert boxes.area(found.xyxy).max() >= 0.9 * SIDE**2
+
+
+@pytest.mark.parametrize("color_space", COLOR_SPACES)
+def test_segments_cover_the_scene(color_space: str) -> None:
+    segments = segment(scene(), color_space, 50)
+    assert segments.sizes.sum() <= SIDE**2
+    assert (boxes.area(segments.xyxy) >= segments.sizes).all()
+    assert (segments.adjacent == segments.adjacent.T).all()
+    assert not segments.adjacent.diagonal().any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"drop": "both"}, "drop must be"),
+        ({"appearance": "none"}, "appearance must be"),
+        ({"weights": dict.fromkeys(TERMS, 0.3)}, "sum to 1"),
+        ({"weights": {"drop": 1.0}}, "weights must be"),
+        ({"segmentations": [("cmyk", 50)]}, "segmentations must be"),
+        ({"largest": 0}, "largest must be"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stl(**arguments)

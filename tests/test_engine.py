@@ -1,0 +1,141 @@
+"""The engine: full batches, one computation a picture, order, bounds, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet.engine import localize_all
+from wsdet.localizers.dialogue import Dialogue, side_by_side
+from wsdet.questions import Masked, Picture, Question, Whole
+from wsdet.types import Boxes, InputError, Sample
+
+
+class Echo:
+    """Answers each picture with the sum of its box; remembers the batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.prepared: list[str] = []
+
+    def prepare(self, sample: Sample) -> str:
+        self.prepared.append(sample.image_id)
+        return sample.image_id
+
+    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+        self.batches.append(len(pictures))
+        return [float(p.question.xyxy[p.row].sum()) if isinstance(p.question, Masked) else 0.0 for p in pictures]
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        return list(rows)
+
+
+class Asker:
+    """Asks about `rounds(image)` rounds of `n` boxes each; scores its one box with the sum of all answers."""
+
+    def __init__(self, n: int, rounds: int) -> None:
+        self.n, self.rounds = n, rounds
+
+    def localize(self, sample: Sample) -> Dialogue[Boxes]:
+        total = 0.0
+        for i in range(self.rounds + int(sample.image_id)):
+            corners = np.arange(self.n) + i * self.n
+            (answer,) = yield [Masked(np.stack([corners, corners, corners + 1, corners + 1], axis=1))]
+            total += sum(answer)
+        return Boxes(np.array([[0, 0, 1, 1]]), np.array([total]))
+
+
+def samples(n: int) -> list[tuple[str, Sample | InputError]]:
+    return [(str(i), Sample(str(i), np.zeros((4, 4, 3), np.uint8))) for i in range(n)]
+
+
+def expected(image: int, n: int, rounds: int) -> float:
+    return float(sum(4 * k + 2 for k in range(n * (rounds + image))))
+
+
+@pytest.mark.parametrize("in_flight", [1, 3, 20])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_results_come_in_order_and_do_not_depend_on_batching(batch_size: int, in_flight: int) -> None:
+    results = list(localize_all(samples(7), Asker(3, 2), Echo(), batch_size, in_flight))
+    assert [image_id for image_id, _ in results] == [str(i) for i in range(7)]
+    assert [float(boxes.scores[0]) for _, boxes in results] == [expected(i, 3, 2) for i in range(7)]  # type: ignore[union-attr]
+
+
+def test_batches_are_full_while_enough_images_are_alive() -> None:
+    echo = Echo()
+    list(localize_all(samples(40), Asker(2, 4), echo, batch_size=8, in_flight=8))
+    assert max(echo.batches) == 8
+    assert np.mean(np.array(echo.batches[:-10]) == 8) > 0.9
+
+
+def test_no_more_images_are_prepared_than_in_flight() -> None:
+    echo = Echo()
+    stream = localize_all(samples(50), Asker(1, 3), echo, batch_size=4, in_flight=5)
+    next(stream)
+    assert len(echo.prepared) <= 6
+
+
+def test_a_picture_asked_twice_is_computed_once() -> None:
+    class Repeater:
+        def localize(self, sample: Sample) -> Dialogue[Boxes]:
+            box = np.array([[0, 0, 2, 2]], np.float32)
+            first = yield [Masked(box), Masked(box), Whole()]
+            second = yield [Masked(box), Masked(box, "black")]
+            assert first[0] == first[1] == second[0]
+            return Boxes.empty()
+
+    echo = Echo()
+    list(localize_all(samples(1), Repeater(), echo))
+    assert sum(echo.batches) == 3
+
+
+def test_a_bad_image_and_a_refusing_localizer_become_outcomes() -> None:
+    class Refuser:
+        def localize(self, sample: Sample) -> Dialogue[Boxes]:
+            yield [Whole()]
+            raise InputError("no label")
+
+    given = [("a", InputError("truncated")), *samples(1)]
+    outcomes = dict(localize_all(given, Refuser(), Echo()))
+    assert str(outcomes["a"]) == "truncated"
+    assert str(outcomes["0"]) == "no label"
+
+
+def test_a_localizer_that_asks_nothing_needs_no_batch() -> None:
+    class Silent:
+        def localize(self, sample: Sample) -> Dialogue[Boxes]:
+            yield [Masked(np.zeros((0, 4), np.float32))]
+            return Boxes.empty()
+
+    echo = Echo()
+    assert len(list(localize_all(samples(5), Silent(), echo, in_flight=2))) == 5
+    assert echo.batches == []
+
+
+@pytest.mark.parametrize("bounds", [{"batch_size": 0}, {"in_flight": 0}])
+def test_bounds_below_one_are_refused(bounds: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        list(localize_all(samples(1), Asker(1, 1), Echo(), **bounds))
+
+
+def test_side_by_side_asks_together_and_keeps_order() -> None:
+    def count(n: int) -> Dialogue[int]:
+        total = 0
+        for _ in range(n):
+            (answer,) = yield [Whole()]
+            total += answer
+        return total
+
+    dialogue = side_by_side([count(2), count(0), count(3)])
+    asked, answer = [], None
+    try:
+        while True:
+            questions = dialogue.send(answer)
+            asked.append(len(questions))
+            answer = list(range(1, len(questions) + 1))
+    except StopIteration as stop:
+        assert stop.value == [2, 0, 5]  # 1 + 1, nothing, 2 + 2 + 1
+    assert asked == [2, 2, 1]

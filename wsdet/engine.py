@@ -1,0 +1,137 @@
+"""Many localizers' generators in, full batches out: the only place where localizing meets a device.
+
+The merges of one image are sequential, those of different images are not. So the engine holds `in_flight` images
+at once, collects the pictures that their questions need, sends the oldest `batch_size` of them through the network
+together, and resumes each generator as soon as all its questions are answered. A picture that an image asks for
+twice is computed once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from wsdet.questions import Picture, Question, picture_keys, route
+from wsdet.types import Boxes, InputError, Localizer, Sample
+
+
+class Answerer(Protocol):
+    """What the engine needs of a network (`wsdet.network.Network`)."""
+
+    def prepare(self, sample: Sample) -> Any:
+        """The image on the device, in whatever form `answer` wants."""
+
+    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+        """One row of answer a picture; all pictures have the same route."""
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        """The answer to a question from its rows."""
+
+
+def localize_all(
+    samples: Iterable[tuple[str, Sample | InputError]],
+    localizer: Localizer,
+    network: Answerer,
+    batch_size: int = 32,
+    in_flight: int = 16,
+) -> Iterator[tuple[str, Boxes | InputError]]:
+    """Runs a localizer over images; yields (image id, boxes or what was wrong with the image) in their order.
+
+    Memory is bounded by `batch_size` pictures and `in_flight` images, whatever the number of images.
+
+    Args:
+        samples: (image id, image or what was wrong with it), read lazily.
+        localizer: its generators are run side by side.
+        network: answers their questions.
+        batch_size: pictures in one forward pass, at most.
+        in_flight: images whose generators are alive at once, at most.
+
+    Raises:
+        ValueError: `batch_size` or `in_flight` is below 1.
+    """
+    if batch_size < 1 or in_flight < 1:
+        raise ValueError(f"batch_size and in_flight must be at least 1, got {batch_size} and {in_flight}")
+    source = iter(samples)
+    window: deque[_Dialogue] = deque()  # in the order of `samples`; finished ones wait for those before them
+    exhausted = False
+    while True:
+        alive = [dialogue for dialogue in window if dialogue.outcome is None]
+        while len(alive) < in_flight and not exhausted:
+            item = next(source, None)
+            if item is None:
+                exhausted = True
+                break
+            dialogue = _Dialogue(*item, localizer, network)
+            window.append(dialogue)
+            if dialogue.outcome is None:
+                alive.append(dialogue)
+        while window and window[0].outcome is not None:
+            first = window.popleft()
+            yield first.image_id, first.outcome  # type: ignore[misc]
+        if not window and exhausted:
+            return
+        _answer_one_batch(alive, network, batch_size)
+
+
+class _Dialogue:
+    """One image's generator, its open questions and the pictures computed for it so far."""
+
+    def __init__(self, image_id: str, sample: Sample | InputError, localizer: Localizer, network: Answerer) -> None:
+        self.image_id = image_id
+        self.outcome: Boxes | InputError | None = None
+        self.missing: dict[bytes, Picture] = {}  # pictures that the open questions still wait for, oldest first
+        self._rows: dict[bytes, Any] = {}
+        self._questions: Sequence[Question] = ()
+        if isinstance(sample, InputError):
+            self.outcome = sample
+            return
+        self._network = network
+        self._view = network.prepare(sample)
+        self._generator: Generator[Sequence[Question], Sequence[Any], Boxes] = localizer.localize(sample)
+        self._resume(None)
+
+    def receive(self, key: bytes, row: Any) -> None:
+        """Takes one computed picture; goes on with the generator when it was the last one missing."""
+        self._rows[key] = row
+        del self.missing[key]
+        if not self.missing:
+            self._resume(self._answers())
+
+    def _answers(self) -> list[Any]:
+        return [
+            self._network.assemble(question, [self._rows[key] for key in picture_keys(question)])
+            for question in self._questions
+        ]
+
+    def _resume(self, answers: list[Any] | None) -> None:
+        while not self.missing:
+            try:
+                self._questions = self._generator.send(answers)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                self._finish(stop.value)
+                return
+            except InputError as error:
+                self._finish(error)
+                return
+            for question in self._questions:
+                for row, key in enumerate(picture_keys(question)):
+                    if key not in self._rows:
+                        self.missing.setdefault(key, Picture(self._view, question, row))
+            answers = None if self.missing else self._answers()
+
+    def _finish(self, outcome: Boxes | InputError) -> None:
+        self.outcome = outcome
+        self._rows, self._view, self._questions = {}, None, ()
+
+
+def _answer_one_batch(dialogues: Sequence[_Dialogue], network: Answerer, batch_size: int) -> None:
+    """Answers up to `batch_size` missing pictures of one route, oldest images first."""
+    waiting = [(dialogue, key, picture) for dialogue in dialogues for key, picture in dialogue.missing.items()]
+    if not waiting:
+        return
+    first = route(waiting[0][2].question)
+    batch = [entry for entry in waiting if route(entry[2].question) == first][:batch_size]
+    rows = network.answer([picture for _, _, picture in batch])
+    for (dialogue, key, _), row in zip(batch, rows, strict=True):
+        dialogue.receive(key, row)

@@ -1,0 +1,215 @@
+"""Self-Taught object Localization: merge segments that matter to the classifier (Bazzani et al., WACV 2016).
+
+The importance of a box is the drop of the classifier's score when the box is painted over with the mean color.
+Segments are merged greedily, the most similar pair first, where regions with similar large drops count as similar;
+every region that ever existed is a candidate, ranked by its drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from wsdet import boxes
+from wsdet.localizers.dialogue import Dialogue, side_by_side
+from wsdet.localizers.segments import COLOR_SPACES, Segments, segment
+from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Whole
+from wsdet.types import Boxes, Floats, Ints, Sample
+
+TERMS = ("drop", "appearance", "size", "fill")
+
+Drop = Callable[[Outputs], Floats]
+
+
+class Stl:
+    """STL-CL and STL-WL.
+
+    Args:
+        drop: "class" (STL-CL): the drop of the given class, one run for each label of the image; "top" (STL-WL): the
+            sum of the drops of the classes that the network predicts best for the whole image. A label that the
+            network has no output for is localized as in STL-WL.
+        segmentations: (color space, k) pairs, clustered separately; the paper's fast set by default.
+        size: side in pixels to which the image is resized before segmenting: the network's input.
+        top_classes: C_I, how many classes STL-WL looks at.
+        weights: of the similarity's four terms (Eq. 4): drop, appearance, size, fill; >= 0, with sum 1.
+        appearance: "crop": phi is the last fully connected layer of each box's own crop, as in the paper; "map": the
+            mean over the box of the whole image's feature map, which costs one pass an image instead of one a region.
+        adjacent_only: merge only regions that touch, the paper's own suggestion for speed.
+        largest: regions that cover more than this share of the image are no candidates; 1: all are, as in the paper.
+        nms_iou: overlap above which the lesser candidate is dropped.
+        max_boxes: keep so many boxes a label, 0 for all.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        drop: Literal["class", "top"] = "class",
+        segmentations: Sequence[tuple[str, int]] = (("hsv", 50), ("hsv", 100), ("lab", 50), ("lab", 100)),
+        size: int = 227,
+        top_classes: int = 5,
+        weights: Mapping[str, float] | None = None,
+        appearance: Literal["crop", "map"] = "crop",
+        adjacent_only: bool = False,
+        largest: float = 1.0,
+        nms_iou: float = 0.5,
+        max_boxes: int = 0,
+    ) -> None:
+        weights = dict(weights) if weights is not None else dict.fromkeys(TERMS, 0.25)
+        if set(weights) != set(TERMS) or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
+            raise ValueError(f"weights must be >= 0 for each of {TERMS} and sum to 1, got {weights}")
+        if drop not in ("class", "top"):
+            raise ValueError(f"drop must be 'class' or 'top', got {drop!r}")
+        if appearance not in ("crop", "map"):
+            raise ValueError(f"appearance must be 'crop' or 'map', got {appearance!r}")
+        for color_space, k in segmentations:
+            if color_space not in COLOR_SPACES or k < 1:
+                raise ValueError(f"segmentations must be ({COLOR_SPACES}, k >= 1) pairs, got ({color_space!r}, {k})")
+        if not 0 < largest <= 1:
+            raise ValueError(f"largest must be in (0, 1], got {largest}")
+        self.drop = drop
+        self.segmentations = tuple((color_space, int(k)) for color_space, k in segmentations)
+        self.size = size
+        self.top_classes = top_classes
+        self.weights = weights
+        self.appearance = appearance
+        self.adjacent_only = adjacent_only
+        self.largest = largest
+        self.nms_iou = nms_iou
+        self.max_boxes = max_boxes
+
+    def localize(self, sample: Sample) -> Dialogue[Boxes]:
+        """Boxes of each label of the image (STL-WL: of the image), scored by their drop."""
+        if self.appearance == "map":
+            whole, feature_map = yield [Whole(), FeatureMap()]
+        else:
+            ((whole,), feature_map) = (yield [Whole()]), None
+        frame = _Frame(sample.size_hw, self.size, None if feature_map is None else _integral(feature_map))
+        resized = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
+        segmentations = [segment(resized, color_space, k) for color_space, k in self.segmentations]
+        labels = sample.labels if self.drop == "class" else (-1,)
+        drops = [self._drop_of(label, whole) for label in labels]
+        regions = yield from side_by_side(
+            [self._cluster(segments, frame, drop) for drop in drops for segments in segmentations]
+        )
+        n = len(segmentations)
+        return Boxes.concatenate(
+            self._candidates(regions[n * i : n * (i + 1)], frame, label) for i, label in enumerate(labels)
+        )
+
+    def _drop_of(self, label: int, whole: Outputs) -> Drop:
+        """d_CL (Eq. 2) of a label that the network knows, else d_WL (Eq. 3)."""
+        if label >= 0 and np.isfinite(whole.class_scores[0, label]):
+            return lambda masked: np.maximum(whole.class_scores[0, label] - masked.class_scores[:, label], 0)
+        top = np.argsort(-whole.scores[0], kind="stable")[: self.top_classes]
+        return lambda masked: np.maximum(whole.scores[0, top] - masked.scores[:, top], 0).sum(axis=1)
+
+    def _cluster(self, segments: Segments, frame: _Frame, drop: Drop) -> Dialogue[tuple[Floats, Floats]]:
+        """All regions of one clustering: (2k - 1, 4) boxes in the frame and their (2k - 1,) drops."""
+        xyxy, sizes, adjacent = segments.xyxy.copy(), segments.sizes.copy(), segments.adjacent.copy()
+        drops, phi = yield from self._look(xyxy, frame, drop)
+        all_xyxy, all_drops = [xyxy.copy()], [drops.copy()]
+        similarity = np.stack(
+            [self._similarity(i, xyxy, sizes, drops, phi, frame) for i in range(len(xyxy))]
+        )  # (k, k); a merged region takes the row of the first of its two, the other's row is retired
+        np.fill_diagonal(similarity, -np.inf)
+        alive = np.ones(len(xyxy), bool)
+        for _ in range(len(xyxy) - 1):
+            i, j = self._best_pair(similarity, adjacent)
+            alive[j] = False
+            xyxy[i] = boxes.union(xyxy[i], xyxy[j])
+            sizes[i] += sizes[j]
+            drops[i : i + 1], phi[i : i + 1] = yield from self._look(xyxy[i : i + 1], frame, drop)
+            all_xyxy.append(xyxy[i : i + 1].copy())
+            all_drops.append(drops[i : i + 1].copy())
+            row = self._similarity(i, xyxy, sizes, drops, phi, frame)
+            row[~alive] = row[i] = -np.inf
+            similarity[i] = similarity[:, i] = row
+            similarity[j] = similarity[:, j] = -np.inf
+            adjacent[i] |= adjacent[j]
+            adjacent[:, i] = adjacent[i]
+        return np.concatenate(all_xyxy), np.concatenate(all_drops)
+
+    def _look(self, xyxy: Floats, frame: _Frame, drop: Drop) -> Dialogue[tuple[Floats, Floats]]:
+        """The (n,) drops and the (n, d) L1-normalized appearances of (n, 4) boxes in the frame."""
+        in_image = frame.to_image(xyxy)
+        if frame.integral is not None:
+            (masked,) = yield [Masked(in_image)]
+            phi = _mean_inside(frame.integral, xyxy / frame.size)
+        else:
+            masked, cropped = yield [Masked(in_image), Cropped(in_image)]
+            phi = cropped.logits
+        phi = np.maximum(phi, 0)  # histogram intersection is one of nonnegative histograms
+        return drop(masked), phi / np.maximum(phi.sum(axis=1, keepdims=True), 1e-12)
+
+    def _similarity(
+        self, i: int, xyxy: Floats, sizes: Floats, drops: Floats, phi: Floats, frame: _Frame
+    ) -> Floats:
+        """(k,) similarities of region i with every region (Eq. 4)."""
+        image_size = frame.size**2
+        terms = {
+            "drop": 1 - np.abs(drops - drops[i]) * np.maximum(1 - drops, 1 - drops[i]),
+            "appearance": np.minimum(phi, phi[i]).sum(axis=1),
+            "size": 1 - (sizes + sizes[i]) / image_size,
+            "fill": 1 - (boxes.area(boxes.union(xyxy, xyxy[i])) - sizes - sizes[i]) / image_size,
+        }
+        return np.sum([self.weights[name] * terms[name] for name in TERMS], axis=0).astype(np.float32)
+
+    def _best_pair(self, similarity: Floats, adjacent: np.ndarray) -> tuple[int, int]:
+        candidates = similarity
+        if self.adjacent_only:
+            touching = np.where(adjacent, similarity, -np.inf)
+            if np.isfinite(touching).any():  # dropped segments can leave islands that touch nothing
+                candidates = touching
+        i, j = np.unravel_index(int(np.argmax(candidates)), candidates.shape)
+        return int(min(i, j)), int(max(i, j))
+
+    def _candidates(self, regions: Sequence[tuple[Floats, Floats]], frame: _Frame, label: int) -> Boxes:
+        """The regions of all clusterings of one label, best first, after non-maximum suppression."""
+        xyxy = np.concatenate([xyxy for xyxy, _ in regions])
+        drops = np.concatenate([drops for _, drops in regions])
+        candidate = boxes.area(xyxy) <= self.largest * frame.size**2
+        if candidate.any():
+            xyxy, drops = xyxy[candidate], drops[candidate]
+        kept = boxes.nms(xyxy, drops, self.nms_iou)[: self.max_boxes or None]
+        return Boxes(frame.to_image(xyxy[kept]), drops[kept], np.full(len(kept), label))
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """The square, resized image that is segmented.
+
+    Attributes:
+        image_hw: height and width of the original image.
+        size: side of the frame.
+        integral: (rows + 1, columns + 1, d) summed feature map of the whole image, or None.
+    """
+
+    image_hw: tuple[int, int]
+    size: int
+    integral: Floats | None
+
+    def to_image(self, xyxy: Floats) -> Floats:
+        """(n, 4) boxes of the frame in pixels of the original image."""
+        return boxes.scale(xyxy, (self.size, self.size), self.image_hw)
+
+
+def _integral(feature_map: Floats) -> Floats:
+    """(rows + 1, columns + 1, d) sums of a (d, rows, columns) map over all cells above and to the left."""
+    summed = feature_map.transpose(1, 2, 0).astype(np.float64).cumsum(axis=0).cumsum(axis=1)
+    return np.pad(summed, ((1, 0), (1, 0), (0, 0)))  # type: ignore[return-value]
+
+
+def _mean_inside(integral: Floats, xyxy: Floats) -> Floats:
+    """(n, d) mean of a summed map over each of (n, 4) boxes, in shares of its sides, widened to whole cells."""
+    rows, columns = integral.shape[0] - 1, integral.shape[1] - 1
+    cells = xyxy * np.array([columns, rows, columns, rows])
+    x1, y1 = np.floor(cells[:, :2]).astype(int).T
+    x2, y2 = np.ceil(cells[:, 2:]).astype(int).T
+    total = integral[y2, x2] - integral[y1, x2] - integral[y2, x1] + integral[y1, x1]
+    return (total / ((x2 - x1) * (y2 - y1))[:, None]).astype(np.float32)

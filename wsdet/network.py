@@ -1,0 +1,242 @@
+"""A frozen classifier that answers the questions of localizers and gives detectors their feature maps.
+
+It sees an image as one copy on the device; masks and crops are made there. Scores are probabilities in float32
+whatever the working precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from wsdet.backbones import Backbone
+from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Whole
+from wsdet.types import Floats, InputError, Pixels, Sample
+
+Activation = Literal["softmax", "sigmoid"]
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_MEAN_RGB = (0.485, 0.456, 0.406)  # of ImageNet's training set, on values in [0, 1]
+_STD_RGB = (0.229, 0.224, 0.225)
+_COPY_SIDES = 4  # the copy of an image on the device is at most so many network inputs wide or high
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An image on the device.
+
+    Attributes:
+        copy: (1, 3, h', w') float32 in [0, 255]: what crops are cut from; no side above 4 network inputs.
+        picture: (3, s, s) the network's normalized input.
+        size_hw: height and width of the original image.
+    """
+
+    copy: Tensor
+    picture: Tensor
+    size_hw: tuple[int, int]
+
+
+class Network:
+    """A frozen classifier.
+
+    Args:
+        backbone: trunk and head; moved to `device`, set to evaluation mode.
+        class_outputs: for each dataset class, the indices of the outputs that stand for it; empty for none.
+        activation: how logits become probabilities: "softmax" over all outputs, or a "sigmoid" each.
+        device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one.
+        precision: "float32", "bfloat16", "float16" or "auto": float32 on the CPU, bfloat16 on a GPU.
+
+    Raises:
+        InputError: `device` or `precision` is unknown, or there is no such device here.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        class_outputs: Sequence[Sequence[int]],
+        activation: Activation = "softmax",
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.device = resolve_device(device)
+        self.dtype = resolve_precision(precision, self.device)
+        self.input_size = backbone.input_size
+        self.activation: Activation = activation
+        self.class_outputs = tuple(tuple(outputs) for outputs in class_outputs)
+        self.fingerprint = _fingerprint(backbone)
+        self.backbone = backbone.eval().requires_grad_(False)
+        self.backbone.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean = 255 * torch.tensor(_MEAN_RGB, device=self.device).view(1, 3, 1, 1)
+        self._std = 255 * torch.tensor(_STD_RGB, device=self.device).view(1, 3, 1, 1)
+
+    def prepare(self, sample: Sample) -> View:
+        """The image on the device."""
+        image = self.image(sample.pixels)
+        h, w = sample.size_hw
+        shrink = min(1.0, _COPY_SIDES * self.input_size / max(h, w))
+        copy = image[None].float()
+        if shrink < 1:
+            copy = _resize(copy, (max(1, round(h * shrink)), max(1, round(w * shrink))))
+        return View(copy, self.resized(image, (self.input_size, self.input_size))[0], sample.size_hw)
+
+    def image(self, pixels: Pixels) -> Tensor:
+        """(3, h, w) uint8 on the device of (h, w, 3) pixels."""
+        return torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)
+
+    def resized(self, image: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """(1, 3, h', w') normalized pictures in the working precision of a (3, h, w) image, antialiased."""
+        return self.normalized(_resize(image[None].float(), size_hw))
+
+    def normalized(self, pictures: Tensor) -> Tensor:
+        """(n, 3, h, w) of values in [0, 255], normalized, in the working precision; the mean color becomes 0."""
+        pictures = (pictures - self._mean) / self._std
+        return pictures.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def crops(self, image: Tensor, xyxy: Tensor, context: int = 0) -> Tensor:
+        """(n, 3, s, s) normalized pictures: each box of an image warped to the network's input.
+
+        Args:
+            image: (3, h, w) values in [0, 255].
+            xyxy: (n, 4) boxes in its pixels.
+            context: pixels of the image to show around the box, counted in the warped picture (R-CNN: 16); what lies
+                outside the image has the mean color.
+        """
+        return self._crops(image[None].float(), xyxy, context)
+
+    @torch.inference_mode()
+    def trunk(self, pictures: Tensor) -> Tensor:
+        """(n, d, rows, columns) last convolutional maps of (n, 3, h, w) normalized pictures."""
+        return self.backbone.trunk(pictures)  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def logits(self, pictures: Tensor) -> Tensor:
+        """(n, c) float32 outputs before the activation of (n, 3, s, s) normalized pictures."""
+        return self.backbone(pictures).float()  # type: ignore[no-any-return]
+
+    def outputs(self, logits: Floats) -> Outputs:
+        """The answer whose rows are `logits`, (n, c)."""
+        if self.activation == "softmax":
+            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+            scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+        else:
+            scores = 1 / (1 + np.exp(-logits))
+        class_scores = np.full((len(logits), len(self.class_outputs)), np.nan, np.float32)
+        for index, outputs in enumerate(self.class_outputs):
+            if outputs:
+                class_scores[:, index] = scores[:, list(outputs)].max(axis=1)
+        return Outputs(logits, scores.astype(np.float32), class_scores)
+
+    @torch.inference_mode()
+    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+        """A row of answer for each of `pictures`, in one pass: logits (c,), or a feature map."""
+        maps = self.backbone.trunk(self._inputs(pictures))
+        logits = self.backbone.head(maps).float().cpu().numpy()
+        return [
+            maps[row].float().cpu().numpy() if isinstance(picture.question, FeatureMap) else logits[row]
+            for row, picture in enumerate(pictures)
+        ]
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        """The answer to `question` from the rows that `answer` gave for its pictures."""
+        if isinstance(question, FeatureMap):
+            return rows[0]
+        n_outputs = self.backbone.n_outputs
+        return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
+
+    def _inputs(self, pictures: Sequence[Picture]) -> Tensor:
+        """(n, 3, s, s) network inputs; the crops of one image are cut together."""
+        batch = torch.stack([picture.view.picture for picture in pictures])
+        crops: dict[int, list[int]] = {}
+        for row, (view, question, i) in enumerate(pictures):
+            match question:
+                case Masked():
+                    self._paint(batch[row], question, i, view)
+                case Cropped():
+                    crops.setdefault(id(view), []).append(row)
+                case Kept():
+                    batch[row] *= torch.from_numpy(question.masks[i]).to(self.device)
+                case Whole() | FeatureMap():
+                    pass
+        for rows in crops.values():
+            view = pictures[rows[0]].view
+            xyxy = np.stack([pictures[row].question.xyxy[pictures[row].row] for row in rows])  # type: ignore[union-attr]
+            factor = np.array(view.copy.shape[:1:-1]) / view.size_hw[::-1]  # width, height
+            batch[rows] = self._crops(view.copy, torch.from_numpy((xyxy * np.tile(factor, 2)).astype(np.float32)))
+        return batch.contiguous(memory_format=torch.channels_last)
+
+    def _paint(self, picture: Tensor, question: Masked, row: int, view: View) -> None:
+        """Paints one box over, in place."""
+        h, w = view.size_hw
+        x1, y1, x2, y2 = np.rint(question.xyxy[row] * self.input_size / np.array([w, h, w, h])).astype(int)
+        color = 0 if question.fill == "mean" else (-self._mean / self._std).to(self.dtype)[0]
+        picture[:, max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = color
+
+    def _crops(self, image: Tensor, xyxy: Tensor, context: int = 0) -> Tensor:
+        xyxy = xyxy.to(image)
+        if context:
+            margin = (xyxy[:, 2:] - xyxy[:, :2]) * (context / (self.input_size - 2 * context))
+            xyxy = torch.cat([xyxy[:, :2] - margin, xyxy[:, 2:] + margin], dim=1)
+        rois = torch.cat([torch.zeros_like(xyxy[:, :1]), xyxy], dim=1)
+        # sampling_ratio=0 averages as many samples as the box has pixels: antialiased when shrinking
+        pictures = self.normalized(roi_align(image, rois, self.input_size, sampling_ratio=0, aligned=True))
+        if context:
+            pictures *= self._inside(xyxy, image.shape[-2], image.shape[-1])
+        return pictures
+
+    def _inside(self, xyxy: Tensor, h: int, w: int) -> Tensor:
+        """(n, 1, s, s) whether a pixel of the warped boxes lies inside the image."""
+        steps = (torch.arange(self.input_size, device=self.device) + 0.5) / self.input_size
+        xs = xyxy[:, :1] + steps * (xyxy[:, 2:3] - xyxy[:, :1])  # (n, s)
+        ys = xyxy[:, 1:2] + steps * (xyxy[:, 3:] - xyxy[:, 1:2])
+        return (((ys >= 0) & (ys < h))[:, None, :, None] & ((xs >= 0) & (xs < w))[:, None, None, :]).to(self.dtype)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a config names; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device must be auto, cpu or cuda, got {device!r}") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={device}: this machine has no CUDA device that torch can use; give device=cpu or auto")
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The working type that a config names; "auto" is bfloat16 on a GPU, float32 on the CPU.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if precision == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be auto or one of {sorted(PRECISIONS)}, got {precision!r}")
+    return PRECISIONS[precision]
+
+
+def _resize(pictures: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    return F.interpolate(pictures, size_hw, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _fingerprint(backbone: Backbone) -> str:
+    """Short hash of the weights: what a store records of the network that made its boxes."""
+    digest = hashlib.sha256(f"{backbone.architecture} {backbone.input_size}".encode())
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,93 @@
+"""What many tests share: the real photos where they are, a seeded generator, and a dataset small enough to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsdet.types import Boxes, Pixels, Sample, Split
+
+CLASSES = ("square", "bar", "disc")
+COLORS = ((220, 40, 40), (40, 200, 60), (50, 70, 230))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for the fixture `shared` is marked so, and `-m "not shared"` leaves it out."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos and weights; tests that need it are skipped where it is not."""
+    folder = Path(os.environ.get("WSDET_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no photos in {folder}; WSDET_SHARED=FOLDER names another place")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that is the same in every run."""
+    return np.random.default_rng(0)
+
+
+@dataclass(frozen=True)
+class TinyDataset:
+    """A handful of made-up images that satisfies the Protocol `Dataset`: plain shapes on noise, with their boxes.
+
+    Training images 0, 1, 2 hold one object of that class, 3 holds two of one class, 4 two classes, 5 nothing; test
+    images likewise. Sizes differ from image to image, landscape and portrait.
+    """
+
+    classes: tuple[str, ...] = CLASSES
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    truth: Mapping[str, Boxes] = field(default_factory=dict)
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        return tuple(image_id for image_id in self.samples if image_id.startswith(split))
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        return self.samples[image_id].labels
+
+    def load(self, image_id: str) -> Sample:
+        return self.samples[image_id]
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset() -> TinyDataset:
+    """Six training and six test images of 48 to 72 pixels; see `TinyDataset`."""
+    rng = np.random.default_rng(0)
+    samples, truth = {}, {}
+    for split in ("train", "test"):
+        for index, labels in enumerate([(0,), (1,), (2,), (1, 1), (0, 2), ()]):
+            image_id = f"{split}_{index}"
+            pixels, boxes = _draw(labels, rng)
+            samples[image_id] = Sample(image_id, pixels, tuple(sorted(set(labels))))
+            truth[image_id] = boxes
+    return TinyDataset(samples=samples, truth=truth)
+
+
+def _draw(labels: tuple[int, ...], rng: np.random.Generator) -> tuple[Pixels, Boxes]:
+    """Objects in their color, side by side, on gray noise."""
+    h, w = (int(side) for side in rng.integers(48, 73, size=2))
+    pixels = rng.integers(90, 150, size=(h, w, 1)).repeat(3, axis=2).astype(np.uint8)
+    corners = []
+    for place, label in enumerate(labels):
+        left, right = place * w // len(labels), (place + 1) * w // len(labels)
+        side = int(rng.integers(12, min(right - left, h) - 3))
+        x, y = int(rng.integers(left, right - side)), int(rng.integers(0, h - side))
+        width = side // 2 if CLASSES[label] == "bar" else side
+        rows, columns = np.indices((side, width))
+        inside = np.ones((side, width), bool)
+        if CLASSES[label] == "disc":
+            inside = np.hypot(rows - (side - 1) / 2, columns - (side - 1) / 2) <= side / 2
+        pixels[y : y + side, x : x + width][inside] = COLORS[label]
+        corners.append([x, y, x + width, y + side])
+    return pixels, Boxes(np.array(corners, np.float32), labels=np.array(labels, np.int64))

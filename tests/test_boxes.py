@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsdet import boxes
+from wsdet.types import Floats
+
+NONE = np.zeros((0, 4), np.float32)
+
+
+def random_boxes(rng: np.random.Generator, n: int, side: float = 100) -> Floats:
+    corners = rng.uniform(0, side, size=(n, 2, 2)).astype(np.float32)
+    corners.sort(axis=1)
+    return corners.reshape(n, 4)
+
+
+def some(*rows: list[float]) -> Floats:
+    return np.array(rows, np.float32).reshape(-1, 4)
+
+
+@pytest.mark.parametrize(
+    ("xyxy", "expected"),
+    [(NONE, []), (some([1, 2, 4, 4]), [6]), (some([1, 1, 1, 5]), [0]), (some([0, 0, 0.5, 0.5]), [0.25])],
+    ids=["none", "one", "a line", "less than a pixel"],
+)
+def test_area(xyxy: Floats, expected: list[float]) -> None:
+    assert boxes.area(xyxy).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("xyxy", "expected"),
+    [
+        (NONE, NONE),
+        (some([1, 1, 2, 2]), some([1, 1, 2, 2])),
+        (some([-3, -1, 20, 30]), some([0, 0, 8, 6])),
+        (some([9, 9, 12, 12]), some([8, 6, 8, 6])),
+    ],
+    ids=["none", "inside", "around", "beyond"],
+)
+def test_clip_to_height_6_width_8(xyxy: Floats, expected: Floats) -> None:
+    clipped = boxes.clip(xyxy, (6, 8))
+    np.testing.assert_array_equal(clipped, expected)
+    assert clipped.dtype == np.float32
+
+
+def test_scale_goes_there_and_back(rng: np.random.Generator) -> None:
+    xyxy = random_boxes(rng, 20)
+    there = boxes.scale(xyxy, (100, 200), (227, 227))
+    np.testing.assert_allclose(there[:, ::2], xyxy[:, ::2] * 1.135, rtol=1e-6)
+    np.testing.assert_allclose(there[:, 1::2], xyxy[:, 1::2] * 2.27, rtol=1e-6)
+    np.testing.assert_allclose(boxes.scale(there, (227, 227), (100, 200)), xyxy, rtol=1e-5)
+    assert boxes.scale(NONE, (1, 1), (2, 2)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (some([0, 0, 2, 2]), some([1, 0, 3, 2]), 1 / 3),
+        (some([0, 0, 2, 2]), some([0, 0, 2, 2]), 1),
+        (some([0, 0, 2, 2]), some([2, 0, 4, 2]), 0),
+        (some([0, 0, 4, 4]), some([1, 1, 3, 3]), 1 / 4),
+        (some([1, 1, 1, 1]), some([1, 1, 1, 1]), 0),
+    ],
+    ids=["half", "the same", "touching", "inside", "without area"],
+)
+def test_iou_known_answers(a: Floats, b: Floats, expected: float) -> None:
+    np.testing.assert_allclose(boxes.iou(a, b), [[expected]], rtol=1e-6)
+
+
+def test_iou_is_torchvisions_and_symmetric(rng: np.random.Generator) -> None:
+    import torch
+    from torchvision.ops import box_iou
+
+    a, b = random_boxes(rng, 40), random_boxes(rng, 30)
+    ours = boxes.iou(a, b)
+    np.testing.assert_allclose(ours, box_iou(torch.from_numpy(a), torch.from_numpy(b)).numpy(), atol=1e-6)
+    np.testing.assert_array_equal(ours, boxes.iou(b, a).T)
+    np.testing.assert_allclose(np.diag(boxes.iou(a, a)), 1)
+    assert ours.dtype == np.float32
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
+def test_iou_with_none(rng: np.random.Generator, n: int, m: int) -> None:
+    assert boxes.iou(random_boxes(rng, n), random_boxes(rng, m)).shape == (n, m)
+
+
+@pytest.mark.parametrize("iou_threshold", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_nms_is_torchvisions_and_idempotent(rng: np.random.Generator, iou_threshold: float) -> None:
+    import torch
+    from torchvision.ops import nms
+
+    xyxy, scores = random_boxes(rng, 200, side=30), rng.permutation(200).astype(np.float32)
+    kept = boxes.nms(xyxy, scores, iou_threshold)
+    assert kept.tolist() == nms(torch.from_numpy(xyxy), torch.from_numpy(scores), iou_threshold).tolist()
+    assert boxes.nms(xyxy[kept], scores[kept], iou_threshold).tolist() == list(range(len(kept)))
+
+
+def test_nms_of_none_and_of_equal_scores() -> None:
+    assert boxes.nms(NONE, np.zeros(0, np.float32), 0.5).tolist() == []
+    same = some([0, 0, 2, 2], [0, 0, 2, 2], [5, 5, 6, 6])
+    assert boxes.nms(same, np.ones(3, np.float32), 0.5).tolist() == [0, 2]
+    assert boxes.nms(same, np.ones(3, np.float32), 1.0).tolist() == [0, 1, 2]
+
+
+def test_union_holds_both_and_no_more(rng: np.random.Generator) -> None:
+    a, b = random_boxes(rng, 20), random_boxes(rng, 20)
+    both = boxes.union(a, b)
+    for part in (a, b):
+        np.testing.assert_allclose(boxes.intersection(both, part).diagonal(), boxes.area(part), rtol=1e-5)
+    assert ((both == a) | (both == b)).all()
+    np.testing.assert_array_equal(boxes.union(a, a), a)
+    np.testing.assert_array_equal(boxes.union(a[:1], b)[3], boxes.union(a[:1], b[3:4])[0])
+
+
+def test_xywh_there_and_back(rng: np.random.Generator) -> None:
+    assert boxes.xyxy_to_xywh(some([1, 2, 4, 6])).tolist() == [[1, 2, 3, 4]]
+    xyxy = random_boxes(rng, 20)
+    np.testing.assert_allclose(boxes.xywh_to_xyxy(boxes.xyxy_to_xywh(xyxy)), xyxy, rtol=1e-5)
+    assert boxes.xywh_to_xyxy(NONE).shape == boxes.xyxy_to_xywh(NONE).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("on", "expected"),
+    [([], []), ([(2, 3)], [[3, 2, 4, 3]]), ([(0, 0), (5, 7)], [[0, 0, 8, 6]])],
+    ids=["nothing", "one pixel", "two corners"],
+)
+def test_mask_to_xyxy(on: list[tuple[int, int]], expected: list[list[float]]) -> None:
+    mask = np.zeros((6, 8), bool)
+    for row, column in on:
+        mask[row, column] = True
+    assert boxes.mask_to_xyxy(mask).tolist() == expected
+
+
+def test_segments_to_xyxy_is_the_box_of_each_segments_mask(rng: np.random.Generator) -> None:
+    segments = rng.integers(0, 6, size=(5, 9))
+    expected = np.concatenate([boxes.mask_to_xyxy(segments == label) for label in range(6)])
+    np.testing.assert_array_equal(boxes.segments_to_xyxy(segments), expected)
+    assert boxes.segments_to_xyxy(np.zeros((4, 7), np.int64)).tolist() == [[0, 0, 7, 4]]

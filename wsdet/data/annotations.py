@@ -83,19 +83,28 @@ def class_indices(classes: Sequence[str]) -> Mapping[str, int]:
     return {name: index for index, name in enumerate(classes)}
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file that are not blank, without the white space around them.
+def read_text(path: Path) -> str:
+    """What a UTF-8 text file holds.
 
     Raises:
         InputError: the file is missing or is not UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # a byte order mark at the start is no part of the first name
+        return path.read_bytes().decode("utf-8-sig")  # a byte order mark at the start is no part of the first name
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """The lines of a UTF-8 text file that are not blank, each after the words that say where it stands.
+
+    Raises:
+        InputError: the file is missing or is not UTF-8 text.
+    """
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [(f"{path}, line {n}", line.strip()) for n, line in lines if line.strip()]
 
 
 def read_xml(path: Path) -> Element:

@@ -99,5 +99,5 @@ def _shared_labels(groups: Sequence[Sequence[str]], own: Mapping[str, int]) -> d
     labels: dict[str, set[int]] = {}
     for group in groups:
         together = {own[image_id] for image_id in group if image_id in own}
-        labels |= {image_id: together for image_id in group}
+        labels |= dict.fromkeys(group, together)
     return labels

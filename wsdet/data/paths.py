@@ -26,7 +26,7 @@ def inside(name: str, where: str) -> str:
     """
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or not _is_unicode(name):
-        raise InputError(f"{where} names {name!r}; it must be a relative path that stays inside the folder")
+        raise InputError(f"{where}, names {name!r}; it must be a relative path that stays inside the folder")
     return str(path)
 
 

@@ -38,20 +38,20 @@ class TinyImageNet(ImageFiles):
 
     def __init__(self, root: Path | str, max_pixels: int = MAX_PIXELS) -> None:
         folder = existing_folder(root, "the Tiny ImageNet folder, with wnids.txt")
-        wnids = [inside(wnid, str(folder / "wnids.txt")) for wnid in read_lines(folder / "wnids.txt")]
+        wnids = [inside(wnid, where) for where, wnid in read_lines(folder / "wnids.txt")]
         indices = class_indices(wnids)
         train, rows = _read_train(folder, wnids)
         test = _read_rows(folder / "val" / "val_annotations.txt", "val/images", n_columns=6)
         labels = {image_id: (indices[wnid],) for image_id, wnid in train.items()}
         for image_id, (where, wnid, *_) in test.items():
             if wnid not in indices:
-                raise InputError(f"{where} has class {wnid!r}, which wnids.txt does not name")
+                raise InputError(f"{where}, has class {wnid!r}, which wnids.txt does not name")
             labels[image_id] = (indices[wnid],)
         corners = {image_id: (row[0], row[-4:]) for image_id, row in (rows | test).items()}
 
         def truth_of(image_id: str) -> Boxes:
             where, texts = corners[image_id]
-            x1, y1, x2, y2 = (number(text, f"{where} a corner") for text in texts)
+            x1, y1, x2, y2 = (number(text, f"{where}: a corner") for text in texts)
             size_hw = read_size(folder / image_id, max_pixels)
             return checked_boxes([Object((x1, y1, x2 + 1, y2 + 1), labels[image_id][0])], size_hw, where)
 
@@ -84,11 +84,10 @@ def _read_train(folder: Path, wnids: Sequence[str]) -> tuple[dict[str, str], dic
 def _read_rows(path: Path, images: str, n_columns: int) -> dict[str, list[str]]:
     """By image: where its line stands, and the columns after the file's name."""
     rows = {}
-    for n, line in enumerate(read_lines(path), start=1):
-        where = f"{path}, line {n},"
+    for where, line in read_lines(path):
         name, *columns = line.split("\t")
         if len(columns) != n_columns - 1:
-            raise InputError(f"{where} must have {n_columns} columns between tabs, got {line!r}")
+            raise InputError(f"{where}, must have {n_columns} columns between tabs, got {line!r}")
         rows[f"{images}/{inside(name, where)}"] = [where, *columns]
     return rows
 

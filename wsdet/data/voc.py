@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
-from wsdet.data.annotations import Object, checked_boxes, class_indices, number, read_lines, read_xml
+from wsdet.data.annotations import checked_boxes, class_indices, read_lines
 from wsdet.data.image_files import ImageFiles, LazyMapping
 from wsdet.data.images import MAX_PIXELS, read_size
 from wsdet.data.paths import existing_folder, inside
+from wsdet.data.voc_xml import read_labels, read_objects
 from wsdet.types import Boxes, InputError
 
 VOC_CLASSES = (
@@ -60,19 +60,15 @@ class Voc(ImageFiles):
         ids = {split: _read_ids(_main(folder, split)) for split in (train_split, test_split) if split is not None}
         indices = class_indices(classes)
         annotated = _annotated(folder, chain(*ids.values()))
+        listed = _listed_labels(folder, classes, ids)
 
-        def objects(image_id: str) -> tuple[Path, list[Element]]:
-            path = annotated[image_id]
-            return path, read_xml(path).findall("object")
-
-        def labels_of(image_id: str) -> tuple[int, ...]:
-            path, elements = objects(image_id)
-            return tuple(_label(item, indices, path) for item in elements if not _difficult(item, path))
+        def labels_of(image_id: str) -> set[int]:
+            return read_labels(annotated[image_id], indices)
 
         def truth_of(image_id: str) -> Boxes:
-            path, elements = objects(image_id)
+            objects = read_objects(annotated[image_id], indices, first_pixel=1)
             size_hw = read_size(_image_path(folder, image_id), max_pixels)
-            return checked_boxes([_object(item, indices, path) for item in elements], size_hw, str(path))
+            return checked_boxes(objects, size_hw, str(annotated[image_id]))
 
         super().__init__(
             name=str(folder),
@@ -80,7 +76,7 @@ class Voc(ImageFiles):
             train=ids[train_split],
             test=ids[test_split] if test_split is not None else (),
             path_of=lambda image_id: _image_path(folder, image_id),
-            labels=_listed_labels(folder, classes, ids) or LazyMapping(annotated, labels_of),
+            labels=LazyMapping(annotated, labels_of) if listed is None else listed,
             truth=LazyMapping(annotated, truth_of),
             max_pixels=max_pixels,
         )
@@ -101,7 +97,7 @@ def _main(folder: Path, name: str) -> Path:
 
 
 def _read_ids(path: Path) -> list[str]:
-    return [inside(line, f"{path}, line {n},") for n, line in enumerate(read_lines(path), start=1)]
+    return [inside(line, where) for where, line in read_lines(path)]
 
 
 def _annotated(folder: Path, ids: chain[str]) -> dict[str, Path]:
@@ -132,36 +128,10 @@ def _listed_labels(
 
 def _read_positives(path: Path) -> list[str]:
     positives = []
-    for n, line in enumerate(read_lines(path), start=1):
-        image_id, _, flag = line.rpartition(" ")
-        if flag not in ("1", "0", "-1") or not image_id.strip():
-            raise InputError(f"{path}, line {n}, must be an image and 1, 0 or -1, got {line!r}")
-        if flag == "1":
-            positives.append(image_id.strip())
+    for where, line in read_lines(path):
+        image_id, *flag = line.rsplit(maxsplit=1)
+        if flag not in (["1"], ["0"], ["-1"]):
+            raise InputError(f"{where}, must be an image and 1, 0 or -1, got {line!r}")
+        if flag == ["1"]:
+            positives.append(inside(image_id, where))
     return positives
-
-
-def _object(item: Element, indices: Mapping[str, int], path: Path) -> Object:
-    label = _label(item, indices, path)
-    x1, y1, x2, y2 = (
-        number(item.findtext(f"bndbox/{name}"), f"{path}, {name} of an object")
-        for name in ("xmin", "ymin", "xmax", "ymax")
-    )
-    return Object((x1 - 1, y1 - 1, x2, y2), label, _difficult(item, path))
-
-
-def _label(item: Element, indices: Mapping[str, int], path: Path) -> int:
-    name = (item.findtext("name") or "").strip()
-    if name not in indices:
-        raise InputError(
-            f"{path} has an object of class {name!r}, which is none of {', '.join(indices)}; "
-            "correct it, or name the classes with data.classes=[...]"
-        )
-    return indices[name]
-
-
-def _difficult(item: Element, path: Path) -> bool:
-    text = (item.findtext("difficult") or "0").strip()
-    if text not in ("0", "1"):
-        raise InputError(f"{path}: difficult must be 0 or 1, got {text!r}")
-    return text == "1"

@@ -22,7 +22,7 @@ def class_names(words: Path, wnids: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: `words` is not UTF-8 text.
     """
-    synonyms = dict(_split(line) for line in read_lines(words)) if words.exists() else {}
+    synonyms = dict(_split(line) for _, line in read_lines(words)) if words.exists() else {}
     first = [synonyms.get(wnid, wnid).split(",")[0].strip() or wnid for wnid in wnids]
     times = Counter(first)
     return tuple(name if times[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(first, wnids, strict=True))

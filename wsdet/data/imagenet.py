@@ -1,0 +1,116 @@
+"""ImageNet (ILSVRC CLS-LOC), in the layout in which it is handed out.
+
+<root>/Data/CLS-LOC/train/<wnid>/*.JPEG      <root>/Annotations/CLS-LOC/train/<wnid>/*.xml
+<root>/Data/CLS-LOC/val/*.JPEG               <root>/Annotations/CLS-LOC/val/*.xml
+<root>/LOC_synset_mapping.txt, or beside <root>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from wsdet.data.annotations import checked_boxes, class_indices
+from wsdet.data.image_files import ImageFiles, LazyMapping
+from wsdet.data.images import MAX_PIXELS, read_size
+from wsdet.data.paths import existing_folder, image_names
+from wsdet.data.voc_xml import read_labels, read_objects
+from wsdet.data.wordnet import class_names
+from wsdet.types import Boxes, InputError
+
+_IMAGES, _ANNOTATIONS = "Data/CLS-LOC", "Annotations/CLS-LOC"
+_WORDS = "LOC_synset_mapping.txt"
+
+
+class ImageNet(ImageFiles):
+    """ImageNet's training images, of which about half have boxes, and its validation images as the test split.
+
+    Image ids are paths relative to Data/CLS-LOC. A training image's label is its folder; a validation image's is its
+    annotation's, or its folder where validation images were sorted into such. ILSVRC's corners are continuous: they
+    run from 0 to the image's width and height.
+
+    Args:
+        root: the ILSVRC folder, with Data/CLS-LOC.
+        wnids: the classes to read, by WordNet id, in the order of the labels; None: all, sorted.
+        max_pixels: larger images are refused.
+
+    Attributes:
+        wnids: WordNet ids in the order of `classes`.
+
+    Raises:
+        InputError: a folder is missing, or a validation image has neither an annotation nor a folder of its class.
+    """
+
+    def __init__(self, root: Path | str, wnids: Sequence[str] | None = None, max_pixels: int = MAX_PIXELS) -> None:
+        folder = existing_folder(root, f"the ILSVRC folder, with {_IMAGES}")
+        images, annotations = folder / _IMAGES, folder / _ANNOTATIONS
+        here = _class_folders(images / "train")
+        self.wnids = tuple(here if wnids is None else wnids)
+        indices = class_indices(self.wnids)
+        missing = [wnid for wnid in self.wnids if wnid not in here]
+        if missing:
+            raise InputError(f"{images / 'train'} has no folder {missing[0]!r}; data.wnids must name folders in it")
+        train = {
+            f"train/{wnid}/{name}": {label}
+            for wnid, label in indices.items()
+            for name in image_names(images / "train" / wnid)
+        }
+        test = _read_val(images, annotations, class_indices(here), indices)
+        annotated = _annotated(annotations, [f"train/{wnid}" for wnid in self.wnids])
+        truth = [image_id for image_id in train if _stem(image_id) in annotated]
+        truth += [image_id for image_id in test if (annotations / f"{_stem(image_id)}.xml").is_file()]
+
+        def truth_of(image_id: str) -> Boxes:
+            path = annotations / f"{_stem(image_id)}.xml"
+            objects = read_objects(path, indices, first_pixel=0)
+            return checked_boxes(objects, read_size(images / image_id, max_pixels), str(path))
+
+        super().__init__(
+            name=str(folder),
+            classes=class_names(_words(folder), self.wnids),
+            train=train,
+            test=test,
+            path_of=lambda image_id: images / image_id,
+            labels=train | test,
+            truth=LazyMapping(truth, truth_of),
+            max_pixels=max_pixels,
+        )
+
+
+def _class_folders(train: Path) -> list[str]:
+    if not train.is_dir():
+        raise InputError(f"{train} is not a folder; data.root must be the ILSVRC folder, with {_IMAGES}/train/<wnid>")
+    return sorted(path.name for path in train.iterdir() if path.is_dir())
+
+
+def _read_val(
+    images: Path, annotations: Path, known: Mapping[str, int], wanted: Mapping[str, int]
+) -> dict[str, set[int]]:
+    """Labels of the validation images of the classes `wanted`; `known` are all classes there are."""
+    names = image_names(images / "val")
+    wnids = list(known)
+    labels = {}
+    for name in tqdm(names, desc="labels of validation images", unit="image", delay=1, leave=False):
+        parts = PurePosixPath(name).parts
+        if len(parts) > 1:
+            of_image = {parts[0]}
+        else:
+            of_image = {wnids[i] for i in read_labels(annotations / "val" / f"{_stem(name)}.xml", known)}
+        if not of_image.isdisjoint(wanted):
+            labels[f"val/{name}"] = {wanted[wnid] for wnid in of_image if wnid in wanted}
+    return labels
+
+
+def _annotated(annotations: Path, folders: Sequence[str]) -> set[str]:
+    return {f"{name}/{path.stem}" for name in folders for path in (annotations / name).glob("*.xml")}
+
+
+def _stem(image_id: str) -> str:
+    return str(PurePosixPath(image_id).with_suffix(""))
+
+
+def _words(folder: Path) -> Path:
+    beside = folder.parent / _WORDS
+    return beside if beside.exists() else folder / _WORDS

@@ -1,0 +1,60 @@
+"""The XML annotation of one image, as VOC invented it and ImageNet took over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from wsdet.data.annotations import Object, number, read_xml
+from wsdet.types import InputError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_objects(path: Path, indices: Mapping[str, int], first_pixel: int) -> list[Object]:
+    """The objects in an annotation, boxes not yet checked.
+
+    Args:
+        path: the XML file.
+        indices: index by class name.
+        first_pixel: 1 where pixels count from 1 and the last one is included (VOC), 0 where corners are continuous.
+
+    Raises:
+        InputError: the file is missing, is no safe XML, or an object lacks a field or has an unknown class.
+    """
+    return [
+        Object(_corners(item, path, n, first_pixel), _label(item, indices, path, n), _difficult(item, path, n))
+        for n, item in enumerate(read_xml(path).findall("object"), start=1)
+    ]
+
+
+def read_labels(path: Path, indices: Mapping[str, int]) -> set[int]:
+    """The classes that have an object which is not `difficult`; the boxes are not looked at.
+
+    Raises:
+        InputError: the file is missing, is no safe XML, or an object has an unknown class.
+    """
+    items = list(enumerate(read_xml(path).findall("object"), start=1))
+    return {_label(item, indices, path, n) for n, item in items if not _difficult(item, path, n)}
+
+
+def _corners(item: Element, path: Path, n: int, first_pixel: int) -> tuple[float, float, float, float]:
+    texts = {name: item.findtext(f"bndbox/{name}") for name in _CORNERS}
+    x1, y1, x2, y2 = (number(text, f"{path}, object {n}: {name}") for name, text in texts.items())
+    return x1 - first_pixel, y1 - first_pixel, x2, y2
+
+
+def _label(item: Element, indices: Mapping[str, int], path: Path, n: int) -> int:
+    name = (item.findtext("name") or "").strip()
+    if name not in indices:
+        known = ", ".join(list(indices)[:30])
+        raise InputError(f"{path}, object {n}: its class {name!r} is not one of data.classes ({known}); correct either")
+    return indices[name]
+
+
+def _difficult(item: Element, path: Path, n: int) -> bool:
+    text = (item.findtext("difficult") or "0").strip()
+    if text not in ("0", "1"):
+        raise InputError(f"{path}, object {n}: difficult must be 0 or 1, got {text!r}")
+    return text == "1"

@@ -13,10 +13,10 @@ TWO = np.array([[0, 0, 2, 2], [1, 1, 4, 3]], np.float32)
 def test_empty_boxes_have_every_column() -> None:
     boxes = Boxes.empty()
     assert len(boxes) == 0
-    assert (boxes.xyxy.shape, boxes.xyxy.dtype) == ((0, 4), np.float32)
-    assert (boxes.scores.shape, boxes.scores.dtype) == ((0,), np.float32)
-    assert (boxes.labels.shape, boxes.labels.dtype) == ((0,), np.int64)
-    assert (boxes.difficult.shape, boxes.difficult.dtype) == ((0,), np.bool_)
+    assert boxes.xyxy.shape == (0, 4)
+    assert boxes.scores.shape == boxes.labels.shape == boxes.difficult.shape == (0,)
+    assert [boxes.xyxy.dtype, boxes.scores.dtype] == [np.dtype(np.float32)] * 2
+    assert [boxes.labels.dtype, boxes.difficult.dtype] == [np.dtype(np.int64), np.dtype(np.bool_)]
 
 
 @pytest.mark.parametrize("nothing", [np.zeros((0, 4)), np.zeros(0), []], ids=["no rows", "flat", "a list"])
@@ -68,7 +68,9 @@ def test_wrong_columns_are_refused(columns: dict[str, Any], message: str) -> Non
     ids=["no indices", "no row", "mask", "slice", "indices", "integer", "numpy integer"],
 )
 def test_indexing_gives_boxes(index: Any, rows: list[int]) -> None:
-    boxes = Boxes(np.tile(TWO[:1], (3, 1)), np.arange(3), np.arange(10, 13), np.array([True, False, True]))
+    boxes = Boxes(
+        np.tile(TWO[:1], (3, 1)), np.arange(3, dtype=np.float32), np.arange(10, 13), np.array([True, False, True])
+    )
     chosen = boxes[index]
     assert isinstance(chosen, Boxes)
     assert chosen.xyxy.shape == (len(rows), 4)

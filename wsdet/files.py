@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,21 @@ from wsdet.types import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; on success it replaces `path`, on an exception it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Gives a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
+
+    Raises:
+        OSError: it cannot be written, because the disk is full, say; the message names `path` and the remedy.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        why = f"{error.strerror or error}; mend that and run the same command again, what is finished is kept"
+        raise OSError(error.errno or errno.EIO, why, str(path)) from error
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -13,12 +13,13 @@ run that was killed and resumed leaves the same bytes as one that was not.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,13 @@ class BoxStore(Mapping[str, Boxes]):
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that the store was made with."""
-        return dict(read_json(self.folder / "settings.json"))
+        return _read_object(self.folder / "settings.json")
 
     @property
     def failed(self) -> dict[str, str]:
         """Images that could not be done, with the reason."""
         path = self.folder / "failed.json"
-        return dict(read_json(path)) if path.exists() else {}
+        return _read_object(path) if path.exists() else {}
 
     def __getitem__(self, image_id: str) -> Boxes:
         if image_id in self._pending:
@@ -140,9 +141,11 @@ class BoxStore(Mapping[str, Boxes]):
         """
         start = time.perf_counter()
         missing = [image_id for image_id in ids if image_id not in self]
-        kept, failed = len(ids) - len(missing), {}
+        done, kept, failed = 0, len(ids) - len(missing), dict[str, str]()
         if missing:
             log.info("%s: %d images to do, %d there already", description, len(missing), kept)
+            if len(self._pending) >= self.part_size:  # killed before the part that was due
+                self._flush()
             outcomes = produce(missing)
             for image_id, outcome in tqdm(outcomes, desc=description, total=len(missing), unit="image", smoothing=0.1):
                 if isinstance(outcome, InputError):
@@ -152,9 +155,10 @@ class BoxStore(Mapping[str, Boxes]):
                     failed[image_id] = str(outcome)
                 else:
                     self._add_pending(image_id, outcome)
-            self._flush()
-            self._record_failed(ids, failed)
-        report = FillReport(len(missing) - len(failed), kept, failed, time.perf_counter() - start)
+                    done += 1
+        self._flush()
+        self._record_failed(ids, failed)
+        report = FillReport(done, kept, failed, time.perf_counter() - start)
         log.info(
             "%s: %d done, %d there already, %d failed, %.1f s -> %s",
             description,
@@ -175,7 +179,8 @@ class BoxStore(Mapping[str, Boxes]):
             return
         if settings is None:
             return
-        there, wanted = _flatten(read_json(path)), _flatten(dict(settings))
+        # through JSON, as what is there went: a tuple becomes a list
+        there, wanted = _flatten(_read_object(path)), _flatten(json.loads(json.dumps(settings)))
         for key in [*wanted, *there]:
             if there.get(key, "(absent)") != wanted.get(key, "(absent)"):
                 raise InputError(
@@ -193,44 +198,56 @@ class BoxStore(Mapping[str, Boxes]):
         for path in sorted((self.folder / "pending").glob("*.parquet")):
             table = _read_table(path)
             image_id = table["image_id"][0].as_py()
-            if image_id in self._where:  # killed after its part was written, before this file was removed
-                path.unlink()
-            else:
+            if image_id not in self._where:  # else killed after its part was written, before this file was removed
                 pending[image_id] = _boxes_of(table)[0]
         return pending
 
     def _add_pending(self, image_id: str, boxes: Boxes) -> None:
-        _write_table(self.folder / "pending" / f"{len(self._pending):06d}.parquet", {image_id: boxes})
+        _write_table(_free_path(self.folder / "pending", len(self._pending)), {image_id: boxes})
         self._pending[image_id] = boxes
-        if len(self._pending) == self.part_size:
+        if len(self._pending) >= self.part_size:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        path = self.folder / "parts" / f"{len(self._parts):06d}.parquet"
-        _write_table(path, self._pending)
-        self._add_part(path)
-        self._pending = {}
-        for pending in (self.folder / "pending").glob("*.parquet"):
-            pending.unlink()
+        if self._pending:
+            path = _free_path(self.folder / "parts", len(self._parts))
+            _write_table(path, self._pending)
+            self._add_part(path)
+            self._pending = {}
+        # what is finished is in a part now; a killed run leaves files half written beside their place
+        for leftover in [*(self.folder / "pending").glob("*.parquet"), *self.folder.rglob(".*.part")]:
+            leftover.unlink(missing_ok=True)
 
     def _record_failed(self, tried: Sequence[str], failed: Mapping[str, str]) -> None:
-        before = {image_id: why for image_id, why in self.failed.items() if image_id not in set(tried)}
-        if before or failed:
-            write_json(self.folder / "failed.json", before | dict(failed))
-        else:
-            (self.folder / "failed.json").unlink(missing_ok=True)
+        before, path = self.failed, self.folder / "failed.json"
+        others = before.keys() - set(tried)
+        after = {image_id: why for image_id, why in before.items() if image_id in others} | dict(failed)
+        if not after:
+            path.unlink(missing_ok=True)
+        elif after != before:
+            write_json(path, after)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object, got {type(value).__name__}; restore or delete it")
+    return value
 
 
 def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(settings, Mapping):
-        return {prefix: list(settings) if isinstance(settings, tuple) else settings}
+        return {prefix: settings}
     return {
         key: value
         for name in settings
         for key, value in _flatten(settings[name], f"{prefix}.{name}" if prefix else str(name)).items()
     }
+
+
+def _free_path(folder: Path, number: int) -> Path:
+    """The place of the file that comes after `number` others: further on where damaged ones were deleted."""
+    return next(path for n in count(number) if not (path := folder / f"{n:06d}.parquet").exists())
 
 
 def _write_table(path: Path, boxes_by_id: Mapping[str, Boxes]) -> None:
@@ -243,14 +260,17 @@ def _write_table(path: Path, boxes_by_id: Mapping[str, Boxes]) -> None:
     ]
     table = pa.Table.from_arrays([pa.array(list(boxes_by_id), pa.string()), *columns], schema=_SCHEMA)
     with replacing(path) as beside:
-        pq.write_table(table, beside)
+        pq.write_table(table, beside, write_page_checksum=True)
 
 
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         # read as one file: a folder name such as "seed=1" above it is no partition
-        return pq.ParquetFile(path).read(columns=columns or _SCHEMA.names)
-    except (OSError, pa.ArrowException, KeyError) as error:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if file.schema_arrow != _SCHEMA:
+                raise pa.ArrowInvalid(f"its columns are {file.schema_arrow.names}, not {_SCHEMA.names}")
+            return file.read(columns=columns)
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is not a readable part of a box store: {error}; delete it and run again") from error
 
 

@@ -1,0 +1,445 @@
+"""Training of a classifier from class labels alone, by Lightning: all of a network, or its last layer.
+
+A run folder holds
+
+    settings.json       what the weights depend on; training there with other settings refuses
+    checkpoints/        the last epoch's state, while the training is under way
+    model.safetensors   the trained network
+    training.json       how well it does on the images held out for validation
+
+Everything random in an epoch is drawn from (seed, epoch), so a training that was killed goes on at the epoch it was in
+and ends with the weights that it would have had.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import math
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import ModelCheckpoint
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from wsdet.backbones import Backbone
+from wsdet.files import read_json, write_json
+from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, mask_boxes
+from wsdet.training.progress import TrainingBar
+from wsdet.types import Dataset, Floats, InputError
+from wsdet.weights import Activation, save_weights
+
+log = logging.getLogger(__name__)
+
+_WARM_UP = 0.1  # share of the steps in which the learning rate rises
+
+
+class ClassifierModule(pl.LightningModule):
+    """A classifier learning which classes an image holds.
+
+    Args:
+        backbone: one output a class; trained in place.
+        activation: "sigmoid" asks of each class whether it is there (binary cross-entropy); "softmax" which class the
+            image shows (cross-entropy; several labels share the target evenly).
+        head_only: train the last layer alone, on the fixed features of the rest.
+        learning_rate: of AdamW at its highest; it rises over the first tenth of the steps and falls to 0 as a cosine.
+        weight_decay: of AdamW, on weights but not on biases and normalization.
+        min_crop: see `augment`.
+        masked: share of the training pictures with a random box painted over, see `mask_boxes`.
+        seed: of everything random.
+
+    Attributes:
+        metrics_: of the last validation: "map", mean over the classes of the average precision of ranking the images;
+            "top1", share of images whose best class is one of theirs.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        activation: Activation = "sigmoid",
+        head_only: bool = False,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-2,
+        min_crop: float = 0.5,
+        masked: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.activation = activation
+        self.head_only = head_only
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.min_crop = min_crop
+        self.masked = masked
+        self.seed = seed
+        self.metrics_: dict[str, float] = {}
+        self._validated: list[tuple[Tensor, Tensor]] = []
+        self.backbone.requires_grad_(not head_only)
+        self.backbone.last_layer.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> ClassifierModule:
+        """Sets the mode; fixed layers keep their normalization statistics and drop nothing."""
+        super().train(mode)
+        if self.head_only:
+            self.backbone.eval()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Makes dropout a function of the epoch."""
+        torch.manual_seed(self._seed_of(0))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch of (n, 3, s, s) uint8 pictures and (n, k) labels."""
+        pictures, labels = batch
+        generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
+        changed = self._normalized(augment(pictures.float() / 255, generator, self.min_crop))
+        loss = self._loss(self.backbone(mask_boxes(changed, generator, self.masked)), labels)
+        self.log("loss", loss, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the outputs for the end of the epoch."""
+        pictures, labels = batch
+        self._validated.append((self.backbone(self._normalized(pictures.float() / 255)).float(), labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Measures the ranking of all validation images, over all processes."""
+        outputs, labels = (
+            cast(Tensor, self.all_gather(torch.cat(parts))).reshape(-1, self.backbone.n_outputs).cpu().numpy()
+            for parts in zip(*self._validated, strict=True)
+        )
+        self._validated = []
+        scores = outputs if self.activation == "sigmoid" else np.asarray(torch.tensor(outputs).softmax(dim=1))
+        self.metrics_ = {"map": mean_average_precision(scores, labels), "top1": top1(scores, labels)}
+        self.log_dict(self.metrics_, rank_zero_only=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a warm-up and a cosine."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / n_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the metrics."""
+        checkpoint["metrics"] = self.metrics_
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the metrics back."""
+        self.metrics_ = checkpoint["metrics"]
+
+    def _seed_of(self, what: int) -> int:
+        key = [self.seed, self.current_epoch, self.global_rank, what]
+        return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+    def _normalized(self, pictures: Tensor) -> Tensor:
+        mean, std = (pictures.new_tensor(of)[:, None, None] for of in (self.backbone.mean, self.backbone.std))
+        return ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if self.activation == "sigmoid":
+            return F.binary_cross_entropy_with_logits(outputs, labels)
+        return F.cross_entropy(outputs, labels / labels.sum(dim=1, keepdim=True))
+
+
+def train_classifier(
+    backbone: Backbone,
+    dataset: Dataset,
+    ids: Sequence[str],
+    out: Path,
+    *,
+    activation: Activation = "sigmoid",
+    head_only: bool = False,
+    epochs: int = 30,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    min_crop: float = 0.5,
+    masked: float = 0.5,
+    validation: float = 0.1,
+    workers: int = 2,
+    memory_gib: float = 2.0,
+    trainer_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Trains a copy of `backbone` on the class labels of images; goes on where an earlier call in `out` stopped.
+
+    Args:
+        backbone: with one output a class of `dataset`.
+        dataset: gives images and labels; its true boxes are never looked at.
+        ids: images to learn from.
+        out: folder of the training, see this module.
+        activation: see `ClassifierModule`, as for `head_only`, `learning_rate`, `weight_decay`, `min_crop`, `masked`.
+        head_only: train the last layer alone.
+        epochs: passes over the images.
+        batch_size: images a step, and a process where several train together.
+        learning_rate: highest learning rate.
+        weight_decay: of the weights.
+        min_crop: least side of a random crop.
+        masked: share of the pictures with a random box painted over.
+        validation: share of `ids` to measure on instead of learning from, drawn by `seed`; 0 measures nothing.
+        workers: processes that read images.
+        memory_gib: pictures that need no more than this are read once and kept, others are read in every epoch.
+        trainer_options: further arguments of `pytorch_lightning.Trainer`, such as accelerator and devices.
+        seed: of the split, the order and everything random.
+
+    Returns:
+        The file of the trained weights. It is returned at once when it is there.
+
+    Raises:
+        InputError: `out` holds a training with other settings, or too few images can be read.
+        ValueError: an argument is out of range.
+    """
+    _check(backbone, dataset, epochs=epochs, batch_size=batch_size, validation=validation)
+    if activation == "softmax":  # an image without a class shows a softmax nothing
+        ids = [image_id for image_id in ids if dataset.labels(image_id)]
+    settings = {
+        "architecture": backbone.architecture,
+        "input_size": backbone.input_size,
+        "activation": activation,
+        "head_only": head_only,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "min_crop": min_crop,
+        "masked": masked,
+        "validation": validation,
+        "seed": seed,
+        "classes": list(dataset.classes),
+        "images": _digest_of_labels(dataset, ids),
+        "initial_weights": _digest_of_weights(backbone),
+    }
+    out = Path(out)
+    path = out / "model.safetensors"
+    _check_settings(out / "settings.json", settings)
+    if path.exists():
+        log.info("classifier: trained already -> %s", path)
+        return path
+
+    start = time.perf_counter()
+    train_ids, validation_ids = _split(ids, validation, seed)
+    log.info(
+        "classifier: training %s of %s on %d images, %d more for validation, %d epochs",
+        "the last layer" if head_only else "all layers",
+        backbone.architecture,
+        len(train_ids),
+        len(validation_ids),
+        epochs,
+    )
+    module = ClassifierModule(
+        copy.deepcopy(backbone).to(memory_format=torch.channels_last),
+        activation,
+        head_only,
+        learning_rate,
+        weight_decay,
+        min_crop,
+        masked,
+        seed,
+    )
+    loaders = _Loaders(dataset, train_ids, validation_ids, backbone.input_size, batch_size, workers, memory_gib, seed)
+    metrics = _fit(module, loaders, out, epochs, dict(trainer_options or {}))
+    seconds = time.perf_counter() - start
+    save_weights(module.backbone, path, activation, dataset.classes, settings)
+    write_json(out / "training.json", {"images": len(train_ids), "validation": metrics, "seconds": round(seconds, 1)})
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()) or "nothing measured"
+    log.info("classifier: %s on %d held-out images, %.1f s -> %s", measured, len(validation_ids), seconds, path)
+    return path
+
+
+def mean_average_precision(scores: Floats, labels: Floats) -> float:
+    """Mean over the classes that occur of the average precision of ranking images by their score.
+
+    Args:
+        scores: (n, k), higher is better.
+        labels: (n, k) of 0 and 1.
+    """
+    occurring = labels.any(axis=0)
+    if not occurring.any():
+        return float("nan")
+    return float(np.mean([average_precision_score(labels[:, c], scores[:, c]) for c in np.flatnonzero(occurring)]))
+
+
+def top1(scores: Floats, labels: Floats) -> float:
+    """Share of the images with labels whose best-scored class is one of them; shapes as `mean_average_precision`."""
+    labelled = labels.any(axis=1)
+    best = scores.argmax(axis=1)
+    return float(labels[np.arange(len(labels)), best][labelled].mean()) if labelled.any() else float("nan")
+
+
+class _Loaders(pl.LightningDataModule):
+    """Batches in an order drawn from (seed, epoch)."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        train_ids: Sequence[str],
+        validation_ids: Sequence[str],
+        side: int,
+        batch_size: int,
+        workers: int,
+        memory_gib: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.train_pictures = LabelledPictures(dataset, train_ids, side)
+        self.validation_pictures = LabelledPictures(dataset, validation_ids, side)
+        self.batch_size = batch_size
+        self.seed = seed
+        parts = [pictures for pictures in (self.train_pictures, self.validation_pictures) if len(pictures)]
+        fits = sum(pictures.n_bytes for pictures in parts) <= memory_gib * 2**30
+        if fits:
+            for pictures in parts:
+                pictures.keep_in_memory(workers)
+        self.workers = 0 if fits else workers
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        trainer = cast(pl.Trainer, self.trainer)
+        order: DistributedSampler[Batch] = DistributedSampler(
+            self.train_pictures, trainer.world_size, trainer.global_rank, seed=self.seed
+        )
+        # a last batch of one picture has no statistics to normalize by
+        drop_last = len(self.train_pictures) >= self.batch_size * trainer.world_size
+        return self._loader(self.train_pictures, sampler=order, drop_last=drop_last)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        return self._loader(self.validation_pictures) if len(self.validation_pictures) else []
+
+    def _loader(self, pictures: LabelledPictures, **options: Any) -> DataLoader[Batch]:
+        return DataLoader(
+            pictures,
+            self.batch_size,
+            collate_fn=as_batch,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            **options,
+        )
+
+
+def _check(backbone: Backbone, dataset: Dataset, *, epochs: int, batch_size: int, validation: float) -> None:
+    if backbone.n_outputs != len(dataset.classes):
+        raise ValueError(
+            f"backbone must have one output for each of the {len(dataset.classes)} classes, got {backbone.n_outputs}; "
+            "replace_head gives it"
+        )
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be >= 1, got {value}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation must be in [0, 1), got {validation}")
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    if not path.exists():
+        write_json(path, settings)
+        return
+    there = read_json(path)
+    for key, value in json.loads(json.dumps(settings)).items():
+        if there.get(key) != value:
+            raise InputError(
+                f"{path.parent} holds a training with {key}={there.get(key)}, now it is {key}={value}; "
+                "give another out=, or delete that folder to train anew"
+            )
+
+
+def _split(ids: Sequence[str], validation: float, seed: int) -> tuple[list[str], list[str]]:
+    n_validation = math.ceil(validation * len(ids)) if validation else 0
+    if len(ids) - n_validation < 2:
+        raise InputError(f"training needs at least 2 images with labels besides validation, got {len(ids)} in all")
+    order = np.random.default_rng(seed).permutation(len(ids))
+    return [ids[i] for i in np.sort(order[n_validation:])], [ids[i] for i in np.sort(order[:n_validation])]
+
+
+def _fit(
+    module: ClassifierModule, loaders: _Loaders, out: Path, epochs: int, options: dict[str, Any]
+) -> dict[str, float]:
+    folder = out / "checkpoints"
+    resume_from = _newest_checkpoint(folder)
+    checkpoint = ModelCheckpoint(folder, "{epoch:04d}", save_on_train_epoch_end=True, enable_version_counter=False)
+    fixed = {
+        "max_epochs": epochs,
+        "default_root_dir": out,
+        "logger": False,
+        "callbacks": [checkpoint, TrainingBar("training the classifier")],
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    with _quiet_lightning(), torch.random.fork_rng():
+        trainer = pl.Trainer(**(options | fixed))
+        trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
+    module.cpu()
+    return module.metrics_ | logged
+
+
+def _newest_checkpoint(folder: Path) -> Path | None:
+    """The last whole checkpoint; one that a kill cut short is removed."""
+    for path in sorted(folder.glob("*.ckpt"), key=lambda path: re.findall(r"\d+", path.stem), reverse=True):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file can fail anywhere inside the reader
+            log.warning("%s cannot be read (%s); going on from the checkpoint before it", path, error)
+            path.unlink()
+        else:
+            log.info("classifier: going on from %s", path)
+            return path
+    return None
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes on hardware, loggers and worker counts, which say nothing that a user could act on."""
+    noisy = [logging.getLogger(f"pytorch_lightning.{name}") for name in ("utilities.rank_zero", "accelerators.cuda")]
+    levels = [logger.level for logger in noisy]
+    for logger in noisy:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            yield
+    finally:
+        for logger, level in zip(noisy, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _rate(done: float) -> float:
+    """Share of the highest learning rate after a share `done` of the steps."""
+    if done < _WARM_UP:
+        return max(done / _WARM_UP, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
+
+
+def _digest_of_labels(dataset: Dataset, ids: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for image_id in ids:
+        digest.update(json.dumps([image_id, dataset.labels(image_id)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_weights(backbone: Backbone) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,166 @@
+"""Labelled images as squares of one size, read once when they fit into memory, and their random changes in training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils import data
+from tqdm import tqdm
+
+from wsdet.types import Dataset, InputError
+
+log = logging.getLogger(__name__)
+
+Batch = tuple[Tensor, Tensor]
+
+_JITTER = 0.3
+_MASK_SIDES = (0.1, 0.5)
+
+
+class LabelledPictures(data.Dataset[Batch]):
+    """Images of a data set, squeezed to squares as the network sees them, with their class labels.
+
+    Args:
+        dataset: where they come from.
+        ids: which.
+        side: side of the squares in pixels.
+
+    Attributes:
+        ids: the images; those that could not be read are gone after `keep_in_memory`.
+    """
+
+    def __init__(self, dataset: Dataset, ids: Sequence[str], side: int) -> None:
+        self.dataset = dataset
+        self.ids = tuple(ids)
+        self.side = side
+        self._targets = _multi_hot([dataset.labels(image_id) for image_id in self.ids], len(dataset.classes))
+        self._kept: Tensor | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that all pictures need."""
+        return len(self.ids) * 3 * self.side**2
+
+    def keep_in_memory(self, workers: int) -> None:
+        """Reads every picture now, by so many processes, and drops those that cannot be read.
+
+        Raises:
+            InputError: none can be read.
+        """
+        loader = data.DataLoader(_Each(self), batch_size=None, num_workers=workers)
+        read = torch.empty((len(self.ids), 3, self.side, self.side), dtype=torch.uint8)
+        good: list[int] = []
+        for index, picture in enumerate(tqdm(loader, desc="reading images", unit="image", smoothing=0.1)):
+            if isinstance(picture, Tensor):
+                read[len(good)] = picture
+                good.append(index)
+            else:
+                log.warning("%s", picture)
+        if not good:
+            raise InputError(f"none of the {len(self.ids)} training images could be read; the log has the reasons")
+        self.ids = tuple(self.ids[index] for index in good)
+        self._targets = self._targets[good]
+        self._kept = read[: len(good)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """(b, 3, side, side) uint8 pictures and their (b, k) float32 labels of 0 and 1."""
+        if self._kept is not None:
+            return self._kept[indices], self._targets[indices]
+        read = [(index, self.read(index)) for index in indices]
+        good = [(index, picture) for index, picture in read if isinstance(picture, Tensor)]
+        for _, reason in read:
+            if not isinstance(reason, Tensor):
+                log.warning("%s", reason)
+        if not good:
+            raise InputError(f"no image of a batch of {len(indices)} could be read; the log has the reasons")
+        return torch.stack([picture for _, picture in good]), self._targets[[index for index, _ in good]]
+
+    def read(self, index: int) -> Tensor | str:
+        """(3, side, side) uint8 picture, or why it cannot be read."""
+        image_id = self.ids[index]
+        try:
+            pixels = self.dataset.load(image_id).pixels
+        except InputError as error:
+            return f"{image_id}: {error}"
+        picture = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        return F.interpolate(picture, (self.side, self.side), mode="bilinear", antialias=True)[0]
+
+
+def as_batch(batch: Any) -> Any:
+    """What `LabelledPictures.__getitems__` gives is a batch already: the loader's `collate_fn`."""
+    return batch
+
+
+def augment(pictures: Tensor, generator: torch.Generator, min_crop: float) -> Tensor:
+    """Pictures cropped, mirrored and recolored at random.
+
+    Args:
+        pictures: (n, 3, s, s) in [0, 1].
+        generator: a CPU generator; the result depends on it alone, whatever the device.
+        min_crop: least side of a crop as a share of the picture's, in (0, 1]; crops are rescaled to the full size.
+    """
+    n, device = len(pictures), pictures.device
+    crop = torch.empty(n, 2).uniform_(min_crop, 1, generator=generator)  # width, height
+    shift = (torch.rand(n, 2, generator=generator) * 2 - 1) * (1 - crop)
+    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    affine = torch.zeros(n, 2, 3)
+    affine[:, 0, 0], affine[:, 1, 1], affine[:, :, 2] = crop[:, 0] * mirror, crop[:, 1], shift
+    grid = F.affine_grid(affine.to(device), list(pictures.shape), align_corners=False)
+    pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    brightness, contrast, saturation = (
+        torch.empty(n, 1, 1, 1).uniform_(1 - _JITTER, 1 + _JITTER, generator=generator).to(device) for _ in range(3)
+    )
+    gray = pictures.mean(dim=1, keepdim=True)
+    pictures = gray + (pictures - gray) * saturation
+    middle = pictures.mean(dim=(1, 2, 3), keepdim=True)
+    return (middle + (pictures - middle) * contrast).mul(brightness).clamp(0, 1)
+
+
+def mask_boxes(pictures: Tensor, generator: torch.Generator, share: float) -> Tensor:
+    """Pictures with a random box set to 0, the mean color of normalized pictures, in a `share` of them.
+
+    Localizers ask a network about images with boxes painted over; it should have met such images.
+
+    Args:
+        pictures: (n, 3, s, s), normalized.
+        generator: a CPU generator.
+        share: how many get a box, 0..1; its sides are 0.1 to 0.5 of the picture's.
+    """
+    n, side = len(pictures), pictures.shape[-1]
+    sides = torch.empty(n, 2).uniform_(*_MASK_SIDES, generator=generator)
+    corner = torch.rand(n, 2, generator=generator) * (1 - sides)
+    masked = torch.rand(n, 1, generator=generator) < share
+    at = (torch.arange(side) + 0.5) / side
+    inside = (at >= corner[..., None]) & (at < (corner + sides)[..., None])  # (n, 2, side): columns, rows
+    hidden = inside[:, 1, :, None] & inside[:, 0, None, :] & masked[..., None]
+    return pictures.masked_fill(hidden[:, None].to(pictures.device), 0.0)
+
+
+class _Each(data.Dataset[Tensor | str]):
+    def __init__(self, pictures: LabelledPictures) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        return self.pictures.read(index)
+
+
+def _multi_hot(labels: Sequence[tuple[int, ...]], n_classes: int) -> Tensor:
+    targets = np.zeros((len(labels), n_classes), np.float32)
+    for row, of_image in enumerate(labels):
+        targets[row, list(of_image)] = 1
+    return torch.from_numpy(targets)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,8 +180,12 @@ def write_average_precision(path: Path, detectors: Mapping[str, Mapping[str, Any
 
 def main() -> None:
     """The command `python -m wsdet.evaluate`."""
+    import sys
+
     from wsdet.cli import entry_point
 
+    # conf/proposals is a config group: Hydra would take the stores in proposals=[A,B] for the names of its files
+    sys.argv[1:] = [re.sub("^proposals=", "proposal_stores=", argument) for argument in sys.argv[1:]]
     entry_point("evaluate", _run)
 
 
@@ -192,7 +197,10 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.cli import limited
     from wsdet.report import table
 
-    given = {key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in _GIVEN}
+    wanted = {"boxes": cfg.boxes, "proposals": cfg.proposal_stores, "detections": cfg.detections}
+    given = {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in wanted.items()
+    }
     if not any(given.values()):
         raise InputError("nothing to evaluate: give boxes=STORE, proposals=STORE or detections=STORE")
     stores = {key: _open(value) for key, value in given.items() if value}
@@ -218,9 +226,6 @@ def _run(cfg: DictConfig) -> None:
         write_average_precision(folder / "ap.csv", metrics["detectors"])
     write_json(folder / "metrics.json", metrics)
     log.info("written to %s", folder)
-
-
-_GIVEN = ("boxes", "proposals", "detections")
 
 
 def _detectors(
@@ -293,12 +298,13 @@ def _draw(path: Path, ours: Mapping[str, Mapping[str, Any]], published: str | No
 
 def _truth(dataset: Dataset, boxes: Mapping[str, Boxes], ids: Sequence[str]) -> Iterable[tuple[str, Boxes]]:
     """(image id, true boxes) of the images that have boxes and whose truth is there and can be read."""
+    truth = dataset.truth
     for image_id in ids:
-        if image_id in boxes and image_id in dataset.truth:
-            try:
-                yield image_id, dataset.truth[image_id]
-            except InputError as error:
-                log.warning("%s is not counted: %s", image_id, error)
+        try:
+            if image_id in boxes and image_id in truth:
+                yield image_id, truth[image_id]
+        except InputError as error:
+            log.warning("%s is not counted: %s", image_id, error)
 
 
 def _labeled(true: Boxes, labels: Sequence[int]) -> Boxes:

@@ -35,7 +35,10 @@ def published_curves(path: Path | str, image_set: str) -> Curves:
     Raises:
         InputError: the file is not one of published curves, or has no such set.
     """
-    curves = read_json(Path(path)).get("curves", {})
+    content = read_json(Path(path))
+    curves = content.get("curves") if isinstance(content, dict) else None
+    if not isinstance(curves, dict):
+        raise InputError(f"{path} has no curves; published= must be the file of the STL paper's published figures")
     found: Curves = {}
     for panel in _PANELS:
         key = f"{image_set}_mean_{panel}"

@@ -58,12 +58,10 @@ class ImageNet(ImageFiles):
             for name in image_names(images / "train" / wnid)
         }
         test = _read_val(images, annotations, class_indices(here), indices)
-        annotated = _annotated(annotations, [f"train/{wnid}" for wnid in self.wnids])
-        truth = [image_id for image_id in train if _stem(image_id) in annotated]
-        truth += [image_id for image_id in test if (annotations / f"{_stem(image_id)}.xml").is_file()]
+        annotated = _xml_files(annotations, ["val", *(f"train/{wnid}" for wnid in self.wnids)])
 
         def truth_of(image_id: str) -> Boxes:
-            path = annotations / f"{_stem(image_id)}.xml"
+            path = annotations / _xml_of(image_id)
             objects = read_objects(path, indices, first_pixel=0)
             return checked_boxes(objects, read_size(images / image_id, max_pixels), str(path))
 
@@ -74,7 +72,7 @@ class ImageNet(ImageFiles):
             test=test,
             path_of=lambda image_id: images / image_id,
             labels=train | test,
-            truth=LazyMapping(truth, truth_of),
+            truth=LazyMapping((i for i in [*train, *test] if _xml_of(i) in annotated), truth_of),
             max_pixels=max_pixels,
         )
 
@@ -97,18 +95,21 @@ def _read_val(
         if len(parts) > 1:
             of_image = {parts[0]}
         else:
-            of_image = {wnids[i] for i in read_labels(annotations / "val" / f"{_stem(name)}.xml", known)}
+            of_image = {wnids[i] for i in read_labels(annotations / _xml_of(f"val/{name}"), known)}
         if not of_image.isdisjoint(wanted):
             labels[f"val/{name}"] = {wanted[wnid] for wnid in of_image if wnid in wanted}
     return labels
 
 
-def _annotated(annotations: Path, folders: Sequence[str]) -> set[str]:
-    return {f"{name}/{path.stem}" for name in folders for path in (annotations / name).glob("*.xml")}
+def _xml_files(annotations: Path, folders: Sequence[str]) -> set[str]:
+    return {f"{name}/{path.name}" for name in folders for path in (annotations / name).glob("*.xml")}
 
 
-def _stem(image_id: str) -> str:
-    return str(PurePosixPath(image_id).with_suffix(""))
+def _xml_of(image_id: str) -> str:
+    """The image's annotation; those of validation images lie side by side even where the images are in folders."""
+    path = PurePosixPath(image_id)
+    folder = "val" if path.parts[0] == "val" else path.parent
+    return f"{folder}/{path.stem}.xml"
 
 
 def _words(folder: Path) -> Path:

@@ -23,10 +23,12 @@ def read_objects(path: Path, indices: Mapping[str, int], first_pixel: int) -> li
     Raises:
         InputError: the file is missing, is no safe XML, or an object lacks a field or has an unknown class.
     """
-    return [
-        Object(_corners(item, path, n, first_pixel), _label(item, indices, path, n), _difficult(item, path, n))
-        for n, item in enumerate(read_xml(path).findall("object"), start=1)
-    ]
+    objects = []
+    for n, item in enumerate(read_xml(path).findall("object"), start=1):
+        where = f"{path}, object {n}"
+        label, difficult = _label(item, indices, where), _difficult(item, where)
+        objects.append(Object(_corners(item, first_pixel, where), label, difficult))
+    return objects
 
 
 def read_labels(path: Path, indices: Mapping[str, int]) -> set[int]:
@@ -35,26 +37,25 @@ def read_labels(path: Path, indices: Mapping[str, int]) -> set[int]:
     Raises:
         InputError: the file is missing, is no safe XML, or an object has an unknown class.
     """
-    items = list(enumerate(read_xml(path).findall("object"), start=1))
-    return {_label(item, indices, path, n) for n, item in items if not _difficult(item, path, n)}
+    items = [(item, f"{path}, object {n}") for n, item in enumerate(read_xml(path).findall("object"), start=1)]
+    return {_label(item, indices, where) for item, where in items if not _difficult(item, where)}
 
 
-def _corners(item: Element, path: Path, n: int, first_pixel: int) -> tuple[float, float, float, float]:
-    texts = {name: item.findtext(f"bndbox/{name}") for name in _CORNERS}
-    x1, y1, x2, y2 = (number(text, f"{path}, object {n}: {name}") for name, text in texts.items())
-    return x1 - first_pixel, y1 - first_pixel, x2, y2
-
-
-def _label(item: Element, indices: Mapping[str, int], path: Path, n: int) -> int:
+def _label(item: Element, indices: Mapping[str, int], where: str) -> int:
     name = (item.findtext("name") or "").strip()
     if name not in indices:
         known = ", ".join(list(indices)[:30])
-        raise InputError(f"{path}, object {n}: its class {name!r} is not one of data.classes ({known}); correct either")
+        raise InputError(f"{where}: its class {name!r} is not one of data.classes ({known}); correct either")
     return indices[name]
 
 
-def _difficult(item: Element, path: Path, n: int) -> bool:
+def _difficult(item: Element, where: str) -> bool:
     text = (item.findtext("difficult") or "0").strip()
     if text not in ("0", "1"):
-        raise InputError(f"{path}, object {n}: difficult must be 0 or 1, got {text!r}")
+        raise InputError(f"{where}: difficult must be 0 or 1, got {text!r}")
     return text == "1"
+
+
+def _corners(item: Element, first_pixel: int, where: str) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (number(item.findtext(f"bndbox/{name}"), f"{where}: {name}") for name in _CORNERS)
+    return x1 - first_pixel, y1 - first_pixel, x2, y2

@@ -16,6 +16,9 @@ from wsdet.types import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from wsdet.network import Network
+    from wsdet.types import Dataset
+
 log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -35,6 +38,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     @hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
     def main(cfg: DictConfig) -> None:
         try:
+            _check_complete(cfg)
             _write_config(cfg, Path(HydraConfig.get().runtime.output_dir))
             run(cfg)
         except (InputError, OSError) as error:
@@ -48,12 +52,85 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     main()
 
 
+def build(node: DictConfig, name: str, **arguments: Any) -> Any:
+    """The object that a config node describes by `_target_`, with further keyword arguments.
+
+    Raises:
+        InputError: the class refuses its arguments; the message starts with the node's `name`.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
+        if isinstance(cause, (ValueError, TypeError)):
+            raise InputError(f"{name}: {cause}") from error
+        raise
+
+
+def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> Network:
+    """The frozen classifier that `cfg.network` describes; with `head=finetune` it is trained from the labels first.
+
+    What was trained lies in `<out>/classifier`. Weights that wsdet trained for the same classes are used as they are.
+    """
+    from wsdet.network import load_network
+    from wsdet.weights import read_metadata
+
+    options = settings_of(cfg, "network")["network"]
+    head = options.pop("head")
+    del options["training"]
+    if head not in ("pretrained", "finetune"):
+        raise InputError(f"network.head must be pretrained or finetune, got {head!r}")
+    metadata = read_metadata(options["weights"]) if options["weights"] not in (None, "imagenet") else None
+    if head == "finetune" and (metadata is None or metadata.classes != tuple(dataset.classes)):
+        options["weights"] = train_classifier_of(cfg, dataset, train_ids)
+    return load_network(
+        classes=dataset.classes,
+        wnids=getattr(dataset, "wnids", None),
+        device=cfg.device,
+        precision=cfg.precision,
+        **options,
+    )
+
+
+def train_classifier_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> Path:
+    """The weights file of the classifier that `cfg.network.training` describes, trained now if it is not there yet."""
+    from wsdet.backbones import build_backbone, replace_head
+    from wsdet.training.classifier import train_classifier
+
+    settings = settings_of(cfg, "network", "trainer")
+    options, training = settings["network"], settings["network"]["training"]
+    backbone = build_backbone(
+        options["architecture"],
+        input_size=options["input_size"],
+        weights=options["weights"],
+        model_name=options.get("model_name"),
+        seed=cfg.seed,
+    )
+    return train_classifier(
+        replace_head(backbone, len(dataset.classes), cfg.seed),
+        dataset,
+        train_ids,
+        Path(cfg.out) / "classifier",
+        activation=options["activation"],
+        workers=cfg.workers,
+        trainer_options=settings["trainer"],
+        seed=cfg.seed,
+        **training,
+    )
+
+
 def settings_of(cfg: DictConfig, *keys: str) -> dict[str, Any]:
     """The resolved parts `keys` of a config as plain values: what a store's boxes depend on."""
     from omegaconf import OmegaConf
 
     return {
-        key: OmegaConf.to_container(part, resolve=True) if hasattr(part := cfg[key], "keys") else part for key in keys
+        key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part := cfg[key]) else part
+        for key in keys
     }
 
 
@@ -69,10 +146,18 @@ def limited(ids: Sequence[str], limit: int, seed: int) -> tuple[str, ...]:
     return tuple(ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:limit])
 
 
+def _check_complete(cfg: DictConfig) -> None:
+    from omegaconf import OmegaConf
+
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError(f"{missing[0]} has no default; give it as {missing[0]}=VALUE")
+
+
 def _write_config(cfg: DictConfig, folder: Path) -> None:
     from omegaconf import OmegaConf
 
     from wsdet.files import replacing
 
     with replacing(folder / "config.yaml") as beside:
-        beside.write_text(OmegaConf.to_yaml(cfg, resolve=False), encoding="utf-8")
+        beside.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")

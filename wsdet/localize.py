@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsdet.cli import build, build_network, entry_point, limited, settings_of
+from wsdet.cli import build, entry_point, limited, network_of, settings_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.store import BoxStore, FillReport
@@ -55,7 +55,7 @@ def localize(
 def _run(cfg: DictConfig) -> None:
     dataset = build(cfg.data, "data")
     ids = [*limited(dataset.ids("train"), cfg.limit, cfg.seed), *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
-    network = build_network(cfg, dataset)
+    network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
     store = BoxStore(
         Path(cfg.out) / "localization" / cfg.names.localizer,
         settings_of(cfg, "data", "localizer") | {"network": network.fingerprint, "precision": str(network.dtype)},

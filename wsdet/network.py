@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from wsdet.backbones import Backbone
+from wsdet.backbones import Backbone, build_backbone
+from wsdet.imagenet import class_outputs
 from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Whole
 from wsdet.types import Floats, InputError, Pixels, Sample
+from wsdet.weights import Activation, read_metadata
 
-Activation = Literal["softmax", "sigmoid"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_MEAN_RGB = (0.485, 0.456, 0.406)  # of ImageNet's training set, on values in [0, 1]
-_STD_RGB = (0.229, 0.224, 0.225)
 _COPY_SIDES = 4  # the copy of an image on the device is at most so many network inputs wide or high
 
 
@@ -74,8 +74,8 @@ class Network:
         self.fingerprint = _fingerprint(backbone)
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mean = 255 * torch.tensor(_MEAN_RGB, device=self.device).view(1, 3, 1, 1)
-        self._std = 255 * torch.tensor(_STD_RGB, device=self.device).view(1, 3, 1, 1)
+        self._mean = 255 * torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1)
+        self._std = 255 * torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1)
 
     def prepare(self, sample: Sample) -> View:
         """The image on the device."""
@@ -197,6 +197,51 @@ class Network:
         xs = xyxy[:, :1] + steps * (xyxy[:, 2:3] - xyxy[:, :1])  # (n, s)
         ys = xyxy[:, 1:2] + steps * (xyxy[:, 3:] - xyxy[:, 1:2])
         return (((ys >= 0) & (ys < h))[:, None, :, None] & ((xs >= 0) & (xs < w))[:, None, None, :]).to(self.dtype)
+
+
+def load_network(
+    architecture: str,
+    classes: Sequence[str],
+    wnids: Sequence[str] | None = None,
+    weights: str | Path | None = None,
+    input_size: int | None = None,
+    activation: Activation = "softmax",
+    model_name: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Network:
+    """The network of an architecture and its weights, with its outputs mapped to a data set's classes.
+
+    Args:
+        architecture: a name that `build_backbone` takes.
+        classes: the data set's classes.
+        wnids: their WordNet ids, where known: they find the ImageNet outputs of a class.
+        weights: a file; "imagenet" for the publisher's; None for random ones. A file that wsdet trained says itself
+            which classes its outputs are, its input size and activation; other files are taken to have the 1000
+            outputs of ImageNet.
+        input_size: side of the input in pixels; None: what the network or file was made for.
+        activation: "softmax" or "sigmoid", for weights that do not say.
+        model_name: timm's name of the network, for architecture "timm".
+        device: see `Network`.
+        precision: see `Network`.
+
+    Raises:
+        InputError: the weights cannot be used, or know none of the classes.
+    """
+    metadata = None if weights in (None, "imagenet") else read_metadata(str(weights))
+    if metadata is None or not metadata.classes:
+        backbone = build_backbone(architecture, input_size=input_size, weights=weights, model_name=model_name)
+        return Network(backbone, class_outputs(classes, wnids), activation, device, precision)
+    backbone = build_backbone(
+        architecture, metadata.n_outputs, input_size or metadata.input_size, weights, model_name=model_name
+    )
+    outputs = tuple((metadata.classes.index(name),) if name in metadata.classes else () for name in classes)
+    if not any(outputs):
+        raise InputError(
+            f"{weights} was trained for the classes {', '.join(metadata.classes[:10])}, of which the data has none; "
+            "set network.weights to other weights, or null to train"
+        )
+    return Network(backbone, outputs, metadata.activation, device, precision)
 
 
 def resolve_device(device: str) -> torch.device:

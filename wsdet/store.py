@@ -139,36 +139,12 @@ class BoxStore(Mapping[str, Boxes]):
         Raises:
             InputError: with `strict`, an image could not be done. What was finished before stays.
         """
-        start = time.perf_counter()
-        missing = [image_id for image_id in ids if image_id not in self]
-        done, kept, failed = 0, len(ids) - len(missing), dict[str, str]()
-        if missing:
-            log.info("%s: %d images to do, %d there already", description, len(missing), kept)
-            if len(self._pending) >= self.part_size:  # killed before the part that was due
-                self._flush()
-            outcomes = produce(missing)
-            for image_id, outcome in tqdm(outcomes, desc=description, total=len(missing), unit="image", smoothing=0.1):
-                if isinstance(outcome, InputError):
-                    if strict:
-                        raise outcome
-                    log.warning("%s: %s", image_id, outcome)
-                    failed[image_id] = str(outcome)
-                else:
-                    self._add_pending(image_id, outcome)
-                    done += 1
-        self._flush()
-        self._record_failed(ids, failed)
-        report = FillReport(done, kept, failed, time.perf_counter() - start)
-        log.info(
-            "%s: %d done, %d there already, %d failed, %.1f s -> %s",
-            description,
-            report.done,
-            kept,
-            len(failed),
-            report.seconds,
-            self.folder,
-        )
-        return report
+
+        def produce_named(missing: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Boxes] | InputError]]:
+            for image_id, outcome in produce(missing):
+                yield image_id, outcome if isinstance(outcome, InputError) else {"": outcome}
+
+        return fill_together({"": self}, ids, produce_named, description, strict)[""]
 
     def _check_settings(self, settings: Mapping[str, Any] | None) -> None:
         path = self.folder / "settings.json"
@@ -233,6 +209,65 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(value).__name__}; restore or delete it")
     return value
+
+
+def fill_together(
+    stores: Mapping[str, BoxStore],
+    ids: Sequence[str],
+    produce: Callable[[Sequence[str]], Iterable[tuple[str, Mapping[str, Boxes] | InputError]]],
+    description: str,
+    strict: bool = False,
+) -> dict[str, FillReport]:
+    """Fills several stores in one pass over the images; an image that only some of them have is computed again.
+
+    Args:
+        stores: by name.
+        ids: the images wanted, in a fixed order.
+        produce: takes the missing ids and yields (image id, boxes by store's name or what was wrong) in their order.
+        description: what the progress bar says.
+        strict: raise the first `InputError` instead of recording it.
+
+    Raises:
+        InputError: with `strict`, an image could not be done. What was finished before stays.
+    """
+    start = time.perf_counter()
+    missing = [image_id for image_id in ids if any(image_id not in store for store in stores.values())]
+    kept = {name: sum(image_id in store for image_id in ids) for name, store in stores.items()}
+    done, failed = dict.fromkeys(stores, 0), dict[str, str]()
+    if missing:
+        log.info("%s: %d images to do, %d there already", description, len(missing), len(ids) - len(missing))
+        for store in stores.values():
+            if len(store._pending) >= store.part_size:  # killed before the part that was due
+                store._flush()
+        for image_id, outcome in tqdm(
+            produce(missing), desc=description, total=len(missing), unit="image", smoothing=0.1
+        ):
+            if isinstance(outcome, InputError):
+                if strict:
+                    raise outcome
+                log.warning("%s: %s", image_id, outcome)
+                failed[image_id] = str(outcome)
+                continue
+            for name, store in stores.items():
+                if image_id not in store:
+                    store._add_pending(image_id, outcome[name])
+                    done[name] += 1
+    reports = {}
+    for name, store in stores.items():
+        failed_here = {image_id: why for image_id, why in failed.items() if image_id not in store}
+        store._flush()
+        store._record_failed(ids, failed_here)
+        reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
+        log.info(
+            "%s: %d done, %d there already, %d failed, %.1f s -> %s",
+            description,
+            done[name],
+            kept[name],
+            len(failed_here),
+            reports[name].seconds,
+            store.folder,
+        )
+    return reports
 
 
 def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_json_that_is_not_coco_is_refused(coco: Any, files: Any, changes: dict[s
         coco()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '"a"', "[" * 100_000, "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{", '"a"', "[" * 100_000, "\x00", "9" * 5_000])
 def test_what_is_no_json_object_is_refused(coco: Any, files: Any, content: str) -> None:
     files.text("annotations/instances_val2017.json", content)
     with pytest.raises(InputError, match=r"instances_val2017\.json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def test_a_second_look_finds_the_same(layout: str, files: Any, dataset: Any) -> 
     assert all_ids(again) == all_ids(dataset)
     assert again.classes == dataset.classes
     assert [again.labels(i) for i in all_ids(again)] == [dataset.labels(i) for i in all_ids(dataset)]
+
+
+def test_another_process_may_have_it(dataset: Any) -> None:
+    sent = ForkingPickler.loads(ForkingPickler.dumps(dataset))
+    assert all_ids(sent) == all_ids(dataset)
+    assert {i: boxes.xyxy.tolist() for i, boxes in sent.truth.items()} == {
+        i: boxes.xyxy.tolist() for i, boxes in dataset.truth.items()
+    }
+    assert all((sent.load(i).pixels == dataset.load(i).pixels).all() for i in all_ids(dataset))
 
 
 def test_classes_are_unique_names(dataset: Any) -> None:

@@ -100,6 +100,7 @@ def test_what_is_left_out(files: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert dataset.ids("train") == ("cat/1.jpg",)
     assert "left out 2 files that are no images by their suffix" in caplog.text
     assert "its name is not UTF-8; rename it" in caplog.text
+    assert "left out 1 links to folders" in caplog.text
 
 
 def test_linked_images_are_images(files: Any) -> None:

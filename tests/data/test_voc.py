@@ -141,8 +141,8 @@ def test_a_bad_box_names_its_file_and_object(voc: Any, files: Any, corners: tupl
         ),
         ("<!DOCTYPE a SYSTEM 'http://127.0.0.1:9/a.dtd'><annotation/>", "declares a document type or entities"),
         ("<annotation><object><name>cat</name></object></annotation>", "object 1: xmin must be a number, got None"),
-        ("<annotation><object/></annotation>", "object 1: its class '' is not one of data.classes"),
-        ("<annotation><object><name>cow</name></object></annotation>", "its class 'cow' is not one of data.classes"),
+        ("<annotation><object/></annotation>", "object 1: its class '' is none of the dataset's"),
+        ("<annotation><object><name>cow</name></object></annotation>", "its class 'cow' is none of the dataset's"),
         (
             "<annotation><object><name>cat</name><difficult>maybe</difficult></object></annotation>",
             "object 1: difficult must be 0 or 1, got 'maybe'",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from wsdet.data.annotations import Object, checked_boxes, number
@@ -85,10 +86,7 @@ class Coco(ImageFiles):
         found = {i: items for listing in listings.values() for i, items in (listing.annotations or {}).items()}
         labels = {i: {indices[item.category] for item in items if not item.crowd} for i, items in found.items()}
 
-        def truth_of(image_id: str) -> Boxes:
-            objects = [Object(_corners(item), indices[item.category], item.crowd) for item in found[image_id]]
-            return checked_boxes(objects, read_size(folder / image_id, max_pixels), f"image {image_id!r} in {folder}")
-
+        boxed = [image_id for image_id, items in found.items() if all(item.bbox is not None for item in items)]
         train, test = listings[splits[0]].images, listings[splits[1]].images if test_split is not None else []
         if train_split is None:
             groups = equal_content({image_id: folder / image_id for image_id in train})
@@ -98,9 +96,9 @@ class Coco(ImageFiles):
             classes=[categories[category] for category in sorted(categories)],
             train=train,
             test=test,
-            path_of=lambda image_id: folder / image_id,
+            path_of=folder.joinpath,
             labels=labels,
-            truth=LazyMapping((i for i in found if all(item.bbox is not None for item in found[i])), truth_of),
+            truth=LazyMapping(boxed, partial(_read_truth, folder, found, indices, max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -114,7 +112,9 @@ def _read_listing(path: Path, images: str) -> _Listing:
         for entry, where in _entries(content, "categories", path)
     }
     paths = {
-        _get(entry, "id", (int, str), where): inside(f"{images}/{_get(entry, 'file_name', str, where)}", where)
+        _get(entry, "id", (int, str), where): inside(
+            str(PurePosixPath(images) / _get(entry, "file_name", str, where)), where
+        )
         for entry, where in _entries(content, "images", path)
     }
     listed = list(dict.fromkeys(paths.values()))
@@ -162,13 +162,6 @@ def _get(entry: dict[str, Any], key: str, types: type | tuple[type, ...], where:
     return value
 
 
-def _corners(item: _Annotation) -> tuple[float, float, float, float]:
-    if not isinstance(item.bbox, list) or len(item.bbox) != 4:
-        raise InputError(f"{item.where}: bbox must be a list of x, y, width and height")
-    x, y, w, h = (number(value, f"{item.where}: a value of bbox") for value in item.bbox)
-    return x, y, x + w, y + h
-
-
 def _common_categories(listings: Mapping[str, _Listing], folder: Path) -> dict[int, str]:
     first, *others = (listing.categories for listing in listings.values())
     if any(categories != first for categories in others):
@@ -176,3 +169,21 @@ def _common_categories(listings: Mapping[str, _Listing], folder: Path) -> dict[i
             f"{folder}: the files of {' and '.join(listings)} must have the same categories with the same ids"
         )
     return first
+
+
+def _read_truth(
+    folder: Path,
+    annotations: Mapping[str, list[_Annotation]],
+    indices: Mapping[int, int],
+    max_pixels: int,
+    image_id: str,
+) -> Boxes:
+    objects = [Object(_corners(item), indices[item.category], item.crowd) for item in annotations[image_id]]
+    return checked_boxes(objects, read_size(folder / image_id, max_pixels), f"image {image_id!r} in {folder}")
+
+
+def _corners(item: _Annotation) -> tuple[float, float, float, float]:
+    if not isinstance(item.bbox, list) or len(item.bbox) != 4:
+        raise InputError(f"{item.where}: bbox must be a list of x, y, width and height")
+    x, y, w, h = (number(value, f"{item.where}: a value of bbox") for value in item.bbox)
+    return x, y, x + w, y + h

@@ -79,7 +79,7 @@ class CsvFile(ImageFiles):
             classes=classes,
             train=train,
             test=test,
-            path_of=lambda image_id: folder / image_id,
+            path_of=folder.joinpath,
             labels=labels,
             truth={},
             max_pixels=max_pixels,

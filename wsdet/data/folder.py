@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from wsdet.data.annotations import class_indices
 from wsdet.data.image_files import ImageFiles
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, image_names
@@ -56,7 +57,8 @@ class Folder(ImageFiles):
             _check_are_classes(folder, set(class_of.values()))
         classes = sorted(set(class_of.values()))
         groups = equal_content({i: folder / i for split in ids for i in ids[split]})
-        labels = _shared_labels(groups, {i: classes.index(name) for i, name in class_of.items()})
+        indices = class_indices(classes)
+        labels = _shared_labels(groups, {image_id: indices[name] for image_id, name in class_of.items()})
         if train_split is None:
             train, test = split_by_fraction(groups, labels, test_fraction, seed)
         else:
@@ -67,7 +69,7 @@ class Folder(ImageFiles):
             classes=classes,
             train=train,
             test=test,
-            path_of=lambda image_id: folder / image_id,
+            path_of=folder.joinpath,
             labels=labels,
             truth={},
             max_pixels=max_pixels,

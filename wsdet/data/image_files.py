@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,17 +20,24 @@ class LazyMapping(Mapping[str, Value]):
 
     Args:
         keys: every key that has a value, in order.
-        read: gives the value of a key; what it raises comes out of `mapping[key]` each time.
+        read: gives the value of a key; what it raises comes out of `mapping[key]` each time. A function of a module,
+            not a closure: datasets are sent to other processes.
     """
 
     def __init__(self, keys: Iterable[str], read: Callable[[str], Value]) -> None:
         self._keys = dict.fromkeys(keys)
-        self._read = lru_cache(_CACHED)(read)
+        self._read = read
+        self._kept: dict[str, Value] = {}
 
     def __getitem__(self, key: str) -> Value:
         if key not in self._keys:
             raise KeyError(key)
-        return self._read(key)
+        if key in self._kept:
+            return self._kept[key]
+        if len(self._kept) >= _CACHED:
+            self._kept = {}
+        value = self._kept[key] = self._read(key)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -51,7 +57,7 @@ class ImageFiles:
         classes: class names.
         train: image ids of the training split.
         test: image ids of the test split.
-        path_of: gives the file of an image id.
+        path_of: gives the file of an image id, such as `folder.joinpath`.
         labels: class indices by image id; an absent image has no label.
         truth: true boxes by image id; an image without annotation is absent.
         max_pixels: larger images are refused.

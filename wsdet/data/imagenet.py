@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -52,27 +53,21 @@ class ImageNet(ImageFiles):
         missing = [wnid for wnid in self.wnids if wnid not in here]
         if missing:
             raise InputError(f"{images / 'train'} has no folder {missing[0]!r}; data.wnids must name folders in it")
-        train = {
-            f"train/{wnid}/{name}": {label}
-            for wnid, label in indices.items()
-            for name in image_names(images / "train" / wnid)
-        }
+        train: dict[str, tuple[int, ...]] = {}
+        for wnid, label in indices.items():
+            ids = [f"train/{wnid}/{name}" for name in image_names(images / "train" / wnid)]
+            train |= dict.fromkeys(ids, (label,))
         test = _read_val(images, annotations, class_indices(here), indices)
         annotated = _xml_files(annotations, ["val", *(f"train/{wnid}" for wnid in self.wnids)])
-
-        def truth_of(image_id: str) -> Boxes:
-            path = annotations / _xml_of(image_id)
-            objects = read_objects(path, indices, first_pixel=0)
-            return checked_boxes(objects, read_size(images / image_id, max_pixels), str(path))
-
+        boxed = [image_id for image_id in [*train, *test] if _xml_of(image_id) in annotated]
         super().__init__(
             name=str(folder),
             classes=class_names(_words(folder), self.wnids),
             train=train,
             test=test,
-            path_of=lambda image_id: images / image_id,
+            path_of=images.joinpath,
             labels=train | test,
-            truth=LazyMapping((i for i in [*train, *test] if _xml_of(i) in annotated), truth_of),
+            truth=LazyMapping(boxed, partial(_read_truth, images, annotations, indices, max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -85,7 +80,7 @@ def _class_folders(train: Path) -> list[str]:
 
 def _read_val(
     images: Path, annotations: Path, known: Mapping[str, int], wanted: Mapping[str, int]
-) -> dict[str, set[int]]:
+) -> dict[str, tuple[int, ...]]:
     """Labels of the validation images of the classes `wanted`; `known` are all classes there are."""
     names = image_names(images / "val")
     wnids = list(known)
@@ -97,7 +92,7 @@ def _read_val(
         else:
             of_image = {wnids[i] for i in read_labels(annotations / _xml_of(f"val/{name}"), known)}
         if not of_image.isdisjoint(wanted):
-            labels[f"val/{name}"] = {wanted[wnid] for wnid in of_image if wnid in wanted}
+            labels[f"val/{name}"] = tuple(wanted[wnid] for wnid in of_image if wnid in wanted)
     return labels
 
 
@@ -115,3 +110,9 @@ def _xml_of(image_id: str) -> str:
 def _words(folder: Path) -> Path:
     beside = folder.parent / _WORDS
     return beside if beside.exists() else folder / _WORDS
+
+
+def _read_truth(images: Path, annotations: Path, indices: Mapping[str, int], max_pixels: int, image_id: str) -> Boxes:
+    path = annotations / _xml_of(image_id)
+    objects = read_objects(path, indices, first_pixel=0)
+    return checked_boxes(objects, read_size(images / image_id, max_pixels), str(path))

@@ -48,9 +48,12 @@ def image_names(folder: Path) -> list[str]:
 
     Hidden files and folders, and links to folders, are left out.
     """
-    found, passed_over = [], 0
+    found: list[str] = []
+    linked: list[str] = []
+    passed_over = 0
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        linked += [str(Path(parent) / name) for name in folders if (Path(parent) / name).is_symlink()]
         for name in files:
             relative = (Path(parent) / name).relative_to(folder).as_posix()
             if name.startswith("."):
@@ -63,6 +66,8 @@ def image_names(folder: Path) -> list[str]:
                 found.append(relative)
     if passed_over:
         log.info("%s: left out %d files that are no images by their suffix", folder, passed_over)
+    if linked:
+        log.warning("%s: left out %d links to folders, %r for one", folder, len(linked), linked[0])
     return sorted(found)
 
 

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from wsdet.data.annotations import Object, checked_boxes, class_indices, number, read_lines
@@ -49,11 +50,7 @@ class TinyImageNet(ImageFiles):
             labels[image_id] = (indices[wnid],)
         corners = {image_id: (row[0], row[-4:]) for image_id, row in (rows | test).items()}
 
-        def truth_of(image_id: str) -> Boxes:
-            where, texts = corners[image_id]
-            x1, y1, x2, y2 = (number(text, f"{where}: a corner") for text in texts)
-            size_hw = read_size(folder / image_id, max_pixels)
-            return checked_boxes([Object((x1, y1, x2 + 1, y2 + 1), labels[image_id][0])], size_hw, where)
+        boxed = [image_id for image_id in labels if image_id in corners and not _is_line(corners[image_id][1])]
 
         self.wnids = tuple(wnids)
         super().__init__(
@@ -61,9 +58,9 @@ class TinyImageNet(ImageFiles):
             classes=class_names(folder / "words.txt", wnids),
             train=train,
             test=test,
-            path_of=lambda image_id: folder / image_id,
+            path_of=folder.joinpath,
             labels=labels,
-            truth=LazyMapping((i for i in labels if i in corners and not _is_line(corners[i][1])), truth_of),
+            truth=LazyMapping(boxed, partial(_read_truth, folder, corners, labels, max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -95,3 +92,16 @@ def _read_rows(path: Path, images: str, n_columns: int) -> dict[str, list[str]]:
 def _is_line(corners: Sequence[str]) -> bool:
     x1, y1, x2, y2 = corners
     return x1 == x2 or y1 == y2
+
+
+def _read_truth(
+    folder: Path,
+    corners: Mapping[str, tuple[str, list[str]]],
+    labels: Mapping[str, tuple[int, ...]],
+    max_pixels: int,
+    image_id: str,
+) -> Boxes:
+    where, texts = corners[image_id]
+    x1, y1, x2, y2 = (number(text, f"{where}: a corner") for text in texts)
+    item = Object((x1, y1, x2 + 1, y2 + 1), labels[image_id][0])
+    return checked_boxes([item], read_size(folder / image_id, max_pixels), where)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Voc(ImageFiles):
         year: which VOC<year> in it.
         train_split: the list of training images in ImageSets/Main.
         test_split: the list of test images; None for no test split.
-        classes: class names, in the order of the labels.
+        classes: class names, in the order of the labels; None: the challenge's twenty.
         max_pixels: larger images are refused.
 
     Raises:
@@ -53,31 +54,23 @@ class Voc(ImageFiles):
         year: int | str = 2007,
         train_split: str = "trainval",
         test_split: str | None = "test",
-        classes: Sequence[str] = VOC_CLASSES,
+        classes: Sequence[str] | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = _voc_folder(root, year)
         ids = {split: _read_ids(_main(folder, split)) for split in (train_split, test_split) if split is not None}
+        classes = VOC_CLASSES if classes is None else classes
         indices = class_indices(classes)
-        annotated = _annotated(folder, chain(*ids.values()))
+        annotated = [image_id for image_id in chain(*ids.values()) if _annotation_path(folder, image_id).is_file()]
         listed = _listed_labels(folder, classes, ids)
-
-        def labels_of(image_id: str) -> set[int]:
-            return read_labels(annotated[image_id], indices)
-
-        def truth_of(image_id: str) -> Boxes:
-            objects = read_objects(annotated[image_id], indices, first_pixel=1)
-            size_hw = read_size(_image_path(folder, image_id), max_pixels)
-            return checked_boxes(objects, size_hw, str(annotated[image_id]))
-
         super().__init__(
             name=str(folder),
             classes=classes,
             train=ids[train_split],
             test=ids[test_split] if test_split is not None else (),
-            path_of=lambda image_id: _image_path(folder, image_id),
-            labels=LazyMapping(annotated, labels_of) if listed is None else listed,
-            truth=LazyMapping(annotated, truth_of),
+            path_of=partial(_image_path, folder),
+            labels=LazyMapping(annotated, partial(_read_labels, folder, indices)) if listed is None else listed,
+            truth=LazyMapping(annotated, partial(_read_truth, folder, indices, max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -100,9 +93,8 @@ def _read_ids(path: Path) -> list[str]:
     return [inside(line, where) for where, line in read_lines(path)]
 
 
-def _annotated(folder: Path, ids: chain[str]) -> dict[str, Path]:
-    paths = {image_id: folder / "Annotations" / f"{image_id}.xml" for image_id in ids}
-    return {image_id: path for image_id, path in paths.items() if path.exists()}
+def _annotation_path(folder: Path, image_id: str) -> Path:
+    return folder / "Annotations" / f"{image_id}.xml"
 
 
 def _image_path(folder: Path, image_id: str) -> Path:
@@ -135,3 +127,13 @@ def _read_positives(path: Path) -> list[str]:
         if flag == ["1"]:
             positives.append(inside(image_id, where))
     return positives
+
+
+def _read_labels(folder: Path, indices: Mapping[str, int], image_id: str) -> set[int]:
+    return read_labels(_annotation_path(folder, image_id), indices)
+
+
+def _read_truth(folder: Path, indices: Mapping[str, int], max_pixels: int, image_id: str) -> Boxes:
+    path = _annotation_path(folder, image_id)
+    objects = read_objects(path, indices, first_pixel=1)
+    return checked_boxes(objects, read_size(_image_path(folder, image_id), max_pixels), str(path))

@@ -45,7 +45,9 @@ def _label(item: Element, indices: Mapping[str, int], where: str) -> int:
     name = (item.findtext("name") or "").strip()
     if name not in indices:
         known = ", ".join(list(indices)[:30])
-        raise InputError(f"{where}: its class {name!r} is not one of data.classes ({known}); correct either")
+        raise InputError(
+            f"{where}: its class {name!r} is none of the dataset's ({known}); correct it, or name it there"
+        )
     return indices[name]
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -52,27 +53,15 @@ class Yolo(ImageFiles):
         classes = _classes(content, folder / file)
         train = list(_images(content, train_split, folder, file))
         test = list(_images(content, test_split, folder, file)) if test_split is not None else []
-        listed = {i: path for i in [*train, *test] if (path := _label_file(folder, i)).is_file()}
-
-        def labels_of(image_id: str) -> set[int]:
-            return {_label(columns[0], len(classes), where) for columns, where in _rows(listed[image_id])}
-
-        def truth_of(image_id: str) -> Boxes:
-            h, w = read_size(folder / image_id, max_pixels)
-            objects = [
-                Object(_corners(columns[1:], (h, w), where), _label(columns[0], len(classes), where))
-                for columns, where in _rows(listed[image_id])
-            ]
-            return checked_boxes(objects, (h, w), str(listed[image_id]))
-
+        listed = [image_id for image_id in [*train, *test] if _label_file(folder, image_id).is_file()]
         super().__init__(
             name=str(folder / file),
             classes=classes,
             train=train,
             test=test,
-            path_of=lambda image_id: folder / image_id,
-            labels=LazyMapping(listed, labels_of),
-            truth=LazyMapping(listed, truth_of),
+            path_of=folder.joinpath,
+            labels=LazyMapping(listed, partial(_read_labels, folder, len(classes))),
+            truth=LazyMapping(listed, partial(_read_truth, folder, len(classes), max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -128,8 +117,18 @@ def _label_file(folder: Path, image_id: str) -> Path:
     return next((path for path in candidates if path.is_file()), folder.joinpath(*parts))
 
 
-def _rows(path: Path) -> list[tuple[list[str], str]]:
-    return [(line.split(), where) for where, line in read_lines(path)]
+def _read_labels(folder: Path, n_classes: int, image_id: str) -> set[int]:
+    rows = read_lines(_label_file(folder, image_id))
+    return {_label(line.split()[0], n_classes, where) for where, line in rows}
+
+
+def _read_truth(folder: Path, n_classes: int, max_pixels: int, image_id: str) -> Boxes:
+    path, size_hw = _label_file(folder, image_id), read_size(folder / image_id, max_pixels)
+    objects = []
+    for where, line in read_lines(path):
+        label, *coordinates = line.split()
+        objects.append(Object(_corners(coordinates, size_hw, where), _label(label, n_classes, where)))
+    return checked_boxes(objects, size_hw, str(path))
 
 
 def _label(text: str, n_classes: int, where: str) -> int:

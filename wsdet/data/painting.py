@@ -13,6 +13,7 @@ from wsdet.types import Floats, Pixels
 
 # ground and walls are brown, green, gray or blue, hardly ever violet: colors lie along these axes
 _WARM, _GREEN = np.array([1, 0.1, -1], np.float32), np.array([-0.4, 0.6, -0.4], np.float32)
+_REFLECT = cv2.BORDER_REFLECT_101
 _MOTTLE_SIDE = 128  # pixels of the noise that all coats of an image are cut from
 
 
@@ -44,12 +45,17 @@ def noise(rng: np.random.Generator, size_hw: tuple[int, int], roughness: float, 
     """
     h, w = size_hw
     rows, columns = np.array(size_hw) * coarsest // min(size_hw)
-    total, power, strength = rng.standard_normal((rows, columns), np.float32), 1.0, 1.0
+    total, power, strength = _white(rng, rows, columns), 1.0, 1.0
     while 2 * max(rows, columns) < max(h, w):
         rows, columns, strength = 2 * rows, 2 * columns, strength * roughness
-        total = _resized(total, rows, columns) + strength * rng.standard_normal((rows, columns), np.float32)
+        total = _resized(total, rows, columns) + strength * _white(rng, rows, columns)
         power += strength**2
     return _resized(total, h, w) * np.float32(1.2 / np.sqrt(power))  # interpolation smooths
+
+
+def _white(rng: np.random.Generator, h: int, w: int) -> Floats:
+    """(h, w) uniform noise of zero mean and unit deviation."""
+    return (rng.random((h, w), np.float32) - 0.5) * np.float32(np.sqrt(12))
 
 
 def _background(rng: np.random.Generator, size: int, contrast: float) -> Floats:
@@ -97,7 +103,7 @@ def _paint_thing(image: Floats, thing: Thing, light: Floats, mottle: Floats) -> 
     size = len(image)
     box = thing.xyxy[0]
     extent = float((box[2:] - box[:2]).max())
-    margin = 0.15 * extent + 2
+    margin = 0.12 * extent + 2  # for the shadow
     x1, y1 = np.clip(np.floor(box[:2] - margin), 0, size).astype(int)
     x2, y2 = np.clip(np.ceil(box[2:] + margin), 0, size).astype(int)
     if x2 - x1 < 2 or y2 - y1 < 2:
@@ -118,9 +124,9 @@ def _paint_thing(image: Floats, thing: Thing, light: Floats, mottle: Floats) -> 
 
 def _shadow(silhouette: Floats, light: Floats, extent: float) -> Floats:
     """(h, w) 0..1: the silhouette thrown away from the light, with a soft edge."""
-    shift = np.array([[1, 0, -0.12 * extent * light[0]], [0, 1, -0.08 * extent * light[1]]], np.float32)
+    shift = np.array([[1, 0, -0.1 * extent * light[0]], [0, 1, -0.07 * extent * light[1]]], np.float32)
     thrown = cv2.warpAffine(silhouette, shift, silhouette.shape[::-1])
-    return _blur(_float32(thrown), 0.04 * extent)
+    return _blur(_float32(thrown), 0.03 * extent)
 
 
 def _shading(silhouette: Floats, light: Floats, extent: float) -> Floats:
@@ -138,9 +144,9 @@ def _coat(thing: Thing, corner: Floats, size_hw: tuple[int, int], mottle: Floats
     y = np.arange(h, dtype=np.float32)[:, None] + 0.5 + corner[1] - thing.center[1]
     along, across = to_own[0, 0] * x + to_own[0, 1] * y, to_own[1, 0] * x + to_own[1, 1] * y
     phase = np.float32(thing.phase)
-    scale = np.float32(_MOTTLE_SIDE / 3)
-    at_x, at_y = (scale * along + 20 * phase) % _MOTTLE_SIDE, (scale * across + 7 * phase) % _MOTTLE_SIDE
-    rough = _float32(cv2.remap(mottle, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
+    x0, y0 = _MOTTLE_SIDE / 2 + 20 * np.cos(phase), _MOTTLE_SIDE / 2 + 20 * np.sin(phase)  # another place for each
+    scale = np.float32(_MOTTLE_SIDE / 6)
+    rough = _float32(cv2.remap(mottle, x0 + scale * along, y0 + scale * across, cv2.INTER_LINEAR, borderMode=_REFLECT))
     turn = np.float32(np.pi * thing.frequency)
     waves = np.sin(turn * along + phase + 0.8 * rough)
     spots = waves * np.sin(turn * across + phase)
@@ -148,7 +154,7 @@ def _coat(thing: Thing, corner: Floats, size_hw: tuple[int, int], mottle: Floats
     mix = np.clip(mix, 0, 1) + 0.12 * rough
     belly = 1 - 0.1 * np.clip(across, -1, 1)
     channels = [(base + (other - base) * mix) * belly for base, other in thing.colors.T]
-    return np.clip(255 * cv2.merge(channels), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.convertScaleAbs(cv2.merge(channels), alpha=255), np.uint8)
 
 
 def _photograph(image: Floats, rng: np.random.Generator) -> Pixels:
@@ -169,7 +175,7 @@ def _resized(image: Floats, h: int, w: int) -> Floats:
 
 
 def _blur(image: Floats, sigma: float) -> Floats:
-    return _float32(cv2.GaussianBlur(image, (0, 0), sigmaX=max(sigma, 0.1), borderType=cv2.BORDER_REFLECT_101))
+    return _float32(cv2.GaussianBlur(image, (0, 0), sigmaX=max(sigma, 0.1), borderType=_REFLECT))
 
 
 def _float32(image: npt.NDArray[Any]) -> Floats:

@@ -6,8 +6,10 @@ A plan is cheap (about a millisecond), so the labels and true boxes of a data se
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -21,10 +23,14 @@ OVERHANG = 0.12  # of an object's extent may lie outside the image, on each side
 LEAST_VISIBLE = 0.3  # of an object's silhouette, or what hides it is taken away
 DIFFICULT_BELOW = 0.5  # visible share of the silhouette
 
+_PARTS = tuple(part for _, part in SPECIES.values())
 _TRIES = 15
 _MOST_OVERLAP = 0.25  # of the smaller object's box
 _KINDS = ("blob", "blob", "blob", "box", "box", "leaf", "pole")  # of distractors
 _SLENDER_KINDS = ("blob", "leaf", "pole")  # of occluders
+_ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+_UNIT_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])  # (2, 48)
+_WAVE_NUMBERS = np.arange(1, 6)[:, None]  # of a blob's outline
 _SHIFT = 4  # binary digits after the point in OpenCV's fixed-point coordinates
 
 
@@ -54,12 +60,12 @@ class Thing:
     frame: Floats
     label: int = -1
 
-    @property
+    @cached_property
     def polygons(self) -> list[Floats]:
         """The outline and the part's polygons: together the silhouette."""
         return [self.outline, *(points for points, _ in self.part)]
 
-    @property
+    @cached_property
     def xyxy(self) -> Floats:
         """(1, 4) tight box of the full silhouette, not clipped."""
         points = np.concatenate(self.polygons)
@@ -182,18 +188,16 @@ def _place_object(
     scales: tuple[float, float],
 ) -> Thing | None:
     """An object where it hides little of `others` and they little of it; None when no place was found."""
-    part = list(SPECIES.values())[label][1]
-    attached = [(points * PART_RADIUS + body.head, color) for points, color in part]
+    attached = [(points * PART_RADIUS + body.head, color) for points, color in _PARTS[label]]
+    individual = body._replace(
+        outline=body.outline + _ripple(rng, body.outline, 0.05),
+        colors=_jitter(rng, body.colors),
+        texture=body.texture * rng.uniform(0.5, 1, 3).astype(np.float32),
+        frequency=body.frequency * rng.uniform(0.8, 1.25),
+    )
     for _ in range(_TRIES):
-        warped = body._replace(
-            outline=body.outline + _ripple(rng, body.outline, 0.05),
-            colors=_jitter(rng, body.colors),
-            texture=body.texture * rng.uniform(0.5, 1, 3).astype(np.float32),
-            frequency=body.frequency * rng.uniform(0.8, 1.25),
-        )
-        thing = _thing(rng, warped, attached, size * rng.uniform(*scales), tilt=rng.normal(0, 0.45), label=label)
-        extent = thing.xyxy[0, 2:] - thing.xyxy[0, :2]
-        half = extent * (0.5 - OVERHANG)
+        thing = _thing(rng, individual, attached, size * rng.uniform(*scales), tilt=rng.normal(0, 0.45), label=label)
+        half = (thing.xyxy[0, 2:] - thing.xyxy[0, :2]) * (0.5 - OVERHANG)
         thing = thing.moved(rng.uniform(half, size - half))
         if all(_overlap(thing.xyxy, other.xyxy) <= _MOST_OVERLAP for other in others):
             return thing
@@ -237,9 +241,9 @@ def _thing(
     label: int = -1,
 ) -> Thing:
     """Body and part mirrored or not, stretched, turned by `tilt` radians and scaled to `longest_px`."""
-    stretch, mirror = np.exp(rng.normal(0, 0.1)), rng.choice([-1, 1])
-    cos, sin = np.cos(tilt), np.sin(tilt)
-    frame = np.array([[cos, -sin], [sin, cos]]) @ np.diag([mirror * stretch, 1 / stretch])
+    stretch, mirror = math.exp(rng.normal(0, 0.1)), 2 * rng.integers(2) - 1
+    cos, sin = math.cos(tilt), math.sin(tilt)
+    frame = np.array([[cos * mirror * stretch, -sin / stretch], [sin * mirror * stretch, cos / stretch]])
     points = np.concatenate([body.outline, *(polygon for polygon, _ in part)]) @ frame.T
     frame = (frame * longest_px / (points.max(axis=0) - points.min(axis=0)).max()).astype(np.float32)
     return Thing(
@@ -256,14 +260,12 @@ def _thing(
 
 
 def _random_body(rng: np.random.Generator, kind: str) -> Body:
-    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     if kind == "blob":
-        radii = 1 + sum(rng.normal(0, 0.35 / k) * np.cos(k * angles + rng.uniform(0, 6.3)) for k in range(1, 6))
-        outline = np.maximum(radii, 0.25)[:, None] * np.stack(
-            [np.cos(angles), rng.uniform(0.5, 1) * np.sin(angles)], axis=1
-        )
+        waves = np.cos(_WAVE_NUMBERS * _ANGLES + rng.uniform(0, 2 * np.pi, (5, 1)))
+        radii = np.maximum(1 + (rng.normal(0, 0.35, (5, 1)) / _WAVE_NUMBERS * waves).sum(axis=0), 0.25)
+        outline = (radii * _UNIT_CIRCLE * [[1], [rng.uniform(0.5, 1)]]).T
     elif kind == "leaf":
-        outline = np.stack([np.cos(angles), rng.uniform(0.15, 0.4) * np.sin(angles) * np.abs(np.sin(angles))], axis=1)
+        outline = (_UNIT_CIRCLE * [np.ones(48), rng.uniform(0.15, 0.4) * np.abs(_UNIT_CIRCLE[1])]).T
     else:
         half = rng.uniform(0.03, 0.08) if kind == "pole" else rng.uniform(0.4, 1)
         outline = np.array([[-1, -half], [1, -half * rng.uniform(0.7, 1)], [1, half], [-1, half]])
@@ -290,8 +292,11 @@ def _jitter(rng: np.random.Generator, colors: Floats) -> Floats:
 
 
 def _recolored(rng: np.random.Generator, part: Sequence[Polygon]) -> list[Polygon]:
+    """The part in another individual: its colors keep their contrast."""
+    if not part:
+        return []
     brightness, tint = np.exp(rng.normal(0, 0.12)), rng.normal(0, 0.05, 3)
-    colors = np.clip(np.array([color for _, color in part]).reshape(-1, 3) * brightness + tint, 0, 1).tolist()
+    colors = np.clip(np.array([color for _, color in part]) * brightness + tint, 0, 1).tolist()
     return [(points, (red, green, blue)) for (points, _), (red, green, blue) in zip(part, colors, strict=True)]
 
 

@@ -16,8 +16,9 @@ Color = tuple[float, float, float]
 Polygon = tuple[Floats, Color]
 
 FAMILY_SIZE = 3  # neighbors in SPECIES form a family
-PART_RADIUS = 0.4  # of a body that spans about -1..1
+PART_RADIUS = 0.45  # of a body that spans about -1..1
 _OUTLINE_POINTS = 96
+_CIRCLE = np.array([(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 21)[:-1]], np.float32)
 
 
 class Body(NamedTuple):
@@ -54,9 +55,7 @@ def bodies(class_correlation: float) -> tuple[Body, ...]:
 
 def circle(x: float, y: float, radius: float, color: Color, flatten: float = 1.0) -> Polygon:
     """A disc as a polygon, its height multiplied by `flatten`."""
-    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    points = np.stack([x + radius * np.cos(angles), y + flatten * radius * np.sin(angles)], axis=1)
-    return points.astype(np.float32), color
+    return _CIRCLE * np.array([radius, radius * flatten], np.float32) + np.array([x, y], np.float32), color
 
 
 def _blend(a: Body, b: Body, t: float) -> Body:
@@ -111,7 +110,7 @@ def _star(n_points: int, inner: float, color: Color) -> Polygon:
 def _rays(n_rays: int, color: Color) -> tuple[Polygon, ...]:
     """Thin triangles that fan out upwards from below the head."""
     middles = np.linspace(-2.5, -0.65, n_rays)
-    tips = [[(np.cos(middle + turn), np.sin(middle + turn)) for turn in (-0.13, 0.13)] for middle in middles]
+    tips = [[(np.cos(middle + turn), np.sin(middle + turn)) for turn in (-0.18, 0.18)] for middle in middles]
     return tuple((np.array([(0, 0.5), *tip], np.float32), color) for tip in tips)
 
 
@@ -123,7 +122,7 @@ def _checker(light: Color, dark: Color) -> tuple[Polygon, ...]:
     return (0.855 * square, light), *dark_squares
 
 
-_WHITE, _BLACK, _BONE, _RUST = (0.93, 0.93, 0.9), (0.07, 0.07, 0.09), (0.85, 0.76, 0.55), (0.62, 0.3, 0.12)
+_WHITE, _BLACK, _BONE, _RUST = (0.93, 0.93, 0.9), (0.07, 0.07, 0.09), (0.95, 0.88, 0.68), (0.45, 0.17, 0.07)
 _GOLD, _RED, _SKY, _BLUE, _ROSE = (
     (0.95, 0.75, 0.12),
     (0.82, 0.1, 0.12),
@@ -146,8 +145,8 @@ SPECIES: dict[str, tuple[Body, tuple[Polygon, ...]]] = {
             3.5,
         ),
         (
-            _polygon("-.1,0 -.75,-.55 -.85,-1 -.7,-1 -.55,-.6 -.45,-1 -.3,-1 -.35,-.5 .1,-.1", _BONE),
-            _polygon(".1,0 .55,-.5 .5,-1 .65,-1 .72,-.6 .9,-.95 1,-.85 .8,-.35 .25,.1", _BONE),
+            _polygon("0,.1 -.7,-.4 -.95,-1 -.7,-1 -.5,-.6 -.45,-1 -.2,-1 -.25,-.45 .15,-.1", _BONE),
+            _polygon("0,.1 .5,-.45 .45,-1 .7,-1 .72,-.65 .85,-1 1,-.9 .85,-.3 .3,.2", _BONE),
             circle(0.05, 0.3, 0.5, _RUST, 0.8),
             circle(0.55, 0.42, 0.22, _BLACK),
         ),
@@ -181,8 +180,8 @@ SPECIES: dict[str, tuple[Body, tuple[Polygon, ...]]] = {
         ),
         (
             _polygon("-.6,-.4 .2,-.6 1,.1 1,.4 .2,.5 -.5,.4", _WHITE),
-            _polygon("-.5,-.6 0,-.6 .05,.2 -.15,.75 -.5,.7 -.65,.2", _BLACK),
-            circle(0.85, 0.15, 0.2, _RED),
+            _polygon("-.6,-.65 0,-.65 .1,.2 -.1,.85 -.5,.8 -.75,.2", _BLACK),
+            circle(0.82, 0.15, 0.28, _RED),
         ),
     ),
     "perch": (
@@ -206,7 +205,7 @@ SPECIES: dict[str, tuple[Body, tuple[Polygon, ...]]] = {
             (0.15, 0.0, 0.4),
             2.0,
         ),
-        (*_rays(5, _SKY), circle(0, 0.5, 0.42, _BLUE, 0.7)),
+        (*_rays(4, _SKY), circle(0, 0.5, 0.5, _BLUE, 0.8)),
     ),
     "ray": (
         _body(

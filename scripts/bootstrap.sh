@@ -32,16 +32,18 @@ check_python() {
         stop "$python is $("$python" --version 2>&1), 3.11 or newer is needed: name one by WSDET_PYTHON=/path/to/python"
 }
 
-# An environment of another Python, or one whose making was cut short, is made anew; a folder of anything else is left alone.
+is_usable() {
+    "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# One whose making was cut short, or whose Python went away, is made anew; what lies in a folder of another name is left alone.
 make_venv() {
-    local version='import sys; print(sys.version)'
-    if [ -d "$venv" ] && [ -n "$(ls -A -- "$venv")" ] && [ ! -f "$venv/pyvenv.cfg" ]; then
-        stop "$venv is there and is no virtual environment: move it away, or give another folder by WSDET_VENV"
-    fi
-    if [ "$("$venv/bin/python" -c "import pip; $version" 2>/dev/null)" != "$("$python" -c "$version")" ]; then
-        "$python" -m venv --clear -- "$venv" ||
-            stop "$python could not make $venv; on Debian and Ubuntu install the package python3-venv"
-    fi
+    is_usable && return
+    check_python
+    [ "$venv" = "$root/.venv" ] || [ -z "$(ls -A -- "$venv")" ] ||
+        stop "$venv holds no virtual environment of Python 3.11 or newer with pip: give another folder by WSDET_VENV"
+    "$python" -m venv --clear -- "$venv" ||
+        stop "$python could not make $venv; on Debian and Ubuntu install the package python3-venv"
 }
 
 install() {
@@ -58,7 +60,6 @@ torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0
 }
 
 is_ready && exit 0
-check_python
 mkdir -p -- "$venv"
 if command -v flock >/dev/null; then # two commands started at once: the second waits, then finds all done
     exec 9<"$root/pyproject.toml"

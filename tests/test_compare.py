@@ -19,7 +19,8 @@ from wsdet.types import InputError
 
 def write_run(folder: Path, seed: int, map_: float, config: str = "localizer: {name: stl}") -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"out: {folder}\nseed: {seed}\ndevice: cpu\n{config}\n")
+    own = f"out: {folder}\nseed: {seed}\ndevice: cpu\ndata: {{seed: {seed}, cache: {folder}/cache}}\n"
+    (folder / "config.yaml").write_text(own + config + "\n")
     metrics = {
         "detectors": {"pseudo": {"map": map_, "map_interval": [0.1, 0.2], "ap": {"cat": None}}},
         "seconds": {"detect": 12.0},
@@ -38,7 +39,7 @@ def test_reads_a_run_or_a_folder_of_runs(tmp_path: Path) -> None:
         write_run(tmp_path / "sweep" / f"seed={seed}", seed, 0.5)
     runs = read_runs(tmp_path / "sweep")
     assert [run.seed for run in runs] == [0, 1]
-    assert runs[0].settings == runs[1].settings == {"localizer.name": "stl"}
+    assert runs[0].settings == runs[1].settings == {"localizer.name": "stl", "data.cache": "${out}/cache"}
     assert runs[0].figures == {"detectors.pseudo.map": 0.5, "images.train": 5}
     assert [run.folder for run in read_runs(tmp_path / "sweep" / "seed=1")] == [tmp_path / "sweep" / "seed=1"]
 

@@ -36,7 +36,8 @@ class Run:
     Attributes:
         folder: its folder.
         seed: its seed.
-        settings: the rest of its config by dotted key, without where it was written and what only changes its speed.
+        settings: the rest of its config by dotted key, without any other seed, where it was written and what only
+            changes its speed.
         figures: every number of its `metrics.json` by dotted key, the times aside.
     """
 
@@ -175,10 +176,7 @@ def main() -> None:
 
 def _run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
-    if OmegaConf.is_missing(cfg, "runs"):
-        raise InputError("give runs=[A,B]: folders of finished runs, or of sweeps over seeds")
     asked = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
     groups = group_runs({folder: read_runs(Path(folder)) for folder in asked})
     comparison = compare(groups)
@@ -205,7 +203,12 @@ def _read_run(folder: Path) -> Run:
     metrics = read_json(folder / "metrics.json")
     if not isinstance(config, dict) or not isinstance(metrics, dict):
         raise InputError(f"{folder} is not the folder of a finished run: its config.yaml or metrics.json is no mapping")
-    settings = _flatten({key: value for key, value in config.items() if key not in _FREE})
+    settings = {
+        # a path inside the run's folder says nothing about the run
+        key: value.replace(str(config.get("out")), "${out}") if isinstance(value, str) else value
+        for key, value in _flatten(config).items()
+        if key not in _FREE and not key.endswith(".seed")  # such as data.seed, which follows the seed
+    }
     figures = _flatten({key: value for key, value in metrics.items() if key != "seconds"})
     numbers = {key: float(value) for key, value in figures.items() if _is_number(value)}
     return Run(folder, int(config.get("seed", 0)), settings, numbers)

@@ -21,7 +21,7 @@ from wsdet.files import replacing, write_json
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -191,10 +191,9 @@ def main() -> None:
 
 def _run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from wsdet.cli import limited
+    from wsdet.cli import build, limited
     from wsdet.report import table
 
     wanted = {"boxes": cfg.boxes, "proposals": cfg.proposal_stores, "detections": cfg.detections}
@@ -203,9 +202,12 @@ def _run(cfg: DictConfig) -> None:
     }
     if not any(given.values()):
         raise InputError("nothing to evaluate: give boxes=STORE, proposals=STORE or detections=STORE")
+    if cfg.split not in (None, "train", "test"):
+        raise InputError(f"split must be train, test or null, got {cfg.split}")
     stores = {key: _open(value) for key, value in given.items() if value}
-    dataset: Dataset = instantiate(cfg.data)
-    ids = [image_id for split in ("train", "test") for image_id in limited(dataset.ids(split), cfg.limit, cfg.seed)]
+    dataset: Dataset = build(cfg.data, "data")
+    splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
+    ids = [image_id for split in splits for image_id in limited(dataset.ids(split), cfg.limit, cfg.seed)]
     folder = Path(HydraConfig.get().runtime.output_dir)
     metrics: dict[str, Any] = {}
     if "boxes" in stores:

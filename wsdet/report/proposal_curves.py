@@ -75,15 +75,15 @@ def draw_proposal_curves(path: Path, ours: Curves, published: Curves | None = No
 def _draw_panel(ax: Axes, panel: str, ours: dict[str, Curve], published: dict[str, Curve], title: str) -> None:
     from matplotlib import colormaps
 
-    colors, thin_styles = colormaps["tab10"], ("-", "--", ":", "-.")
+    strong, thin, styles = colormaps["tab10"], colormaps["Dark2"], ("-", "--", ":", "-.")
     for i, (name, (n, values)) in enumerate(ours.items()):
-        ax.plot(n, values, color=colors(i % 10), linewidth=2.4, marker="o", markersize=4, label=_plain(name), zorder=3)
+        ax.plot(n, values, color=strong(i % 10), linewidth=2.4, marker="o", markersize=4, label=_plain(name), zorder=3)
     if published:
         ax.plot([], [], " ", label=f"\n{title}")
     for i, (name, (n, values)) in enumerate(published.items()):
-        gray = str(0.35 + 0.3 * (i // len(thin_styles)))
-        ax.plot(n, values, color=gray, linewidth=0.9, linestyle=thin_styles[i % len(thin_styles)], label=_plain(name))
+        ax.plot(n, values, styles[i % 4], color=thin(i % 8), linewidth=1, alpha=0.8, label=_plain(name))
     ax.set(xscale="log", xlabel="boxes per image", ylabel=f"mean {panel} per class", ylim=(0, None))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
 

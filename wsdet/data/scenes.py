@@ -19,13 +19,13 @@ from wsdet import boxes
 from wsdet.data.species import PART_RADIUS, SPECIES, Body, Color, Polygon, circle
 from wsdet.types import Boxes, Floats, Pixels
 
-OVERHANG = 0.12  # of an object's extent may lie outside the image, on each side
-LEAST_VISIBLE = 0.3  # of an object's silhouette, or what hides it is taken away
+OVERHANG = 0.15  # of an object's extent may lie outside the image, on each side
+LEAST_VISIBLE = 0.25  # of an object's silhouette, or the occluder in front is left out
 DIFFICULT_BELOW = 0.5  # visible share of the silhouette
 
 _PARTS = tuple(part for _, part in SPECIES.values())
 _TRIES = 15
-_MOST_OVERLAP = 0.25  # of the smaller object's box
+_MOST_OVERLAP = 0.35  # of the smaller object's box
 _KINDS = ("blob", "blob", "blob", "box", "box", "leaf", "pole")  # of distractors
 _SLENDER_KINDS = ("blob", "leaf", "pole")  # of occluders
 _ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
@@ -227,7 +227,7 @@ def _occluder(rng: np.random.Generator, hidden: Thing) -> Thing:
     box = hidden.xyxy[0]
     extent = box[2:] - box[:2]
     kind = _SLENDER_KINDS[rng.integers(len(_SLENDER_KINDS))]
-    longest = float(extent.max()) * (rng.uniform(1.2, 2.5) if kind == "pole" else rng.uniform(0.35, 0.7))
+    longest = float(extent.max()) * (rng.uniform(1.2, 2.5) if kind == "pole" else rng.uniform(0.6, 1.1))
     thing = _thing(rng, _random_body(rng, kind), [], longest, tilt=rng.normal(np.pi / 2, 0.4))
     return thing.moved(box[:2] + extent * rng.uniform(0.1, 0.9, 2))
 

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsdet.cli import entry_point, limited, settings_of
+from wsdet.cli import build, entry_point, limited, settings_of
 from wsdet.store import BoxStore, FillReport, Outcome
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
 
@@ -73,13 +73,9 @@ def main() -> None:
 
 
 def _run(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.utils import instantiate
-
-    dataset, source = instantiate(cfg.data), instantiate(cfg.proposals)
-    name = HydraConfig.get().runtime.choices["proposals"]
-    store = BoxStore(Path(cfg.out) / "proposals" / name, settings_of(cfg, "data", "proposals"))
-    ids = [image_id for split in ("train", "test") for image_id in limited(dataset.ids(split), cfg.limit, cfg.seed)]
+    dataset, source = build(cfg.data, "data"), build(cfg.proposals, "proposals")
+    store = BoxStore(Path(cfg.out) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
+    ids = [*limited(dataset.ids("train"), cfg.limit, cfg.seed), *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
     propose(dataset, ids, source, store, cfg.workers, cfg.strict)
 
 

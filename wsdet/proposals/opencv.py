@@ -10,7 +10,7 @@ NEEDED = (
     "ximgproc.segmentation.createGraphSegmentation",
     "ximgproc.createEdgeBoxes",
     "ximgproc.createStructuredEdgeDetection",
-    "saliency.ObjectnessBING_create",
+    "saliency.ObjectnessBING",
 )
 _REMEDY = (
     "wsdet needs opencv-contrib-python-headless and no second OpenCV beside it (they overwrite each other): "

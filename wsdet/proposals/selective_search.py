@@ -15,6 +15,8 @@ import numpy as np
 from wsdet.boxes import scale
 from wsdet.proposals import opencv
 from wsdet.proposals.grouping import COLOR_BINS, TEXTURE_BINS, color_bins, group, histograms, texture_bins
+from wsdet.proposals.ordering import distinct
+from wsdet.proposals.resizing import shrunk
 from wsdet.types import Boxes, Floats, Ints, Pixels, Sample
 
 _COLOR_SPACES = ("hsv", "lab", "rgi", "h", "intensity")
@@ -80,14 +82,14 @@ class SelectiveSearch:
 
         The position of the last region of a grouping, the whole image, is 1. The score is the negative product.
         """
-        image = _shrunk(sample.pixels, self.max_side)
+        image = shrunk(sample.pixels, self.max_side)
         groupings = [xyxy[::-1] for xyxy in self._groupings(image)]
         xyxy = np.concatenate(groupings)
         position = np.concatenate([np.arange(1, len(grouping) + 1) for grouping in groupings])
         value = position * _generator(self.seed, sample.image_id).random(len(position))
         order = np.argsort(value, kind="stable")
         order = order[_wide_enough(xyxy[order], image.shape[:2], self.min_width)]
-        order = order[_first_of_equals(xyxy[order])][: self.max_boxes or None]
+        order = order[distinct(xyxy[order])][: self.max_boxes or None]
         return Boxes(scale(xyxy[order], image.shape[:2], sample.size_hw), scores=-value[order].astype(np.float32))
 
     def _groupings(self, image: Pixels) -> Iterator[Floats]:
@@ -128,15 +130,6 @@ def _in_color_space(image: Pixels, name: str) -> Pixels:
     return np.asarray(colors, np.uint8)
 
 
-def _shrunk(pixels: Pixels, max_side: int) -> Pixels:
-    h, w = pixels.shape[:2]
-    factor = max_side / max(h, w)
-    if factor >= 1:
-        return pixels
-    size_wh = max(1, round(w * factor)), max(1, round(h * factor))
-    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _generator(seed: int, image_id: str) -> np.random.Generator:
     digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
@@ -147,7 +140,3 @@ def _wide_enough(xyxy: Floats, size_hw: tuple[int, int], min_width: float) -> In
     sides = xyxy[:, 2:] - xyxy[:, :2]
     least = np.minimum(min_width * max(size_hw), size_hw[::-1])
     return np.flatnonzero((sides >= least).all(axis=1))
-
-
-def _first_of_equals(xyxy: Floats) -> Ints:
-    return np.sort(np.unique(xyxy, axis=0, return_index=True)[1])

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from wsdet.boxes import clip, scale
+from wsdet.boxes import area, clip, scale
 from wsdet.proposals import opencv
 from wsdet.proposals.ordering import distinct
 from wsdet.proposals.resizing import shrunk
@@ -69,10 +69,11 @@ class Bing:
         image = shrunk(sample.pixels, self.max_side)
         corners, weighted_ranks = self._computed(image[:, :, ::-1].copy(), sample.image_id)
         corners[:, :2] -= 1  # OpenCV counts the first pixel as 1
+        xyxy = clip(corners, image.shape[:2])
         order = np.argsort(weighted_ranks, kind="stable")
-        order = order[distinct(corners[order])][: self.max_boxes]
-        xyxy = scale(clip(corners[order], image.shape[:2]), image.shape[:2], sample.size_hw)
-        return Boxes(xyxy, scores=-weighted_ranks[order])
+        order = order[area(xyxy[order]) > 0]
+        order = order[distinct(xyxy[order])][: self.max_boxes]
+        return Boxes(scale(xyxy[order], image.shape[:2], sample.size_hw), scores=-weighted_ranks[order])
 
     def _computed(self, bgr: Pixels, image_id: str) -> tuple[Floats, Floats]:
         objectness = cv2.saliency.ObjectnessBING.create()
@@ -90,6 +91,8 @@ class Bing:
         if not found:
             raise InputError(f"{image_id}: BING with the model in {self.model} failed")
         values = np.asarray(objectness.getobjectnessValues(), np.float32)
+        if not len(values):  # what comes for no boxes has no four columns
+            return np.zeros((0, 4), np.float32), values
         return np.asarray(corners, np.float32).reshape(-1, 4), values
 
 

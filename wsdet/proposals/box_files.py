@@ -82,10 +82,12 @@ class NpzBoxes(Mapping[str, Rows]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{path} is not an .npz archive")
         try:
             self._archive = np.load(path, allow_pickle=False)
             self._names = dict.fromkeys(self._archive.files)
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is not an .npz archive that can be read: {error}") from error
 
     def __getitem__(self, image_id: str) -> Rows:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wsdet.boxes import clip, scale, xywh_to_xyxy
+from wsdet.boxes import area, clip, scale, xywh_to_xyxy
 from wsdet.proposals import opencv
 from wsdet.proposals.resizing import shrunk
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample
@@ -23,7 +23,13 @@ log = logging.getLogger(__name__)
 
 _STRONG_PERCENTILE = 98  # of the gradient's magnitude: an edge of strength 1, as sure as a learned one can be
 _SMOOTHING = 2.0
+_PATCH = 32  # pixels of a side of what structured forests look at
 _BORDER = 5  # pixels along the image's sides where edges fade out, as in the authors' suppression
+_MODEL_OPTIONS = (
+    *("stride", "shrinkNumber", "patchSize", "patchInnerSize", "numberOfGradientOrientations"),
+    *("selfsimilarityGridSize", "numberOfTrees", "numberOfTreesToEvaluate"),
+)
+_MODEL_TREES = ("childs", "featureIds", "thresholds", "edgeBoundaries", "edgeBins")
 
 
 class EdgeBoxes:
@@ -68,7 +74,7 @@ class EdgeBoxes:
         if max_boxes < 1:
             raise ValueError(f"max_boxes must be >= 1, got {max_boxes}")
         opencv.require("ximgproc.createEdgeBoxes", "ximgproc.createStructuredEdgeDetection")
-        self.model = None if model is None else str(model)
+        self.model = None if model is None else str(Path(model).expanduser())
         self.alpha = alpha
         self.beta = beta
         self.min_score = min_score
@@ -81,12 +87,12 @@ class EdgeBoxes:
                 "edge_boxes: no model given, so edges are image gradients, not learned ones (proposals.model=FILE)"
             )
         else:
-            _edge_detector(self.model)
+            _check_model(self.model)
 
     def propose(self, sample: Sample) -> Boxes:
         """Boxes by falling score, the share of contours that a box holds whole."""
         image = shrunk(sample.pixels, self.max_side)
-        strength, normal = gradient_edges(image) if self.model is None else _learned_edges(image, self.model)
+        strength, normal = gradient_edges(image) if self.model is None else learned_edges(image, self.model)
         finder = cv2.ximgproc.createEdgeBoxes(
             alpha=self.alpha,
             beta=self.beta,
@@ -95,11 +101,11 @@ class EdgeBoxes:
             maxAspectRatio=self.max_aspect_ratio,
             minBoxArea=self.min_area * image.shape[0] * image.shape[1],
         )
-        xywh, scores = finder.getBoundingBoxes(strength, normal)
-        if not len(xywh):
-            return Boxes.empty()
-        xyxy = clip(xywh_to_xyxy(np.asarray(xywh, np.float32)), image.shape[:2])
-        return Boxes(scale(xyxy, image.shape[:2], sample.size_hw), scores=np.asarray(scores, np.float32).ravel())
+        xywh, scores = (np.asarray(found, np.float32) for found in finder.getBoundingBoxes(strength, normal))
+        xyxy = clip(xywh_to_xyxy(xywh.reshape(-1, 4)), image.shape[:2])
+        # of an image without edges OpenCV gives a box with score 0, of a tiny one boxes outside it
+        kept = (scores.ravel() >= self.min_score) & (area(xyxy) > 0)
+        return Boxes(scale(xyxy[kept], image.shape[:2], sample.size_hw), scores=scores.ravel()[kept])
 
 
 def gradient_edges(image: Pixels) -> tuple[Floats, Floats]:
@@ -120,6 +126,18 @@ def gradient_edges(image: Pixels) -> tuple[Floats, Floats]:
     return _thinned(np.minimum(magnitude / reference, 1), magnitude, normal), normal
 
 
+def learned_edges(image: Pixels, model: str) -> tuple[Floats, Floats]:
+    """Thin edges of an (h, w, 3) image from structured forests; strength and direction as of `gradient_edges`."""
+    detector = _edge_detector(model)
+    h, w = image.shape[:2]
+    missing = max(0, _PATCH - h), max(0, _PATCH - w)  # OpenCV asks for endless memory when no patch fits
+    padded = cv2.copyMakeBorder(image, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    strength = detector.detectEdges(padded.astype(np.float32) / 255)
+    normal = detector.computeOrientation(strength)
+    thin = detector.edgesNms(strength, normal)
+    return np.ascontiguousarray(thin[:h, :w]), np.ascontiguousarray(normal[:h, :w])
+
+
 def _thinned(strength: Floats, magnitude: Floats, normal: Floats) -> Floats:
     h, w = strength.shape
     ys, xs = np.indices((h, w), dtype=np.float32)
@@ -134,21 +152,23 @@ def _thinned(strength: Floats, magnitude: Floats, normal: Floats) -> Floats:
     return (thin * np.minimum(to_border / _BORDER, 1)).astype(np.float32)
 
 
-def _learned_edges(image: Pixels, model: str) -> tuple[Floats, Floats]:
-    detector = _edge_detector(model)
-    strength = detector.detectEdges(image.astype(np.float32) / 255)
-    normal = detector.computeOrientation(strength)
-    return detector.edgesNms(strength, normal), normal
-
-
 @lru_cache(1)  # once a process: the forests are large, and OpenCV's object cannot be handed to another process
 def _edge_detector(model: str) -> Any:
-    path = Path(model).expanduser()
-    if not path.is_file():
+    return cv2.ximgproc.createStructuredEdgeDetection(model)
+
+
+def _check_model(model: str) -> None:
+    """Looks into the file first: OpenCV divides by what it finds there, and dies of a zero."""
+    if not Path(model).is_file():
         raise InputError(
             f"proposals.model={model} is no file; it must be OpenCV's structured-edge model (model.yml.gz)"
         )
     try:
-        return cv2.ximgproc.createStructuredEdgeDetection(str(path))
-    except cv2.error as error:
-        raise InputError(f"{path} is not a structured-edge model that OpenCV can read: {error}") from error
+        storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
+        options = storage.getNode("options")
+        good = not options.empty() and all(options.getNode(name).real() >= 1 for name in _MODEL_OPTIONS)
+        good = good and all(storage.getNode(name).isSeq() for name in _MODEL_TREES)
+    except (cv2.error, SystemError):
+        good = False
+    if not good:
+        raise InputError(f"proposals.model={model} is not a structured-edge model that OpenCV can read (model.yml.gz)")

@@ -7,10 +7,13 @@ whatever the working precision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,9 +23,12 @@ from torchvision.ops import roi_align
 
 from wsdet.backbones import Backbone, build_backbone
 from wsdet.imagenet import class_outputs
-from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Whole
-from wsdet.types import Floats, InputError, Pixels, Sample
+from wsdet.incremental import IncrementalTrunk, Known
+from wsdet.questions import Cropped, FeatureMap, Fill, Kept, Masked, Outputs, Picture, Question, Whole
+from wsdet.types import Floats, InputError, Ints, Pixels, Sample
 from wsdet.weights import Activation, read_metadata
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -53,9 +59,11 @@ class Network:
         activation: how logits become probabilities: "softmax" over all outputs, or a "sigmoid" each.
         device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one.
         precision: "float32", "bfloat16", "float16" or "auto": float32 on the CPU, bfloat16 on a GPU.
+        incremental: whether masked pictures are computed from what is known of the image and the mask's color
+            (`wsdet.incremental`), which gives the same logits up to rounding; "auto": on the CPU.
 
     Raises:
-        InputError: `device` or `precision` is unknown, or there is no such device here.
+        InputError: `device`, `precision` or `incremental` is unknown, or there is no such device here.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Network:
         activation: Activation = "softmax",
         device: str = "auto",
         precision: str = "auto",
+        incremental: bool | Literal["auto"] = "auto",
     ) -> None:
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device)
@@ -72,10 +81,16 @@ class Network:
         self.activation: Activation = activation
         self.class_outputs = tuple(tuple(outputs) for outputs in class_outputs)
         self.fingerprint = _fingerprint(backbone)
+        self.n_pictures = 0  # answered so far
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = 255 * torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1)
+        if incremental not in (True, False, "auto"):
+            raise InputError(f"network.incremental must be true, false or auto, got {incremental!r}")
+        self._is_incremental = self.device.type == "cpu" if incremental == "auto" else incremental
+        self._known: WeakKeyDictionary[View, Known] = WeakKeyDictionary()
+        self._known_fills: dict[Fill, Known] = {}
 
     def prepare(self, sample: Sample) -> View:
         """The image on the device."""
@@ -114,12 +129,12 @@ class Network:
     @torch.inference_mode()
     def trunk(self, pictures: Tensor) -> Tensor:
         """(n, d, rows, columns) last convolutional maps of (n, 3, h, w) normalized pictures."""
-        return self.backbone.trunk(pictures)  # type: ignore[no-any-return]
+        return self.backbone.trunk(pictures)
 
     @torch.inference_mode()
     def logits(self, pictures: Tensor) -> Tensor:
         """(n, c) float32 outputs before the activation of (n, 3, s, s) normalized pictures."""
-        return self.backbone(pictures).float()  # type: ignore[no-any-return]
+        return self.backbone(pictures).float()
 
     def outputs(self, logits: Floats) -> Outputs:
         """The answer whose rows are `logits`, (n, c)."""
@@ -136,13 +151,15 @@ class Network:
 
     @torch.inference_mode()
     def answer(self, pictures: Sequence[Picture]) -> list[Any]:
-        """A row of answer for each of `pictures`, in one pass: logits (c,), or a feature map."""
-        maps = self.backbone.trunk(self._inputs(pictures))
-        logits = self.backbone.head(maps).float().cpu().numpy()
-        return [
-            maps[row].float().cpu().numpy() if isinstance(picture.question, FeatureMap) else logits[row]
-            for row, picture in enumerate(pictures)
-        ]
+        """A row of answer for each of `pictures`: logits (c,), or a feature map."""
+        self.n_pictures += len(pictures)
+        rows: dict[int, Any] = {}
+        for part, maps in self._maps(pictures):
+            logits = self.backbone.head(maps).float().cpu().numpy()
+            for i, row in enumerate(part):
+                is_map = isinstance(pictures[row].question, FeatureMap)
+                rows[row] = maps[i].float().cpu().numpy() if is_map else logits[i]
+        return [rows[row] for row in range(len(pictures))]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
         """The answer to `question` from the rows that `answer` gave for its pictures."""
@@ -150,6 +167,45 @@ class Network:
             return rows[0]
         n_outputs = self.backbone.n_outputs
         return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
+
+    def _maps(self, pictures: Sequence[Picture]) -> Iterator[tuple[list[int], Tensor]]:
+        """Last feature maps of all pictures, in parts: which of them, and their maps."""
+        masked: dict[int, tuple[View, Masked, int]] = {}
+        if self._incremental is not None:
+            masked = {
+                i: (view, question, row)
+                for i, (view, question, row) in enumerate(pictures)
+                if isinstance(question, Masked)
+            }
+            if masked:
+                yield list(masked), self._composed_maps(self._incremental, list(masked.values()))
+        others = [i for i in range(len(pictures)) if i not in masked]
+        if others:
+            yield others, self.backbone.trunk(self._inputs([pictures[i] for i in others]))
+
+    @cached_property
+    def _incremental(self) -> IncrementalTrunk | None:
+        if not self._is_incremental:
+            return None
+        try:
+            picture = torch.zeros(3, self.input_size, self.input_size, dtype=self.dtype, device=self.device)
+            return IncrementalTrunk(self.backbone.trunk, picture)
+        except ValueError as error:
+            log.info("masked pictures take full passes: %s", error)
+            return None
+
+    def _composed_maps(self, trunk: IncrementalTrunk, masked: Sequence[tuple[View, Masked, int]]) -> Tensor:
+        """Last feature maps of boxes painted over: (image, question, its row) each."""
+        for view, question, _ in masked:
+            if view not in self._known:
+                self._known[view] = trunk.know(view.picture)
+            if question.fill not in self._known_fills:
+                self._known_fills[question.fill] = trunk.know(self._color(question.fill).expand_as(view.picture))
+        return trunk.compose(
+            [self._known[view] for view, _, _ in masked],
+            [self._known_fills[question.fill] for _, question, _ in masked],
+            np.stack([self._painted_xyxy(question, row, view) for view, question, row in masked]),
+        )
 
     def _inputs(self, pictures: Sequence[Picture]) -> Tensor:
         """(n, 3, s, s) network inputs; the crops of one image are cut together."""
@@ -174,10 +230,19 @@ class Network:
 
     def _paint(self, picture: Tensor, question: Masked, row: int, view: View) -> None:
         """Paints one box over, in place."""
+        x1, y1, x2, y2 = self._painted_xyxy(question, row, view)
+        picture[:, y1:y2, x1:x2] = self._color(question.fill)
+
+    def _painted_xyxy(self, question: Masked, row: int, view: View) -> Ints:
+        """(4,) the box that is painted over, in pixels of the network's input."""
         h, w = view.size_hw
-        x1, y1, x2, y2 = np.rint(question.xyxy[row] * self.input_size / np.array([w, h, w, h])).astype(int)
-        color = 0 if question.fill == "mean" else (-self._mean / self._std).to(self.dtype)[0]
-        picture[:, max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = color
+        xyxy = np.rint(question.xyxy[row] * self.input_size / np.array([w, h, w, h])).astype(np.int64)
+        return np.clip(xyxy, 0, self.input_size)
+
+    def _color(self, fill: Fill) -> Tensor:
+        """(3, 1, 1) normalized color that masks are painted with."""
+        black = (-self._mean / self._std).to(self.dtype)[0]
+        return black if fill == "black" else torch.zeros_like(black)
 
     def _crops(self, image: Tensor, xyxy: Tensor, context: int = 0) -> Tensor:
         xyxy = xyxy.to(image)
@@ -209,6 +274,7 @@ def load_network(
     model_name: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    incremental: bool | Literal["auto"] = "auto",
 ) -> Network:
     """The network of an architecture and its weights, with its outputs mapped to a data set's classes.
 
@@ -224,6 +290,7 @@ def load_network(
         model_name: timm's name of the network, for architecture "timm".
         device: see `Network`.
         precision: see `Network`.
+        incremental: see `Network`.
 
     Raises:
         InputError: the weights cannot be used, or know none of the classes.
@@ -231,7 +298,7 @@ def load_network(
     metadata = None if weights in (None, "imagenet") else read_metadata(str(weights))
     if metadata is None or not metadata.classes:
         backbone = build_backbone(architecture, input_size=input_size, weights=weights, model_name=model_name)
-        return Network(backbone, class_outputs(classes, wnids), activation, device, precision)
+        return Network(backbone, class_outputs(classes, wnids), activation, device, precision, incremental)
     backbone = build_backbone(
         architecture, metadata.n_outputs, input_size or metadata.input_size, weights, model_name=model_name
     )
@@ -241,7 +308,7 @@ def load_network(
             f"{weights} was trained for the classes {', '.join(metadata.classes[:10])}, of which the data has none; "
             "set network.weights to other weights, or null to train"
         )
-    return Network(backbone, outputs, metadata.activation, device, precision)
+    return Network(backbone, outputs, metadata.activation, device, precision, incremental)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -257,7 +324,9 @@ def resolve_device(device: str) -> torch.device:
     except RuntimeError as error:
         raise InputError(f"device must be auto, cpu or cuda, got {device!r}") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={device}: this machine has no CUDA device that torch can use; give device=cpu or auto")
+        raise InputError(
+            f"device={device}: this machine has no CUDA device that torch can use; give device=cpu or auto"
+        )
     return resolved
 
 

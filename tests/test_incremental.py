@@ -1,0 +1,192 @@
+"""Composed pictures have the maps of a full pass: window arithmetic, layers, networks, the classifier's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsdet.backbones import build_backbone
+from wsdet.incremental import IncrementalTrunk
+from wsdet.network import Network
+from wsdet.questions import Cropped, FeatureMap, Masked, Picture, Question, Whole
+from wsdet.types import InputError, Ints, Sample
+
+
+def boxes(size: int, n_random: int = 6) -> Ints:
+    """The whole picture, nothing, single pixels, strips, boxes at each border, and random ones."""
+    half = size // 2
+    special = [
+        [0, 0, size, size],
+        [0, 0, 0, 0],
+        [3, 5, 3, 9],
+        [half, half, half + 1, half + 1],
+        [0, 0, 1, 1],
+        [size - 1, size - 1, size, size],
+        [0, 3, size, 9],
+        [half, 0, size, half],
+        [1, 1, size - 1, size - 1],
+    ]
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.integers(0, size + 1, (n_random, 2, 2)), axis=1).reshape(-1, 4)
+    return np.concatenate([np.array(special), corners])
+
+
+@torch.inference_mode()
+def relative_error(trunk: nn.Module, size: int) -> float:
+    """Largest difference to full passes, as a share of the largest value."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(2, 3, size, size, generator=generator)
+    colors = torch.randn(2, 3, 1, 1, generator=generator)
+    incremental = IncrementalTrunk(trunk, pictures[0])
+    outside = [incremental.know(picture) for picture in pictures]
+    inside = [incremental.know(color.expand(3, size, size)) for color in colors]
+    xyxy = boxes(size)
+    composed = []
+    for i, (x1, y1, x2, y2) in enumerate(xyxy):
+        picture = pictures[i % 2].clone()
+        picture[:, y1:y2, x1:x2] = colors[i // 2 % 2]
+        composed.append(picture)
+    expected = trunk(torch.stack(composed))
+    n = range(len(xyxy))
+    maps = incremental.compose([outside[i % 2] for i in n], [inside[i // 2 % 2] for i in n], xyxy)
+    assert maps.shape == expected.shape
+    return float((maps - expected).abs().amax() / expected.abs().amax())
+
+
+class Branches(nn.Module):
+    """Layers that see differently, and a sum and a concatenation of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(3, 6, 1)
+        self.far = nn.Conv2d(3, 6, (5, 3), padding=(2, 1))
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        near, far = self.near(pictures), self.far(pictures)
+        return torch.cat([self.norm(near + far), near], dim=1)
+
+
+class Normalized(nn.Module):
+    """A layer that sees the whole map, between others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(3, 8, 3, stride=2)
+        self.norm = nn.GroupNorm(2, 8)
+        self.after = nn.Conv2d(8, 4, 3)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        before = self.before(pictures)
+        return self.after(self.norm(before)) + before[:, :4, 1:-1, 1:-1]
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "convolution": lambda: nn.Conv2d(3, 4, 3, padding=1),
+    "stride": lambda: nn.Conv2d(3, 4, 7, stride=3, padding=2),
+    "stride above kernel": lambda: nn.Conv2d(3, 4, 1, stride=2),
+    "dilation": lambda: nn.Conv2d(3, 4, 3, padding=2, dilation=2),
+    "groups": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3, groups=2, padding=1)),
+    "depthwise": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8, padding=1)),
+    "max pooling": lambda: nn.MaxPool2d(3, 2, padding=1),
+    "max pooling, ceil": lambda: nn.MaxPool2d(3, 2, ceil_mode=True),
+    "average pooling": lambda: nn.AvgPool2d(3, 2, padding=1),
+    "average pooling, ceil": lambda: nn.AvgPool2d(3, 2, padding=1, ceil_mode=True),
+    "average pooling of the map only": lambda: nn.AvgPool2d(3, 2, padding=1, count_include_pad=False, ceil_mode=True),
+    "elementwise": lambda: nn.Sequential(nn.ReLU6(), nn.Dropout(), nn.Identity(), nn.SiLU()),
+    "branches": Branches,
+    "a layer that is not done incrementally": Normalized,
+    "nothing done incrementally": lambda: nn.InstanceNorm2d(3),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("size", [20, 23])
+def test_layers_equal_a_full_pass(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    assert relative_error(nn.Sequential(LAYERS[name]()).eval(), size) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [("tiny", 64), ("squeezenet1_0", 67), ("vgg16", 32), ("alexnet", 95), ("resnet50", 64), ("mobilenet_v2", 64)],
+)
+def test_networks_equal_a_full_pass(architecture: str, size: int) -> None:
+    backbone = build_backbone(architecture, input_size=size)
+    generator = torch.Generator().manual_seed(1)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as after training
+            module.running_mean.normal_(0, 0.1, generator=generator)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2, generator=generator)  # type: ignore[union-attr]
+    assert relative_error(backbone.trunk, size) < 1e-5
+
+
+def test_multiply_adds_are_those_of_the_cells_that_see_both_sides_of_the_edge() -> None:
+    trunk = IncrementalTrunk(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), torch.zeros(3, 10, 10))
+    a_cell = 3 * 4 * 9
+    needed, full = trunk.multiply_adds(np.array([[4, 4, 5, 5], [2, 2, 8, 8], [0, 0, 10, 10], [0, 0, 10, 4]]))
+    assert full == 100 * a_cell
+    assert (needed / a_cell).tolist() == [9, 8 * 8 - 4 * 4, 0, 2 * 10]
+
+
+def test_pictures_are_forgotten_with_their_objects() -> None:
+    trunk = IncrementalTrunk(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.zeros(3, 10, 10))
+    for color in range(100):
+        known = trunk.know(torch.full((3, 10, 10), float(color)))
+        del known
+    assert all(len(table.rows) < 10 * 100 for table in trunk._tables.values())
+    assert trunk.bytes_a_picture == 4 * (3 * 10 * 10 + 4 * 8 * 8)
+
+
+def test_a_value_overwritten_under_another_layer_is_refused() -> None:
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.relu = nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            values = self.convolution(pictures)
+            return self.relu(values) + values
+
+    with pytest.raises(ValueError, match="must not overwrite"):
+        IncrementalTrunk(Overwriting(), torch.zeros(3, 8, 8))
+
+
+def test_a_trunk_without_a_fixed_graph_is_refused() -> None:
+    class Branching(nn.Module):
+        def forward(self, pictures: Tensor) -> Tensor:
+            return pictures if pictures.sum() > 0 else F.relu(pictures)
+
+    with pytest.raises(ValueError, match="can trace"):
+        IncrementalTrunk(Branching(), torch.zeros(3, 8, 8))
+
+
+def test_the_classifier_answers_the_same() -> None:
+    backbone = build_backbone("squeezenet1_0", input_size=64, seed=3)
+    rng = np.random.default_rng(0)
+    full, incremental = (Network(backbone, [(0,)], device="cpu", incremental=choice) for choice in (False, True))
+    samples = [Sample(str(i), rng.integers(0, 256, (50 + 20 * i, 80, 3), dtype=np.uint8)) for i in range(2)]
+    xyxy = np.array([[10, 10, 30, 40], [-5, 0, 80, 12.4], [60, 40, 90, 100]], np.float32)
+    answers = []
+    for network in (full, incremental):
+        views = [network.prepare(sample) for sample in samples]
+        questions: list[Question] = [Whole(), Masked(xyxy), FeatureMap(), Masked(xyxy, "black"), Cropped(xyxy)]
+        answers.append(
+            network.answer(
+                [
+                    Picture(view, question, row)
+                    for question in questions
+                    for view in views
+                    for row in range(len(getattr(question, "xyxy", [0])))
+                ]
+            )
+        )
+    for expected, row in zip(*answers, strict=True):
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+    with pytest.raises(InputError, match="incremental must be"):
+        Network(backbone, [(0,)], device="cpu", incremental="yes")  # type: ignore[arg-type]

@@ -31,7 +31,12 @@ _HEADS = {
 }
 _INPUT_SIZES = {"tiny": 128, "squeezenet1_0": 227}  # 224 where not named
 ARCHITECTURES = (*_HEADS, "timm")
-_TINY_CHANNELS = (32, 64, 96, 128, 128)
+_TINY_BLOCKS = (
+    (24, 5, 2, True),
+    (48, 3, 1, True),
+    (96, 3, 1, False),
+    (128, 3, 1, False),
+)  # channels, kernel, stride, pools
 
 
 class Backbone(nn.Module):
@@ -132,8 +137,6 @@ def replace_head(backbone: Backbone, n_classes: int, seed: int = 0) -> Backbone:
             new = nn.Linear(old.in_features, n_classes)
         else:
             new = nn.Conv2d(old.in_channels, n_classes, old.kernel_size)  # type: ignore[arg-type]
-        nn.init.normal_(new.weight, std=0.01)
-        nn.init.zeros_(new.bias)  # type: ignore[arg-type]
     head.set_submodule(name, new.to(old.weight.device))
     if backbone.architecture == "squeezenet1_0" and n_classes != IMAGENET_OUTPUTS:
         head.set_submodule("classifier.2", nn.Identity())
@@ -164,15 +167,19 @@ def _own_backbone(architecture: str, input_size: int | None, from_publisher: boo
 
 
 def _tiny() -> nn.Module:
-    """Five convolutions to a map of stride 8, small enough to train on a CPU in a minute."""
-    blocks: list[nn.Module] = []
+    """Four convolutions to a map of stride 8, small enough to train on a CPU in a minute."""
+    features: list[nn.Module] = []
     previous = 3
-    for i, channels in enumerate(_TINY_CHANNELS):
-        stride = 2 if i < 3 else 1
-        blocks += [nn.Conv2d(previous, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+    for channels, kernel, stride, pools in _TINY_BLOCKS:
+        features += [
+            nn.Conv2d(previous, channels, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ]
+        features += [nn.MaxPool2d(2)] if pools else []
         previous = channels
     model = nn.Module()
-    model.features = nn.Sequential(*blocks)
+    model.features = nn.Sequential(*features)
     model.fc = nn.Linear(previous, IMAGENET_OUTPUTS)
     return model
 

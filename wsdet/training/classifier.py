@@ -59,6 +59,7 @@ class ClassifierModule(pl.LightningModule):
         learning_rate: of AdamW at its highest; it rises over the first tenth of the steps and falls to 0 as a cosine.
         weight_decay: of AdamW, on weights but not on biases and normalization.
         min_crop: see `augment`.
+        jitter: see `augment`.
         masked: share of the training pictures with a random box painted over, see `mask_boxes`.
         seed: of everything random.
 
@@ -75,6 +76,7 @@ class ClassifierModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
         min_crop: float = 0.5,
+        jitter: float = 0.3,
         masked: float = 0.5,
         seed: int = 0,
     ) -> None:
@@ -85,6 +87,7 @@ class ClassifierModule(pl.LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.min_crop = min_crop
+        self.jitter = jitter
         self.masked = masked
         self.seed = seed
         self.metrics_: dict[str, float] = {}
@@ -107,7 +110,7 @@ class ClassifierModule(pl.LightningModule):
         """The loss of a batch of (n, 3, s, s) uint8 pictures and (n, k) labels."""
         pictures, labels = batch
         generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
-        changed = self._normalized(augment(pictures.float() / 255, generator, self.min_crop))
+        changed = self._normalized(augment(pictures.float() / 255, generator, self.min_crop, self.jitter))
         loss = self._loss(self.backbone(mask_boxes(changed, generator, self.masked)), labels)
         self.log("loss", loss, batch_size=len(labels))
         return loss
@@ -175,6 +178,7 @@ def train_classifier(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-2,
     min_crop: float = 0.5,
+    jitter: float = 0.3,
     masked: float = 0.5,
     validation: float = 0.1,
     workers: int = 2,
@@ -189,13 +193,15 @@ def train_classifier(
         dataset: gives images and labels; its true boxes are never looked at.
         ids: images to learn from.
         out: folder of the training, see this module.
-        activation: see `ClassifierModule`, as for `head_only`, `learning_rate`, `weight_decay`, `min_crop`, `masked`.
+        activation: see `ClassifierModule`, as for `head_only`, `learning_rate`, `weight_decay`, `min_crop`, `jitter`,
+            `masked`.
         head_only: train the last layer alone.
         epochs: passes over the images.
         batch_size: images a step, and a process where several train together.
         learning_rate: highest learning rate.
         weight_decay: of the weights.
         min_crop: least side of a random crop.
+        jitter: greatest change of brightness, contrast and saturation.
         masked: share of the pictures with a random box painted over.
         validation: share of `ids` to measure on instead of learning from, drawn by `seed`; 0 measures nothing.
         workers: processes that read images.
@@ -223,6 +229,7 @@ def train_classifier(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "min_crop": min_crop,
+        "jitter": jitter,
         "masked": masked,
         "validation": validation,
         "seed": seed,
@@ -254,6 +261,7 @@ def train_classifier(
         learning_rate,
         weight_decay,
         min_crop,
+        jitter,
         masked,
         seed,
     )

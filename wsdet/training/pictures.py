@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 
-_JITTER = 0.3
 _MASK_SIDES = (0.1, 0.5)
 
 
@@ -103,13 +102,14 @@ def as_batch(batch: Any) -> Any:
     return batch
 
 
-def augment(pictures: Tensor, generator: torch.Generator, min_crop: float) -> Tensor:
+def augment(pictures: Tensor, generator: torch.Generator, min_crop: float, jitter: float) -> Tensor:
     """Pictures cropped, mirrored and recolored at random.
 
     Args:
         pictures: (n, 3, s, s) in [0, 1].
         generator: a CPU generator; the result depends on it alone, whatever the device.
         min_crop: least side of a crop as a share of the picture's, in (0, 1]; crops are rescaled to the full size.
+        jitter: brightness, contrast and saturation change by factors of 1 - jitter to 1 + jitter, in [0, 1).
     """
     n, device = len(pictures), pictures.device
     crop = torch.empty(n, 2).uniform_(min_crop, 1, generator=generator)  # width, height
@@ -120,7 +120,7 @@ def augment(pictures: Tensor, generator: torch.Generator, min_crop: float) -> Te
     grid = F.affine_grid(affine.to(device), list(pictures.shape), align_corners=False)
     pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     brightness, contrast, saturation = (
-        torch.empty(n, 1, 1, 1).uniform_(1 - _JITTER, 1 + _JITTER, generator=generator).to(device) for _ in range(3)
+        torch.empty(n, 1, 1, 1).uniform_(1 - jitter, 1 + jitter, generator=generator).to(device) for _ in range(3)
     )
     gray = pictures.mean(dim=1, keepdim=True)
     pictures = gray + (pictures - gray) * saturation

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import roi_align
+
+from wsdet.rcnn.features import RoiFeatures, WarpFeatures, average_cells, build_features
+from wsdet.types import Sample
+
+
+@pytest.fixture
+def sample(rng: np.random.Generator) -> Sample:
+    return Sample("a", rng.integers(0, 256, (48, 96, 3)).astype(np.uint8))
+
+
+XYXY = np.array([[0, 0, 96, 48], [10, 5, 40, 44], [3.5, 2.25, 9, 11], [90, 40, 96, 48], [7, 7, 7, 7]], np.float32)
+
+
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_the_whole_map_is_pooled_as_adaptive_pooling_does(grid: int) -> None:
+    map_ = torch.rand(6, 12, 5)
+    pooled = average_cells(map_, torch.tensor([[0.0, 0.0, 12.0, 6.0]]), grid)
+    expected = torch.nn.functional.adaptive_avg_pool2d(map_.permute(2, 0, 1), grid)  # both sides divide
+    torch.testing.assert_close(pooled[0], expected.permute(1, 2, 0).reshape(grid * grid, 5))
+
+
+def test_a_cell_is_the_area_weighted_mean_of_what_it_covers() -> None:
+    map_ = torch.tensor([[[0.0], [10.0], [40.0]]])  # one row, three columns
+    cells = average_cells(map_, torch.tensor([[0.5, 0.0, 2.5, 1.0]]), 2)[0, :, 0].tolist()
+    # columns 0.5..1.5 and 1.5..2.5 in both rows of cells
+    assert cells == pytest.approx([5.0, 25.0, 5.0, 25.0])
+
+
+def test_agrees_with_roi_align_on_a_smooth_map() -> None:
+    ys, xs = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    map_ = torch.stack([xs, ys, xs + ys], dim=-1)  # linear: bilinear sampling and area means are the same inside
+    xyxy = torch.tensor([[3.0, 4.0, 18.0, 16.0], [2.0, 2.0, 8.0, 14.0]])
+    rois = torch.cat([torch.zeros(2, 1), xyxy], dim=1)
+    expected = roi_align(map_.permute(2, 0, 1)[None], rois, 3, sampling_ratio=16, aligned=True)
+    torch.testing.assert_close(average_cells(map_, xyxy, 3), expected.flatten(2).transpose(1, 2), atol=0.03, rtol=1e-3)
+
+
+def test_a_box_smaller_than_a_position_takes_that_position() -> None:
+    map_ = torch.arange(12.0).reshape(3, 4, 1)
+    cells = average_cells(map_, torch.tensor([[2.4, 1.4, 2.6, 1.6], [4.0, 3.0, 4.0, 3.0]]), 2)
+    assert cells[:, :, 0].tolist() == [pytest.approx([6.0] * 4), pytest.approx([11.0] * 4)]
+
+
+@pytest.mark.parametrize("kind", [RoiFeatures, WarpFeatures])
+def test_both_kinds_have_one_contract(kind: Any, network: Any, sample: Sample) -> None:
+    features = kind(network) if kind is RoiFeatures else kind(network, context=4)
+    maps = features.maps(sample)
+    rows = features.features(maps, XYXY)
+    assert rows.shape == (5, features.dim) == (5, 27)
+    assert rows.dtype == torch.float32
+    assert rows.isfinite().all()
+    assert features.features(maps, np.zeros((0, 4), np.float32)).shape == (0, 27)
+    # what shares the batch changes nothing
+    for row in range(5):
+        torch.testing.assert_close(features.features(maps, XYXY[row : row + 1])[0], rows[row])
+    again = build_features(network, **features.settings)
+    torch.testing.assert_close(again.features(again.maps(sample), XYXY), rows)
+
+
+def test_a_box_is_looked_at_where_its_size_is_nearest_to_the_target(network: Any) -> None:
+    features = RoiFeatures(network, scales=(1.0, 2.0, 4.0), target=1.0)
+    sample = Sample("a", np.zeros((64, 64, 3), np.uint8))
+    sides = np.array([64, 40, 30, 16, 8, 2], np.float32)
+    xyxy = np.stack([np.zeros(6), np.zeros(6), sides, sides], axis=1).astype(np.float32)
+    # resized to 32, 64 and 128 pixels, so a side of 30 becomes 15, 30 and 60: 30 is nearest to 32
+    assert features._best_level(sample.size_hw, xyxy).tolist() == [0, 1, 1, 2, 2, 2]
+    assert [tuple(level.shape) for level in features.maps(sample).levels] == [(4, 4, 3), (8, 8, 3), (16, 16, 3)]
+
+
+def test_an_extreme_image_is_neither_huge_nor_lost(network: Any) -> None:
+    features = RoiFeatures(network, longest=8.0)
+    maps = features.maps(Sample("a", np.zeros((1, 3000, 3), np.uint8)))
+    assert all(max(level.shape) <= 8 * 32 for level in maps.levels)
+    assert features.features(maps, np.array([[0, 0, 3000, 1]], np.float32)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("roi", {"grid": 0}, "grid must be in 1..16"),
+        ("roi", {"grid": 10**9}, "grid must be in 1..16"),
+        ("roi", {"scales": []}, "scales and target"),
+        ("roi", {"longest": 1e9}, "longest must be in"),
+        ("warp", {"context": 16}, "context must be in"),
+        ("roi", {"depth": 3}, "features=roi"),
+        ("os.system", {}, "must be one of"),
+    ],
+)
+def test_wrong_settings_are_named(network: Any, kind: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_features(network, kind, **settings)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from PIL import Image
+
+from wsdet.backbones import build_backbone
+from wsdet.cli import CONF
+from wsdet.detect import _check_harmless, _run, detect, find_images
+from wsdet.network import Network
+from wsdet.rcnn.detector import RcnnDetector
+from wsdet.rcnn.features import Maps, RoiFeatures
+from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.store import BoxStore
+from wsdet.types import Boxes, Dataset, InputError, Sample
+
+CLASSES = ("bar", "disc <b>")
+PROPOSALS: dict[str, Any] = {
+    "_target_": "wsdet.proposals.selective_search.SelectiveSearch",
+    "ks": [100],
+    "max_boxes": 40,
+}
+
+
+@pytest.fixture(scope="module")
+def detectors() -> dict[str, RcnnDetector]:
+    features = RoiFeatures(Network(build_backbone("tiny", 5, 64), (), device="cpu"), grid=1, scales=(1.0,))
+    rng = np.random.default_rng(0)
+    return {
+        name: RcnnDetector(
+            features,
+            CLASSES,
+            rng.normal(size=(2, features.dim)).astype(np.float32),
+            np.zeros(2, np.float32),
+            PROPOSALS,
+        )
+        for name in ("pseudo", "ground_truth")
+    }
+
+
+@pytest.fixture
+def photos(tmp_path: Path, rng: np.random.Generator) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("b.png", "a.jpg", "sub/c.png"):
+        pixels = np.full((60, 80, 3), 120, np.uint8) + rng.integers(0, 20, (60, 80, 3)).astype(np.uint8)
+        pixels[10:40, 20:60] = (220, 60, 40)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def boxes_of(dataset: Dataset) -> dict[str, Boxes]:
+    xyxy = np.array([[0, 0, 40, 40], [20, 10, 60, 40], [5, 5, 15, 30]], np.float32)
+    return {image_id: Boxes(xyxy) for image_id in dataset.ids("test")}
+
+
+def test_all_detectors_are_filled_in_one_pass(
+    detectors: dict[str, RcnnDetector], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = find_images(str(photos), CLASSES)
+    seen: list[str] = []
+    features = detectors["pseudo"].features
+    computed = features.maps
+
+    def counted(sample: Sample) -> Maps:
+        seen.append(sample.image_id)
+        return computed(sample)
+
+    monkeypatch.setattr(features, "maps", counted)
+    stores = {name: BoxStore(tmp_path / name, {"name": name}) for name in detectors}
+    proposals = boxes_of(dataset)
+    detect(dataset, dataset.ids("test")[:2], detectors, proposals, stores)
+    detect(dataset, dataset.ids("test"), detectors, proposals, stores)
+    assert seen == list(dataset.ids("test"))
+    for name, detector in detectors.items():
+        assert list(stores[name]) == list(dataset.ids("test"))
+        for image_id, found in stores[name].items():
+            alone = detector.detect(dataset.load(image_id), proposals[image_id])
+            np.testing.assert_array_equal(found.xyxy, alone.xyxy)
+            np.testing.assert_array_equal(found.scores, alone.scores)
+
+
+def test_an_image_without_proposals_is_recorded(
+    detectors: dict[str, RcnnDetector], photos: Path, tmp_path: Path
+) -> None:
+    dataset = find_images(str(photos), CLASSES)
+    proposals = boxes_of(dataset)
+    del proposals["b.png"]
+    (photos / "sub" / "c.png").write_bytes(b"broken")
+    stores = {name: BoxStore(tmp_path / name, {}) for name in detectors}
+    reports = detect(dataset, dataset.ids("test"), detectors, proposals, stores)
+    for name, store in stores.items():
+        assert list(store) == ["a.jpg"]
+        assert sorted(reports[name].failed) == sorted(store.failed) == ["b.png", "sub/c.png"]
+        assert "has no proposals" in store.failed["b.png"]
+    with pytest.raises(InputError, match="has no proposals"):
+        detect(dataset, dataset.ids("test"), detectors, proposals, stores, strict=True)
+
+
+def test_an_image_with_no_box_has_no_detection(detectors: dict[str, RcnnDetector], tmp_path: Path) -> None:
+    sample = Sample("a", np.zeros((30, 30, 3), np.uint8))
+    assert len(detectors["pseudo"].detect(sample, Boxes.empty())) == 0
+
+
+def test_detectors_must_share_features(detectors: dict[str, RcnnDetector], tmp_path: Path) -> None:
+    one = detectors["pseudo"]
+    other = RcnnDetector(RoiFeatures(one.features.network, 1, (1.0,)), CLASSES, one.weights.numpy(), one.biases.numpy())
+    stores = {name: BoxStore(tmp_path / name, {}) for name in ("a", "b")}
+    with pytest.raises(ValueError, match="share one"):
+        detect(None, [], {"a": one, "b": other}, {}, stores)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="same names"):
+        detect(None, [], {"a": one}, {}, stores)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ids"),
+    [
+        ("", ["a.jpg", "b.png", "sub/c.png"]),
+        ("b.png", ["b.png"]),
+        ("*.png", ["b.png"]),
+        ("**/*.png", ["b.png", "sub/c.png"]),
+    ],
+)
+def test_images_by_folder_file_or_pattern(photos: Path, pattern: str, ids: list[str]) -> None:
+    dataset = find_images(str(photos / pattern), CLASSES)
+    assert list(dataset.ids("test")) == ids
+    assert dataset.load(ids[0]).size_hw == (60, 80)
+
+
+def test_no_image_is_an_input_error(tmp_path: Path) -> None:
+    for images in (tmp_path, tmp_path / "absent.jpg", tmp_path / "*.png"):
+        with pytest.raises(InputError, match="there is none"):
+            find_images(str(images), CLASSES)
+
+
+def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path: Path) -> None:
+    detectors["pseudo"].save(tmp_path / "model")
+    overrides = [
+        f"model={tmp_path / 'model'}",
+        f"images={photos}",
+        f"out={tmp_path / 'out'}",
+        "workers=0",
+        "device=cpu",
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("detect", [*overrides, "draw_above=-100"])
+        _run(cfg)
+        _run(cfg)  # nothing to do the second time
+    store = BoxStore(tmp_path / "out" / "detections")
+    assert list(store) == ["a.jpg", "b.png", "sub/c.png"]
+    coco = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [category["name"] for category in coco["categories"]] == list(CLASSES)
+    assert [(image["file_name"], image["width"], image["height"]) for image in coco["images"]] == [
+        ("a.jpg", 80, 60),
+        ("b.png", 80, 60),
+        ("sub/c.png", 80, 60),
+    ]
+    assert len(coco["annotations"]) == sum(len(boxes) for boxes in store.values()) > 0
+    first, box = coco["annotations"][0], store["a.jpg"][0]
+    assert first["bbox"][2] == pytest.approx(float(box.xyxy[0, 2] - box.xyxy[0, 0]))
+    assert math.isclose(first["score"], float(box.scores[0]), rel_tol=1e-6)
+    with Image.open(tmp_path / "out" / "drawn" / "sub" / "c.png.jpg") as drawn:
+        assert drawn.size == (80, 60)
+
+
+KNOWN: set[str] = {PROPOSALS["_target_"]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"_target_": "os.system", "command": "true"},
+        {"_target_": "wsdet.proposals.selective_search.os.system"},
+        {"_target_": PROPOSALS["_target_"], "ks": {"_target_": "builtins.exec"}},
+        {"_target_": PROPOSALS["_target_"], "ks": [[{"_target_": "builtins.exec"}]]},
+        {"_target_": PROPOSALS["_target_"], "_args_": ["x"]},
+        {"_target_": PROPOSALS["_target_"], "ks": "${oc.env:HOME}"},
+        {},
+    ],
+    ids=["other", "through", "nested", "in a list", "other key", "interpolation", "none"],
+)
+def test_a_detector_cannot_name_code_to_run(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="proposals"):
+        _check_harmless(settings, KNOWN, "model.json", top=True)
+
+
+def test_plain_proposals_are_harmless() -> None:
+    _check_harmless(PROPOSALS, KNOWN, "model.json", top=True)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "detector" / "protocol").glob("*.yaml")))
+def test_every_protocol_is_a_value_of_the_detector(name: str) -> None:
+    overrides = ["+detector=rcnn_svm", f"detector.protocol={name}", "model=x", "images=y"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("detect", overrides).detector
+    assert isinstance(instantiate(cfg.protocols[cfg.protocol], _convert_="all"), TrainingProtocol)
+    assert set(cfg.train_on) == {"pseudo", "ground_truth", "center_box"}
+    assert cfg.features in cfg.feature_kinds

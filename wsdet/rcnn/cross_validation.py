@@ -1,0 +1,56 @@
+"""The choice of the SVM's C by cross-validation on average precision, over folds of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score
+
+from wsdet.rcnn.svm import Planes, Solver, SvmProblem
+from wsdet.types import Floats, Ints
+
+
+def choose_c(problem: SvmProblem, images: Ints, cs: Sequence[float], folds: int, solve: Solver, seed: int) -> Floats:
+    """(k,) for each column of a problem the C whose planes rank held-out images' examples best; ties: the smallest.
+
+    Args:
+        problem: its costs are the class weights, for C = 1.
+        images: (n,) which image an example is from; all examples of an image are held out together.
+        cs: ascending values to choose from; with one there is nothing to do.
+        folds: how many parts the images are cut into.
+        solve: the solver.
+        seed: of the cut.
+    """
+    k = problem.signs.shape[1]
+    if len(cs) == 1:
+        return np.full(k, cs[0], np.float32)
+    precision = np.zeros((len(cs), k))
+    fold_of = _folds(images, folds, seed)
+    for fold in range(folds):
+        held_out = torch.from_numpy(fold_of == fold).to(problem.x.device)
+        signs = torch.where(held_out[:, None], 0, problem.signs)
+        planes: Planes | None = None
+        for index, c in enumerate(cs):
+            training = problem.with_signs(signs).weighted(torch.full((k,), c, device=problem.x.device))
+            planes = solve(training, planes)
+            scores = planes.scores(problem.x[held_out]).cpu().numpy()
+            precision[index] += _average_precision(problem.signs[held_out].cpu().numpy(), scores)
+    return np.asarray(cs, np.float32)[precision.argmax(axis=0)]
+
+
+def _folds(images: Ints, folds: int, seed: int) -> Ints:
+    different, where = np.unique(images, return_inverse=True)
+    fold_of_image = np.random.default_rng(seed).permutation(len(different)) % folds
+    return np.asarray(fold_of_image[where])
+
+
+def _average_precision(signs: np.ndarray, scores: Floats) -> Floats:
+    """(k,) average precision of each column over its own examples; 0 without a positive."""
+    values = np.zeros(signs.shape[1], np.float32)
+    for j in range(signs.shape[1]):
+        rows = signs[:, j] != 0
+        if (signs[rows, j] > 0).any():
+            values[j] = average_precision_score(signs[rows, j] > 0, scores[rows, j])
+    return values

@@ -1,0 +1,349 @@
+"""`RcnnDetector`: proposals scored by linear SVMs on their features; its training, and its files.
+
+A saved detector is a folder without any code in it:
+
+    model.json           classes, feature settings, network, proposals, and what else a reader wants to know
+    model.safetensors    a plane a class
+    network.safetensors  the network's trunk
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from wsdet.backbones import IMAGENET_OUTPUTS, build_backbone
+from wsdet.files import read_json, replacing, write_json
+from wsdet.network import Network
+from wsdet.rcnn.features import BoxFeatures, build_features
+from wsdet.rcnn.map_cache import MapCache
+from wsdet.rcnn.mining import TrainedTasks, Trainer
+from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
+
+log = logging.getLogger(__name__)
+
+_FORMAT = "wsdet R-CNN detector 1"
+
+
+class RcnnDetector:
+    """A trained detector: a plane a class over the features of proposals.
+
+    Args:
+        features: describes boxes.
+        classes: names of the classes.
+        weights: (n_classes, dim) normals of the planes.
+        biases: (n_classes,) offsets; minus infinity for a class that is never found.
+        proposals: the proposal source that this detector was made for, as its config says it: `{"_target_": ...}`.
+        info: what else the file says about itself, as plain JSON values; nothing depends on it.
+        nms_iou: of two boxes of a class that overlap more, the lower one is dropped.
+        max_per_class: proposals of a class that reach non-maximum suppression, those of highest score.
+        max_per_image: boxes given for an image, all classes together; 0: all.
+        max_proposals: only so many proposals of an image, the first, are looked at; 0: all.
+    """
+
+    def __init__(
+        self,
+        features: BoxFeatures,
+        classes: Sequence[str],
+        weights: Floats,
+        biases: Floats,
+        proposals: Mapping[str, Any] | None = None,
+        info: Mapping[str, Any] | None = None,
+        nms_iou: float = 0.3,
+        max_per_class: int = 100,
+        max_per_image: int = 100,
+        max_proposals: int = 0,
+    ) -> None:
+        if weights.shape != (len(classes), features.dim) or biases.shape != (len(classes),):
+            raise ValueError(
+                f"weights and biases must have shapes ({len(classes)}, {features.dim}) and ({len(classes)},), "
+                f"got {weights.shape} and {biases.shape}"
+            )
+        if not 0 <= nms_iou <= 1:
+            raise ValueError(f"nms_iou must be in [0, 1], got {nms_iou}")
+        if max_per_class < 1:
+            raise ValueError(f"max_per_class must be >= 1, got {max_per_class}")
+        if max_per_image < 0 or max_proposals < 0:
+            raise ValueError(f"max_per_image and max_proposals must be >= 0, got {max_per_image}, {max_proposals}")
+        self.features = features
+        self.weights = torch.from_numpy(np.array(weights, np.float32)).to(features.network.device)
+        self.biases = torch.from_numpy(np.array(biases, np.float32)).to(features.network.device)
+        self.proposals = dict(proposals or {})
+        self.info = dict(info or {})
+        self.nms_iou = nms_iou
+        self.max_per_class = max_per_class
+        self.max_per_image = max_per_image
+        self.max_proposals = max_proposals
+        self._classes = tuple(classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that `Boxes.labels` index."""
+        return self._classes
+
+    def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
+        """Scored and labelled boxes of an image, best first."""
+        xyxy = proposals.xyxy[: self.max_proposals or None]
+        return self.select(xyxy, self.features.features(self.features.maps(sample), xyxy))
+
+    @torch.inference_mode()
+    def select(self, xyxy: Floats, features: Tensor) -> Boxes:
+        """The detections among (m, 4) boxes with (m, dim) features, best first."""
+        scores = features @ self.weights.T + self.biases  # (m, n_classes)
+        scores, rows = scores.topk(min(self.max_per_class, len(scores)), dim=0)
+        labels = torch.arange(len(self._classes), device=scores.device).expand_as(scores)
+        found = scores.isfinite()
+        scores, rows, labels = scores[found], rows[found], labels[found]
+        boxes = torch.from_numpy(np.array(xyxy)).to(scores.device)[rows]
+        # in float64, so that moving the classes apart, as batched_nms does, costs no precision
+        kept = batched_nms(boxes.double(), scores.double(), labels, self.nms_iou)
+        kept = kept[: self.max_per_image or None]
+        return Boxes(boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy())
+
+    def save(self, folder: Path | str) -> None:
+        """Writes the detector; `model.json` comes last, so a folder that has it is complete."""
+        folder = Path(folder)
+        backbone = self.features.network.backbone
+        _save_tensors(folder / "network.safetensors", backbone.trunk.state_dict())
+        _save_tensors(folder / "model.safetensors", {"weights": self.weights, "biases": self.biases})
+        described = {
+            "format": _FORMAT,
+            "classes": list(self._classes),
+            "features": self.features.settings,
+            "network": {
+                "architecture": backbone.architecture,
+                "input_size": backbone.input_size,
+                "fingerprint": self.features.network.fingerprint,
+            },
+            "proposals": self.proposals,
+            "nms_iou": self.nms_iou,
+            "max_per_class": self.max_per_class,
+            "max_per_image": self.max_per_image,
+            "max_proposals": self.max_proposals,
+            "info": self.info,
+        }
+        write_json(folder / "model.json", described)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        device: str = "auto",
+        precision: str = "auto",
+        features: BoxFeatures | None = None,
+    ) -> RcnnDetector:
+        """A saved detector with its network.
+
+        Args:
+            folder: what `save` wrote. It may come from a stranger: no code in it is run.
+            device: see `Network`.
+            precision: see `Network`.
+            features: what it was trained with, to be shared with others; None makes it anew from the files.
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit the others; or the detector was trained with
+                other features than these.
+        """
+        folder = Path(folder)
+        said = _read_description(folder / "model.json")
+        planes = _load_tensors(folder / "model.safetensors")
+        network = features.network if features else _load_network(folder, said["network"], device, precision)
+        if features and (network.fingerprint, features.settings) != (
+            said["network"].get("fingerprint"),
+            said["features"],
+        ):
+            raise InputError(f"{folder} was trained with another network or other features; give another out=")
+        try:
+            return cls(
+                features or build_features(network, **said["features"]),
+                said["classes"],
+                planes["weights"].float().numpy(),
+                planes["biases"].float().numpy(),
+                said["proposals"],
+                said["info"],
+                said["nms_iou"],
+                said["max_per_class"],
+                said["max_per_image"],
+                said["max_proposals"],
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{folder} is no usable detector: {error}; train it again") from error
+
+
+def train_detectors(
+    dataset: Dataset,
+    ids: Sequence[str],
+    positives: Mapping[str, Mapping[str, Boxes]],
+    proposals: Mapping[str, Boxes],
+    features: BoxFeatures,
+    protocol: TrainingProtocol | None = None,
+    solver: str = "newton_cg",
+    seed: int = 0,
+    max_rows: int = 60_000,
+    cache: MapCache | None = None,
+    strict: bool = False,
+    proposal_settings: Mapping[str, Any] | None = None,
+    nms_iou: float = 0.3,
+    max_per_class: int = 100,
+    max_per_image: int = 100,
+) -> dict[str, RcnnDetector]:
+    """Trains one detector for each entry of `positives`, all in the same passes over the images.
+
+    What one detector learns does not depend on the others. Memory is at most about 2 x `max_rows` x dim x 4 bytes
+    (dim is 4608 for SqueezeNet and a 3 x 3 grid: 2.2 GB at 60,000), whatever the number of images.
+
+    Args:
+        dataset: gives images and their labels.
+        ids: the images to learn from.
+        positives: by detector's name, its labelled boxes by image id. A box flagged difficult is ignored: it is no
+            positive and no negative may overlap it.
+        proposals: boxes by image id that negatives are taken from, best first.
+        features: describes boxes.
+        protocol: the rules; None takes `TrainingProtocol()`.
+        solver: "newton_cg" or "liblinear".
+        seed: of every random choice.
+        max_rows: boxes whose features are held at once.
+        cache: keeps the images' maps between passes; None computes them in every pass.
+        strict: raise the first image's error instead of leaving the image out.
+        proposal_settings: what made `proposals`, for the detectors' files.
+        nms_iou: see `RcnnDetector`, as for the next two.
+        max_per_class: proposals of a class that reach non-maximum suppression.
+        max_per_image: boxes given for an image; 0: all.
+
+    Raises:
+        InputError: there is no positive box at all, or the examples do not fit into `max_rows`.
+        ValueError: an argument is out of its range.
+    """
+    protocol = protocol or TrainingProtocol()
+    trainer = Trainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
+    trained = trainer.run()
+    detectors = {}
+    for index, name in enumerate(trained.tasks.detectors):
+        weights, biases, c = _planes_of(trained, index, len(dataset.classes))
+        detectors[name] = RcnnDetector(
+            features,
+            dataset.classes,
+            weights,
+            biases,
+            proposal_settings,
+            {"trained_on": name, "c": {dataset.classes[label]: value for label, value in c.items()}},
+            nms_iou,
+            max_per_class,
+            max_per_image,
+            protocol.max_proposals,
+        )
+    return detectors
+
+
+def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Boxes]:
+    """The true boxes of those of `ids` that have any: all of them, VOC's difficult ones flagged.
+
+    Raises:
+        InputError: none has.
+    """
+    truth = {image_id: dataset.truth[image_id] for image_id in ids if image_id in dataset.truth}
+    if not truth:
+        raise InputError("train_on=ground_truth needs true boxes, and no training image has any; leave it out")
+    return truth
+
+
+def best_positives(boxes_by_id: Mapping[str, Boxes], ids: Sequence[str], top_k: int = 1) -> dict[str, Boxes]:
+    """The `top_k` boxes of highest score of each label of each image: pseudo-boxes to train on.
+
+    Equal scores keep the order in which they came; boxes without a label are left out.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be >= 1, got {top_k}")
+    best = {}
+    for image_id in ids:
+        boxes = boxes_by_id.get(image_id, Boxes.empty())
+        order = np.argsort(-boxes.scores, kind="stable")
+        rank = {label: 0 for label in boxes.labels.tolist() if label >= 0}
+        kept = []
+        for row in order.tolist():
+            label = int(boxes.labels[row])
+            if label in rank and rank[label] < top_k:
+                rank[label] += 1
+                kept.append(row)
+        best[image_id] = boxes[kept]
+    return best
+
+
+def _planes_of(trained: TrainedTasks, detector: int, n_classes: int) -> tuple[Floats, Floats, dict[int, float]]:
+    """(n_classes, dim) weights, (n_classes,) biases and each class's C; classes without a task never score."""
+    weights = np.zeros((n_classes, len(trained.planes.weights)), np.float32)
+    biases, c = np.full(n_classes, -np.inf, np.float32), {}
+    for task, (of, label) in enumerate(trained.tasks.pairs):
+        if of == detector:
+            weights[label] = trained.planes.weights[:, task].cpu().numpy()
+            biases[label] = float(trained.planes.biases[task])
+            c[label] = float(trained.c[task])
+    return weights, biases, c
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with replacing(path) as beside:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, beside)
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}; save the detector again") from error
+    for name, value in tensors.items():
+        if value.is_floating_point() and value.isnan().any():
+            raise InputError(f"{path} has values in {name!r} that are no numbers; save the detector again")
+    return tensors
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """What model.json says, with every field that `load` reads of the right kind."""
+    said = read_json(path)
+    fields: dict[str, type | tuple[type, ...]] = {
+        "classes": list,
+        "features": dict,
+        "network": dict,
+        "proposals": dict,
+        "nms_iou": (int, float),
+        "max_per_class": int,
+        "max_per_image": int,
+        "max_proposals": int,
+        "info": dict,
+    }
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise InputError(f"{path} does not describe a detector of this version ({_FORMAT!r}); train it again")
+    for name, kind in fields.items():
+        if not isinstance(said.get(name), kind) or isinstance(said[name], bool):
+            raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")
+    if not all(isinstance(name, str) for name in said["classes"]):
+        raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")
+    return said
+
+
+def _load_network(folder: Path, said: Mapping[str, Any], device: str, precision: str) -> Network:
+    """The network with the trunk's weights; its head is never asked and stays random."""
+    architecture, input_size = said.get("architecture"), said.get("input_size")
+    if not isinstance(architecture, str) or not isinstance(input_size, int) or not 32 <= input_size <= 4096:
+        raise InputError(
+            f"{folder / 'model.json'}: 'network' must name an architecture and an input_size from 32 to 4096, "
+            f"got {architecture!r} and {input_size!r}; train the detector again"
+        )
+    backbone = build_backbone(architecture, IMAGENET_OUTPUTS, input_size)
+    tensors = _load_tensors(folder / "network.safetensors")
+    try:
+        backbone.trunk.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{folder / 'network.safetensors'} is no trunk of {architecture}: {reason}") from error
+    return Network(backbone, (), device=device, precision=precision)

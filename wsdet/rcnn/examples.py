@@ -1,0 +1,78 @@
+"""`ExamplePool`: the boxes that all SVMs of a run learn from, with their features, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from wsdet.types import Bools, InputError, Ints
+
+Signs = npt.NDArray[np.int8]
+
+POSITIVE_BOX = -1  # what `boxes` says of a row that is no proposal
+_CHUNK = 4096
+
+
+class ExamplePool:
+    """Rows of features with a sign for each task (a class of a detector).
+
+    It holds at most `max_rows * dim * 4` bytes of features; training takes up to as much again for a moment.
+
+    Attributes:
+        x: (max_rows, dim) float32 features; the first `len(self)` rows are in use.
+        signs: (max_rows, n_tasks) int8: 1 positive, -1 negative, 0 no example of the task.
+        images: (max_rows,) index of a row's image.
+        boxes: (max_rows,) index of a row among its image's proposals; `POSITIVE_BOX` for a positive.
+    """
+
+    def __init__(self, dim: int, n_tasks: int, max_rows: int, device: torch.device) -> None:
+        if max_rows < 1:
+            raise ValueError(f"max_rows must be >= 1, got {max_rows}")
+        self.max_rows = max_rows
+        self.x = torch.empty(max_rows, dim, device=device)  # a CPU gives the memory page by page, as rows are used
+        self.signs: Signs = np.zeros((max_rows, n_tasks), np.int8)
+        self.images: Ints = np.zeros(max_rows, np.int64)
+        self.boxes: Ints = np.zeros(max_rows, np.int64)
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def room(self) -> int:
+        """Rows that can be added."""
+        return self.max_rows - self._n
+
+    def add(self, x: Tensor, signs: Signs, image: int, boxes: Ints) -> None:
+        """Adds rows of one image.
+
+        Raises:
+            InputError: there is no room.
+        """
+        if len(x) > self.room:
+            raise InputError(
+                f"the detectors' examples do not fit: {self._n} rows of {self.max_rows} are taken and {len(x)} come; "
+                "raise detector.max_rows (each takes the features' dimension x 4 bytes), or lower limit"
+            )
+        new = slice(self._n, self._n + len(x))
+        self.x[new] = x
+        self.signs[new] = signs
+        self.images[new] = image
+        self.boxes[new] = boxes
+        self._n = new.stop
+
+    def rows_of(self, image: int) -> Ints:
+        """Rows of an image's proposals."""
+        return np.flatnonzero((self.images[: self._n] == image) & (self.boxes[: self._n] != POSITIVE_BOX))
+
+    def keep(self, mask: Bools) -> None:
+        """Forgets the rows where the (len(self),) mask is False."""
+        rows = np.flatnonzero(mask)
+        for start in range(0, len(rows), _CHUNK):  # rows only move down, so this needs no second copy
+            chunk = torch.from_numpy(rows[start : start + _CHUNK]).to(self.x.device)
+            self.x[start : start + len(chunk)] = self.x[chunk]
+        for column in (self.signs, self.images, self.boxes):
+            column[: len(rows)] = column[rows]
+        self._n = len(rows)

@@ -1,0 +1,440 @@
+"""Training of all detectors of a run together, with hard negative mining.
+
+Features are what costs, so one pass over the images serves every class of every detector: a *task* is one class of
+one detector, and all tasks share one pool of examples. What a task takes from an image is told by the
+`TrainingProtocol`, and never depends on the other detectors.
+
+Sources: R-CNN (Girshick et al. 2014, and its published training code), Uijlings et al. 2013 section 5, and the
+protocol of the self-taught localization authors; conf/detector/protocol/*.yaml name the values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from wsdet.boxes import iou, nms
+from wsdet.rcnn.cross_validation import choose_c
+from wsdet.rcnn.examples import POSITIVE_BOX, ExamplePool, Signs
+from wsdet.rcnn.features import BoxFeatures, Maps
+from wsdet.rcnn.map_cache import MapCache
+from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.rcnn.svm import Planes, SvmProblem, solver_named
+from wsdet.types import Bools, Boxes, Dataset, Floats, InputError
+
+log = logging.getLogger(__name__)
+
+_NORM_IMAGES, _NORM_BOXES = 200, 200  # R-CNN measures the mean norm of the features on so many images and boxes
+_COLUMNS = 64  # tasks solved together
+_FULL = 0.8  # of the pool stays when it had to make room
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """One binary problem for each class of each detector that has a positive box.
+
+    Attributes:
+        detectors: names of the detectors.
+        pairs: (detector's index, class index) of each task.
+    """
+
+    detectors: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedTasks:
+    """What training gives.
+
+    Attributes:
+        tasks: the tasks.
+        planes: one plane a task, for features as the extractor gives them.
+        c: (n_tasks,) the C that each was trained with.
+    """
+
+    tasks: Tasks
+    planes: Planes
+    c: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Page:
+    """An image while a pass looks at it.
+
+    Attributes:
+        index: its place in the list of ids.
+        xyxy: (m, 4) proposals.
+        maps: for the features.
+        negative: (m, n_tasks) whether a proposal is a negative of the task.
+        nearest: (m, n_tasks) highest IoU with a box of the task's class, 0 without.
+        positive: (n_tasks,) whether this is a positive image of the task.
+    """
+
+    image_id: str
+    index: int
+    xyxy: Floats
+    maps: Maps
+    negative: Bools
+    nearest: Floats
+    positive: Bools
+
+
+class Trainer:
+    """One training run. See `wsdet.rcnn.detector.train_detectors`, which wraps it.
+
+    Args:
+        dataset: gives images and their labels.
+        ids: the images to learn from.
+        positives: for each detector, its boxes by image id. A box flagged difficult is neither a positive nor may a
+            negative overlap it.
+        proposals: boxes by image id that negatives are taken from.
+        features: describes boxes.
+        protocol: the rules.
+        solver: see `wsdet.rcnn.svm.solver_named`.
+        seed: of every random choice; what is drawn from an image depends on it and the image's id alone.
+        max_rows: size of the pool.
+        cache: keeps the images' maps between passes.
+        strict: raise the first image's `InputError` instead of leaving the image out.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        positives: Mapping[str, Mapping[str, Boxes]],
+        proposals: Mapping[str, Boxes],
+        features: BoxFeatures,
+        protocol: TrainingProtocol,
+        solver: str = "newton_cg",
+        seed: int = 0,
+        max_rows: int = 60_000,
+        cache: MapCache | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.ids = tuple(ids)
+        self.positives = positives
+        self.proposals = proposals
+        self.features = features
+        self.protocol = protocol
+        self.solve = solver_named(solver)
+        self.seed = seed
+        self.cache = cache
+        self.strict = strict
+        self.tasks = self._find_tasks()
+        self.scale = 1.0
+        self.pool = ExamplePool(features.dim, len(self.tasks), max_rows, features.network.device)
+        self.planes = Planes.zeros(features.dim, len(self.tasks), features.network.device)
+        self.c: Floats = np.full(len(self.tasks), np.nan, np.float32)
+        self._task_of = {pair: index for index, pair in enumerate(self.tasks.pairs)}
+        self._broken: dict[str, str] = {}
+        # over many images the first negatives take at most half of the pool, every image as many as the others
+        self._random_negatives = min(protocol.random_negatives, max(1, max_rows // (2 * max(1, len(self.ids)))))
+
+    def run(self) -> TrainedTasks:
+        """Collects, trains, mines and trains again."""
+        self._collect()
+        everything = list(range(len(self.tasks)))
+        self._train(everything)
+        for number in range(1, self.protocol.rounds + 1):
+            self._evict()
+            self._mine(f"hard negatives, round {number} of {self.protocol.rounds}")
+            self._train(everything)
+        return TrainedTasks(self.tasks, Planes(self.planes.weights * self.scale, self.planes.biases), self.c)
+
+    def _find_tasks(self) -> Tasks:
+        pairs = set()
+        for index, by_id in enumerate(self.positives.values()):
+            for image_id in self.ids:
+                boxes = by_id.get(image_id, Boxes.empty())
+                pairs |= {(index, int(label)) for label in boxes.labels[~boxes.difficult] if label >= 0}
+        detectors = tuple(self.positives)
+        for index, name in enumerate(detectors):
+            missing = [c for label, c in enumerate(self.dataset.classes) if (index, label) not in pairs]
+            if missing:
+                log.warning("detector %s has no positive box of %s: it will never find one", name, ", ".join(missing))
+        if not pairs:
+            raise InputError(f"there is no positive box to train the detectors {', '.join(detectors)} on")
+        return Tasks(detectors, tuple(sorted(pairs)))
+
+    # --- passes over the images
+
+    def _pages(self, description: str) -> Iterator[_Page]:
+        """Every image that can be read and has boxes; broken ones are left out and said once."""
+        for index, image_id in enumerate(tqdm(self.ids, desc=description, unit="image", smoothing=0.1)):
+            if image_id in self._broken:
+                continue
+            try:
+                xyxy = self.proposals.get(image_id, Boxes.empty()).xyxy[: self.protocol.max_proposals or None]
+                maps = self._maps(image_id)
+            except InputError as error:
+                if self.strict:
+                    raise
+                log.warning("%s is left out: %s", image_id, error)
+                self._broken[image_id] = str(error)
+                continue
+            yield _Page(image_id, index, xyxy, maps, *self._compare(image_id, xyxy))
+
+    def _maps(self, image_id: str) -> Maps:
+        def compute() -> Maps:
+            return self.features.maps(self.dataset.load(image_id))
+
+        return self.cache.maps(image_id, compute) if self.cache else compute()
+
+    def _compare(self, image_id: str, xyxy: Floats) -> tuple[Bools, Floats, Bools]:
+        """What `_Page` says of (m, 4) boxes: `negative`, `nearest`, `positive`."""
+        negative = np.ones((len(xyxy), len(self.tasks)), bool)
+        nearest = np.zeros((len(xyxy), len(self.tasks)), np.float32)
+        positive = np.zeros(len(self.tasks), bool)
+        labels = set(self.dataset.labels(image_id))
+        for detector, by_id in enumerate(self.positives.values()):
+            boxes = by_id.get(image_id, Boxes.empty())
+            for label in labels | set(boxes.labels.tolist()):
+                task = self._task_of.get((detector, label))
+                if task is None:
+                    continue
+                own = boxes.xyxy[boxes.labels == label]
+                if len(own):
+                    nearest[:, task] = iou(xyxy, own).max(axis=1)
+                negative[:, task] = nearest[:, task] < self.protocol.negative_iou if len(own) else False
+                positive[task] = True
+        return negative, nearest, positive
+
+    def _generator(self, image_id: str) -> np.random.Generator:
+        digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
+        return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
+
+    # --- the start
+
+    def _collect(self) -> None:
+        """Positives, the first negatives, and the scale of the features."""
+        start = time.perf_counter()
+        measured = set(np.random.default_rng(self.seed).permutation(len(self.ids))[:_NORM_IMAGES].tolist())
+        norms: list[Tensor] = []
+        wants_whole = self.protocol.whole_first_image
+        for page in self._pages("positives and first negatives"):
+            rng = self._generator(page.image_id)
+            self._add_positives(page)
+            signs = self._first_negatives(page, rng, wants_whole)
+            wants_whole = wants_whole and not len(page.xyxy)
+            self._add(page, signs, None)
+            if page.index in measured and len(page.xyxy):
+                drawn = rng.permutation(len(page.xyxy))[:_NORM_BOXES]
+                norms.append(self.features.features(page.maps, page.xyxy[drawn]).norm(dim=1))
+        self._limit_start()
+        mean_norm = float(torch.cat(norms).mean()) if norms else float(self.pool.x[: len(self.pool)].norm(dim=1).mean())
+        self.scale = self.protocol.feature_norm / max(mean_norm, 1e-12)
+        self.pool.x[: len(self.pool)] *= self.scale
+        log.info(
+            "%d examples for %d classes x detectors at the start, mean feature norm %.3g, %.1f s",
+            len(self.pool),
+            len(self.tasks),
+            mean_norm,
+            time.perf_counter() - start,
+        )
+
+    def _add_positives(self, page: _Page) -> None:
+        for detector, by_id in enumerate(self.positives.values()):
+            boxes = by_id.get(page.image_id, Boxes.empty())
+            boxes = boxes[~boxes.difficult & (boxes.labels >= 0)]
+            if not len(boxes):
+                continue
+            signs: Signs = np.zeros((len(boxes), len(self.tasks)), np.int8)
+            if self.protocol.share_negatives:
+                # a box of another class is a negative like any proposal, but only for its own detector: the truth's
+                # boxes are no news that a detector trained on pseudo-boxes may hear
+                own = np.array([pair[0] == detector for pair in self.tasks.pairs])
+                signs[self._compare(page.image_id, boxes.xyxy)[0] & own] = -1
+            signs[np.arange(len(boxes)), [self._task_of[detector, int(label)] for label in boxes.labels]] = 1
+            x = self.features.features(page.maps, boxes.xyxy)
+            self.pool.add(x, signs, page.index, np.full(len(boxes), POSITIVE_BOX))
+
+    def _first_negatives(self, page: _Page, rng: np.random.Generator, whole: bool) -> Bools:
+        """(m, n_tasks) the proposals that are negatives of a task from the start."""
+        protocol = self.protocol
+        if whole:
+            return page.negative
+        chosen = np.zeros_like(page.negative)
+        chosen[rng.permutation(len(page.xyxy))[: self._random_negatives]] = True
+        if not protocol.random_in_positive_images:
+            chosen &= ~page.positive
+        order = rng.permutation(len(page.xyxy))
+        for task in np.flatnonzero(page.positive) if protocol.near_iou is not None else ():
+            near = order[(page.nearest[order, task] >= protocol.near_iou) & page.negative[order, task]]
+            apart = nms(page.xyxy[near], np.zeros(len(near), np.float32), protocol.near_nms)
+            chosen[near[apart[: protocol.near_per_image or None]], task] = True
+        return chosen & page.negative
+
+    def _limit_start(self) -> None:
+        limit = self.protocol.start_negatives
+        signs = self.pool.signs[: len(self.pool)]
+        for task in range(len(self.tasks)) if limit else ():
+            rows = np.flatnonzero(signs[:, task] < 0)
+            signs[np.random.default_rng([self.seed, task]).permutation(rows)[limit:], task] = 0
+        self.pool.keep(np.asarray(signs.any(axis=1)))
+
+    # --- hard negatives
+
+    def _mine(self, description: str) -> None:
+        """One pass over the images for negatives that the detectors take for objects."""
+        start, added = time.perf_counter(), 0
+        new = np.zeros(len(self.tasks), np.int64)
+        for page in self._pages(description):
+            if not len(page.xyxy):
+                continue
+            x = self.features.features(page.maps, page.xyxy) * self.scale
+            hard = self._hard(page, self.planes.scores(x).cpu().numpy())
+            added += int(hard.any(axis=1).sum())
+            new += hard.sum(axis=0)
+            self._add(page, hard, x)
+            due = np.flatnonzero(new > self.protocol.retrain_after)
+            if self.protocol.retrain_after and len(due):
+                self._train(due.tolist(), quietly=True)
+                self._evict()
+                new[due] = 0
+        log.info("%s: %d boxes, %.1f s", description, added, time.perf_counter() - start)
+
+    def _hard(self, page: _Page, scores: Floats) -> Bools:
+        """(m, n_tasks) the proposals that become negatives of a task."""
+        protocol = self.protocol
+        allowed = page.negative.copy()
+        if not protocol.mine_positive_images:
+            allowed &= ~page.positive
+        rows = self.pool.rows_of(page.index)
+        there = self.pool.signs[rows] != 0
+        allowed[self.pool.boxes[rows]] &= ~there
+        if protocol.negatives_per_image:
+            allowed &= there.sum(axis=0) < protocol.negatives_per_image
+        value = np.where(allowed, scores, -np.inf)
+        if protocol.hard_above is not None:
+            value[value <= protocol.hard_above] = -np.inf
+        value = _best_rows(value, protocol.hard_per_image)
+        best = value.max(axis=1)
+        if protocol.hard_rows_per_image and np.isfinite(best).sum() > protocol.hard_rows_per_image:
+            value[np.argsort(-best, kind="stable")[protocol.hard_rows_per_image :]] = -np.inf
+        hard: Bools = np.isfinite(value)
+        return allowed & hard.any(axis=1, keepdims=True) if protocol.share_negatives else hard
+
+    def _add(self, page: _Page, negatives: Bools, x: Tensor | None) -> None:
+        """Puts the proposals that are a negative of some task into the pool; those there already get more signs.
+
+        Args:
+            page: the image.
+            negatives: (m, n_tasks).
+            x: (m, dim) scaled features of the proposals, or None: they are computed for those that are needed.
+        """
+        rows = self.pool.rows_of(page.index)
+        self.pool.signs[rows] -= negatives[self.pool.boxes[rows]] & (self.pool.signs[rows] == 0)
+        fresh = np.asarray(negatives.any(axis=1))
+        fresh[self.pool.boxes[rows]] = False
+        boxes = np.flatnonzero(fresh)
+        if not len(boxes):
+            return
+        if x is None:
+            taken = self.features.features(page.maps, page.xyxy[boxes])
+        else:
+            taken = x[torch.from_numpy(boxes).to(x.device)]
+        if len(boxes) > self.pool.room:
+            self._make_room()
+        self.pool.add(taken, -negatives[boxes].astype(np.int8), page.index, boxes)
+
+    def _make_room(self) -> None:
+        """Forgets the negatives that the detectors score lowest."""
+        hardest = np.where(self._signs > 0, np.inf, np.where(self._signs < 0, self._scores(), -np.inf)).max(axis=1)
+        wanted = int(_FULL * self.pool.max_rows)
+        log.warning(
+            "the examples fill all %d rows; the easiest %d are forgotten (detector.max_rows bounds the memory)",
+            self.pool.max_rows,
+            len(self.pool) - wanted,
+        )
+        keep: Bools = np.asarray(hardest == np.inf)
+        keep[np.argsort(-hardest, kind="stable")[:wanted]] = True
+        self.pool.keep(keep)
+
+    def _evict(self) -> None:
+        """Forgets easy negatives."""
+        if self.protocol.evict_below is None:
+            return
+        signs = self._signs
+        easy = (signs < 0) & (self._scores() < self.protocol.evict_below)
+        if not self.protocol.share_negatives:
+            signs[easy] = 0
+        self.pool.keep(((signs != 0) & ~easy).any(axis=1))
+
+    # --- training
+
+    @property
+    def _signs(self) -> Signs:
+        return self.pool.signs[: len(self.pool)]
+
+    def _scores(self) -> Floats:
+        """(len(pool), n_tasks) scores of the pool."""
+        scores: Floats = self.planes.scores(self.pool.x[: len(self.pool)]).cpu().numpy()
+        return scores
+
+    def _train(self, tasks: list[int], quietly: bool = False) -> None:
+        """Fits the planes of some tasks to the pool, from where they are."""
+        start = time.perf_counter()
+        size = _COLUMNS if self.protocol.share_negatives else 1
+        groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+        for group in tqdm(groups, desc="training", unit="group", disable=quietly or len(groups) == 1):
+            self._fit(group)
+        if not quietly:
+            log.info(
+                "trained %d classes x detectors on %d examples, %.1f s",
+                len(tasks),
+                len(self.pool),
+                time.perf_counter() - start,
+            )
+
+    def _fit(self, group: list[int]) -> None:
+        """Fits tasks that are solved together."""
+        device = self.pool.x.device
+        signs = self._signs[:, group]
+        x = self.pool.x[: len(self.pool)]
+        images = self.pool.images[: len(self.pool)]
+        if not self.protocol.share_negatives:
+            rows = np.flatnonzero(signs.any(axis=1))
+            x, signs, images = x[torch.from_numpy(rows).to(device)], signs[rows], images[rows]
+        weights = self._class_weights(signs)
+        problem = SvmProblem(
+            x, torch.from_numpy(signs).to(device), *weights, self.protocol.bias_multiplier, self.protocol.loss
+        )
+        if np.isnan(self.c[group]).any():
+            self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)
+        c = torch.from_numpy(self.c[group]).to(device)
+        columns = torch.tensor(group, device=device)
+        planes = self.solve(problem.weighted(c), self.planes.columns(columns))
+        self.planes.weights[:, columns] = planes.weights
+        self.planes.biases[columns] = planes.biases
+
+    def _class_weights(self, signs: Signs) -> tuple[Tensor, Tensor]:
+        """(k,) costs of positives and negatives for C = 1."""
+        n_positive, n_negative = (signs > 0).sum(axis=0), (signs < 0).sum(axis=0)
+        weight = self.protocol.positive_weight
+        if isinstance(weight, str):
+            total = n_positive + n_negative
+            costs = total / (2 * np.maximum(n_positive, 1)), total / (2 * np.maximum(n_negative, 1))
+        else:
+            costs = np.full(signs.shape[1], weight), np.ones(signs.shape[1])
+        positive, negative = (torch.from_numpy(cost.astype(np.float32)).to(self.pool.x.device) for cost in costs)
+        return positive, negative
+
+
+def _best_rows(values: Floats, n: int) -> Floats:
+    """(m, k) values with all but the n highest of each column at -inf; 0: all stay."""
+    if not n or len(values) <= n:
+        return values
+    limit = -np.partition(-values, n - 1, axis=0)[n - 1]
+    return np.where(values >= limit, values, -np.inf)

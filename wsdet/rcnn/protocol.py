@@ -1,0 +1,120 @@
+"""`TrainingProtocol`: how positives and negatives are chosen and what the SVM minimizes, as plain values.
+
+The published protocols are YAML files under conf/detector/protocol, over the one implementation in `mining.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wsdet.rcnn.svm import Loss
+
+
+@dataclass(frozen=True)
+class TrainingProtocol:
+    """How a detector is trained. "Positive images" of a class have its label or a box of it; the rest are negative.
+
+    A negative of a class is a proposal whose IoU with each of the class's boxes in the image is below `negative_iou`;
+    in an image that has the class's label but no box of it, there is none.
+
+    Attributes:
+        loss: "squared_hinge" or "hinge".
+        c: the SVM's C in liblinear's sum form; with several values, the one with the best average precision over
+            `folds` folds of the images is chosen for each class.
+        folds: of the cross-validation; only with several `c`.
+        positive_weight: the positives' cost is `c` times this; "balanced" gives both signs the same total cost.
+        bias_multiplier: see `wsdet.rcnn.svm`.
+        feature_norm: features are multiplied so that their mean norm is this; `c` is tuned to it.
+        max_proposals: only so many proposals of an image, the best, are looked at; 0: all.
+        negative_iou: see above.
+        random_negatives: proposals drawn at random from each image at the start.
+        random_in_positive_images: whether positive images give random negatives of their class, too.
+        whole_first_image: all negatives of the first image are in from the start (R-CNN).
+        near_iou: at the start, positive images give the negatives with at least this IoU with a positive, in random
+            order; None: they do not.
+        near_nms: of two such negatives that overlap more than this, one is dropped.
+        near_per_image: at most so many of them an image and class; 0: all.
+        start_negatives: at most so many negatives a class at the start, drawn at random; 0: all.
+        rounds: passes over all images that look for hard negatives.
+        hard_above: a negative is hard when its score is above this; None: the best ones are taken whatever their score.
+        hard_per_image: at most so many hard negatives an image and class in a round, those of highest score; 0: all.
+        hard_rows_per_image: the same over all classes together; 0: all.
+        mine_positive_images: whether positive images give hard negatives of their class, too.
+        negatives_per_image: at most so many negatives of a class from one image over all rounds; 0: all.
+        retrain_after: a class is trained again in the middle of a round after so many new negatives; 0: only at the
+            round's end.
+        evict_below: negatives that score below this after training are forgotten; None: never.
+        share_negatives: what is picked for one class serves every class that it is a negative of, and so do the boxes
+            of the other classes. All classes are then solved together.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    loss: Loss = "squared_hinge"
+    c: float | Sequence[float] = 1e-3
+    folds: int = 5
+    positive_weight: float | Literal["balanced"] = 2.0
+    bias_multiplier: float = 10.0
+    feature_norm: float = 20.0
+    max_proposals: int = 1000
+    negative_iou: float = 0.3
+    random_negatives: int = 15
+    random_in_positive_images: bool = True
+    whole_first_image: bool = False
+    near_iou: float | None = None
+    near_nms: float = 0.7
+    near_per_image: int = 0
+    start_negatives: int = 0
+    rounds: int = 2
+    hard_above: float | None = -1.0
+    hard_per_image: int = 4
+    hard_rows_per_image: int = 30
+    mine_positive_images: bool = True
+    negatives_per_image: int = 0
+    retrain_after: int = 0
+    evict_below: float | None = -1.2
+    share_negatives: bool = True
+
+    def __post_init__(self) -> None:
+        if self.loss not in ("squared_hinge", "hinge"):
+            raise ValueError(f"loss must be squared_hinge or hinge, got {self.loss!r}")
+        if not self.cs or min(self.cs) <= 0:
+            raise ValueError(f"c must be one or more numbers > 0, got {self.c}")
+        if isinstance(self.positive_weight, str) and self.positive_weight != "balanced":
+            raise ValueError(f"positive_weight must be a number or balanced, got {self.positive_weight!r}")
+        if not isinstance(self.positive_weight, str) and self.positive_weight <= 0:
+            raise ValueError(f"positive_weight must be > 0, got {self.positive_weight}")
+        if not 0 < self.negative_iou <= 1 or not 0 <= self.near_nms <= 1:
+            raise ValueError(f"negative_iou and near_nms must be in (0, 1], got {self.negative_iou}, {self.near_nms}")
+        if self.near_iou is not None and not 0 <= self.near_iou < self.negative_iou:
+            raise ValueError(f"near_iou must be in [0, negative_iou={self.negative_iou}), got {self.near_iou}")
+        if self.bias_multiplier <= 0 or self.feature_norm <= 0:
+            raise ValueError(
+                f"bias_multiplier and feature_norm must be > 0, got {self.bias_multiplier}, {self.feature_norm}"
+            )
+        if self.folds < 2:
+            raise ValueError(f"folds must be >= 2, got {self.folds}")
+        for name in _COUNTS:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+
+    @property
+    def cs(self) -> tuple[float, ...]:
+        """The values of C to choose from, ascending."""
+        return (self.c,) if isinstance(self.c, (int, float)) else tuple(sorted(self.c))
+
+
+_COUNTS = (
+    "max_proposals",
+    "random_negatives",
+    "near_per_image",
+    "start_negatives",
+    "rounds",
+    "hard_per_image",
+    "hard_rows_per_image",
+    "negatives_per_image",
+    "retrain_after",
+)

@@ -107,8 +107,8 @@ def test_a_store_of_an_earlier_run_loses_its_labels(tmp_path: Path) -> None:
     assert (boxes.xyxy.tolist(), boxes.labels.tolist()) == (XYXY.tolist(), [-1, -1])
 
 
-def test_repeats_go_and_max_boxes_cuts(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({"000007": [*XYXY.tolist(), *XYXY.tolist()]}))
+def test_repeats_and_empty_boxes_go_and_max_boxes_cuts(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"000007": [*XYXY.tolist(), *XYXY.tolist(), [5, 5, 5, 9]]}))
     assert len(found(tmp_path / "a.json")) == 2
     assert len(found(tmp_path / "a.json", max_boxes=1)) == 1
 
@@ -141,6 +141,7 @@ def test_coco_fixes_order_and_counting(tmp_path: Path) -> None:
         ({"a": 1}, "rows of 4 or 5 numbers"),
         ([[0, 0, float("nan"), 1]], "is not finite"),
         ([[0, 0, 1e300, 1]], "stands out of the image"),
+        ([[0, 0, 1, 1, float("nan")]], "a score is not finite"),
         ([[9, 9, 1, 1]], "is inverted"),
         ([[0, 0, 900, 1]], "stands out of the image"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsdet.boxes import clip
+from wsdet.boxes import area, clip
 from wsdet.files import read_json
 from wsdet.proposals.box_files import (
     NpzBoxes,
@@ -88,7 +88,7 @@ class Files:
         return Files, (self.path, self.order, self.counting, self.ids, self.variable, self.max_boxes)
 
     def propose(self, sample: Sample) -> Boxes:
-        """The image's boxes, clipped to it, without repeats, best first.
+        """The image's boxes, clipped to it, without repeats and empty ones, best first.
 
         Raises:
             InputError: the files have none for the image, or boxes that cannot be its.
@@ -99,7 +99,10 @@ class Files:
         rows, where = self._rows(sample)
         xyxy = _checked(rows[:, :4], sample.size_hw, where)
         scores = rows[:, 4] if rows.shape[1] == 5 else -np.arange(len(rows), dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise InputError(f"{where}: a score is not finite; correct or remove its box")
         order = np.argsort(-scores, kind="stable")
+        order = order[area(xyxy[order]) > 0]
         order = order[distinct(xyxy[order])][: self.max_boxes or None]
         return Boxes(xyxy[order], scores=scores[order].astype(np.float32))
 

@@ -183,6 +183,12 @@ def test_last_layer_alone_learns(tmp_path: Path) -> None:
     assert changed == {"head.fc.weight", "head.fc.bias"}
 
 
+def test_all_layers_and_statistics_learn(tmp_path: Path) -> None:
+    initial = build_backbone("tiny", 2, 32).state_dict()
+    trained = weights_of(train(Colors(16), tmp_path, epochs=1))
+    assert not any(torch.equal(value, initial[name]) for name, value in trained.items())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"epochs": 0}, "epochs must be >= 1"), ({"batch_size": 0}, "batch_size"), ({"validation": 1.0}, "validation")],
@@ -244,6 +250,7 @@ def test_metrics_have_known_answers() -> None:
     assert np.isnan(mean_average_precision(labels, np.zeros_like(labels)))
 
 
-def test_fixed_layers_stay_in_evaluation_mode() -> None:
-    module = ClassifierModule(build_backbone("tiny", 2, 32), head_only=True).train()
-    assert not any(layer.training for layer in module.backbone.modules())
+@pytest.mark.parametrize("head_only", [False, True])
+def test_only_layers_that_learn_are_in_training_mode(head_only: bool) -> None:
+    module = ClassifierModule(build_backbone("tiny", 2, 32), head_only=head_only)
+    assert {layer.training for layer in module.backbone.modules()} == {not head_only}

@@ -94,6 +94,7 @@ class ClassifierModule(pl.LightningModule):
         self._validated: list[tuple[Tensor, Tensor]] = []
         self.backbone.requires_grad_(not head_only)
         self.backbone.last_layer.requires_grad_(True)
+        self.train()  # Lightning trains in the mode that it finds
 
     def train(self, mode: bool = True) -> ClassifierModule:
         """Sets the mode; fixed layers keep their normalization statistics and drop nothing."""

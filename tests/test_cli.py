@@ -50,7 +50,7 @@ def test_an_entry_point_writes_its_config_where_it_was_told(tmp_path: Path) -> N
     done = run_program(body, "out=here", "seed=7", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (0, ["7"]), done.stderr
     written = OmegaConf.load(tmp_path / "here" / "config.yaml")
-    assert (written.seed, written.out) == (7, "here")
+    assert (written.seed, Path(written.out)) == (7, tmp_path / "here")
     assert (tmp_path / "here" / "log.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 

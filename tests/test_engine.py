@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,13 +129,21 @@ def test_side_by_side_asks_together_and_keeps_order() -> None:
             total += answer
         return total
 
-    dialogue = side_by_side([count(2), count(0), count(3)])
-    asked, answer = [], None
-    try:
+    def conversation() -> Generator[int, None, list[int]]:
+        dialogue = side_by_side([count(2), count(0), count(3)])
+        answer: Any = None
         while True:
-            questions = dialogue.send(answer)
-            asked.append(len(questions))
+            try:
+                questions = dialogue.send(answer)
+            except StopIteration as stop:
+                return list(stop.value)
+            yield len(questions)
             answer = list(range(1, len(questions) + 1))
-    except StopIteration as stop:
-        assert stop.value == [2, 0, 5]  # 1 + 1, nothing, 2 + 2 + 1
-    assert asked == [2, 2, 1]
+
+    results: list[int] = []
+
+    def collect() -> Generator[int, None, None]:
+        results.extend((yield from conversation()))
+
+    assert list(collect()) == [2, 2, 1]
+    assert results == [2, 0, 5]  # 1 + 1, nothing, 2 + 2 + 1

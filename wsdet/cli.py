@@ -39,7 +39,8 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     def main(cfg: DictConfig) -> None:
         try:
             _check_complete(cfg)
-            _write_config(cfg, Path(HydraConfig.get().runtime.output_dir))
+            cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
+            _write_config(cfg, Path(cfg.out))
             run(cfg)
         except (InputError, OSError) as error:
             log.debug("traceback", exc_info=True)
@@ -137,10 +138,15 @@ def settings_of(cfg: DictConfig, *keys: str) -> dict[str, Any]:
 def limited(ids: Sequence[str], limit: int, seed: int) -> tuple[str, ...]:
     """At most `limit` of `ids` (0: all), drawn by `seed`.
 
-    A larger limit adds images and keeps those that a smaller one drew, in the same order, so results can grow.
+    A larger limit adds images to those that a smaller one drew, so results can grow.
+
+    Raises:
+        InputError: `limit` is negative.
     """
     import numpy as np
 
+    if limit < 0:
+        raise InputError(f"limit must be 0 (all images) or more, got {limit}")
     if not limit or limit >= len(ids):
         return tuple(ids)
     return tuple(ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:limit])

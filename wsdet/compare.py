@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.files import read_json, replacing, write_json
+from wsdet.settings import flatten
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -206,22 +207,12 @@ def _read_run(folder: Path) -> Run:
     settings = {
         # a path inside the run's folder says nothing about the run
         key: value.replace(str(config.get("out")), "${out}") if isinstance(value, str) else value
-        for key, value in _flatten(config).items()
+        for key, value in flatten(config).items()
         if key not in _FREE and not key.endswith(".seed")  # such as data.seed, which follows the seed
     }
-    figures = _flatten({key: value for key, value in metrics.items() if key != "seconds"})
+    figures = flatten({key: value for key, value in metrics.items() if key != "seconds"})
     numbers = {key: float(value) for key, value in figures.items() if _is_number(value)}
     return Run(folder, int(config.get("seed", 0)), settings, numbers)
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {
-        key: leaf
-        for name, inner in value.items()
-        for key, leaf in _flatten(inner, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
 
 
 def _is_number(value: Any) -> bool:

@@ -87,7 +87,8 @@ class _Dialogue:
             self.outcome = sample
             return
         self._network = network
-        self._view = network.prepare(sample)
+        self._sample = sample
+        self._view: Any = None  # prepared when the first picture is asked for: constant boxes never ask
         self._generator: Generator[Sequence[Question], Sequence[Any], Boxes] = localizer.localize(sample)
         self._resume(None)
 
@@ -115,10 +116,15 @@ class _Dialogue:
                 self._finish(error)
                 return
             for question in self._questions:
-                for row, key in enumerate(picture_keys(question)):
-                    if key not in self._rows:
-                        self.missing.setdefault(key, Picture(self._view, question, row))
+                self._need(question)
             answers = None if self.missing else self._answers()
+
+    def _need(self, question: Question) -> None:
+        for row, key in enumerate(picture_keys(question)):
+            if key not in self._rows:
+                if self._view is None:
+                    self._view = self._network.prepare(self._sample)
+                self.missing.setdefault(key, Picture(self._view, question, row))
 
     def _finish(self, outcome: Boxes | InputError) -> None:
         self.outcome = outcome

@@ -58,7 +58,7 @@ def _run(cfg: DictConfig) -> None:
     network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
     store = BoxStore(
         Path(cfg.out) / "localization" / cfg.names.localizer,
-        settings_of(cfg, "data", "localizer") | {"network": network.fingerprint, "precision": str(network.dtype)},
+        settings_of(cfg, "data", "localizer") | {"network": network.settings},
     )
     report = localize(
         dataset, ids, build(cfg.localizer, "localizer"), network, store, cfg.batch_size, cfg.in_flight, cfg.strict

@@ -92,6 +92,16 @@ class Network:
         self._known: WeakKeyDictionary[View, Known] = WeakKeyDictionary()
         self._known_fills: dict[Fill, Known] = {}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on, as plain values."""
+        return {
+            "fingerprint": self.fingerprint,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "activation": self.activation,
+            "class_outputs": [list(outputs) for outputs in self.class_outputs],
+        }
+
     def prepare(self, sample: Sample) -> View:
         """The image on the device."""
         image = self.image(sample.pixels)

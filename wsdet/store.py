@@ -13,7 +13,6 @@ run that was killed and resumed leaves the same bytes as one that was not.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import OrderedDict
@@ -28,7 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from wsdet.files import read_json, replacing, write_json
+from wsdet.files import replacing, write_json
+from wsdet.settings import claim, read_object, read_settings
 from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,10 @@ class BoxStore(Mapping[str, Boxes]):
         self._parts: list[Path] = []
         self._where: dict[str, tuple[int, int]] = {}  # image id -> (part, row)
         self._cache: OrderedDict[int, list[Boxes]] = OrderedDict()
-        self._check_settings(settings)
+        if settings is not None:
+            claim(self.folder, settings)
+        elif not (self.folder / "settings.json").exists():
+            raise InputError(f"{self.folder} is not a box store: it has no settings.json")
         for path in sorted((self.folder / "parts").glob("*.parquet")):
             self._add_part(path)
         self._pending = self._read_pending()
@@ -92,13 +95,13 @@ class BoxStore(Mapping[str, Boxes]):
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that the store was made with."""
-        return _read_object(self.folder / "settings.json")
+        return read_settings(self.folder)
 
     @property
     def failed(self) -> dict[str, str]:
         """Images that could not be done, with the reason."""
         path = self.folder / "failed.json"
-        return _read_object(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     def __getitem__(self, image_id: str) -> Boxes:
         if image_id in self._pending:
@@ -146,24 +149,6 @@ class BoxStore(Mapping[str, Boxes]):
 
         return fill_together({"": self}, ids, produce_named, description, strict)[""]
 
-    def _check_settings(self, settings: Mapping[str, Any] | None) -> None:
-        path = self.folder / "settings.json"
-        if not path.exists():
-            if settings is None:
-                raise InputError(f"{self.folder} is not a box store: it has no settings.json")
-            write_json(path, dict(settings))
-            return
-        if settings is None:
-            return
-        # through JSON, as what is there went: a tuple becomes a list
-        there, wanted = _flatten(_read_object(path)), _flatten(json.loads(json.dumps(settings)))
-        for key in [*wanted, *there]:
-            if there.get(key, "(absent)") != wanted.get(key, "(absent)"):
-                raise InputError(
-                    f"{self.folder} was made with {key}={there.get(key, '(absent)')}, now it is "
-                    f"{key}={wanted.get(key, '(absent)')}; give another out=, or delete that folder to make it anew"
-                )
-
     def _add_part(self, path: Path) -> None:
         names = _read_table(path, ["image_id"])["image_id"].to_pylist()
         self._where.update({image_id: (len(self._parts), row) for row, image_id in enumerate(names)})
@@ -202,13 +187,6 @@ class BoxStore(Mapping[str, Boxes]):
             path.unlink(missing_ok=True)
         elif after != before:
             write_json(path, after)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a JSON object, got {type(value).__name__}; restore or delete it")
-    return value
 
 
 def fill_together(
@@ -268,16 +246,6 @@ def fill_together(
             store.folder,
         )
     return reports
-
-
-def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(settings, Mapping):
-        return {prefix: settings}
-    return {
-        key: value
-        for name in settings
-        for key, value in _flatten(settings[name], f"{prefix}.{name}" if prefix else str(name)).items()
-    }
 
 
 def _free_path(folder: Path, number: int) -> Path:

@@ -73,7 +73,9 @@ def test_each_label_gets_its_own_object_first(appearance: Any) -> None:
     found = localize(Stl(size=SIDE, appearance=appearance, largest=0.5), (0, 1))
     for label, true in OBJECTS.items():
         own = found[found.labels == label]
-        assert boxes.iou(own.xyxy[:1], np.array([true], np.float32))[0, 0] > 0.7  # smoothing widens segments by a pixel or two
+        assert (
+            boxes.iou(own.xyxy[:1], np.array([true], np.float32))[0, 0] > 0.7
+        )  # smoothing widens segments by a pixel or two
         assert (np.diff(own.scores) <= 0).all()
 
 

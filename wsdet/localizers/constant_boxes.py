@@ -31,4 +31,4 @@ class CenterBox:
         corner = size_wh * (1 - self.share_wh) / 2
         labels = sample.labels or (-1,)
         xyxy = np.tile(np.concatenate([corner, size_wh - corner]), (len(labels), 1))
-        return Boxes(xyxy.astype(np.float32), np.ones(len(labels)), np.array(labels))
+        return Boxes(xyxy.astype(np.float32), np.ones(len(labels), np.float32), np.array(labels))

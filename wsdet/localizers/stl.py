@@ -18,7 +18,7 @@ from wsdet import boxes
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.localizers.segments import COLOR_SPACES, Segments, segment
 from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Whole
-from wsdet.types import Boxes, Floats, Ints, Sample
+from wsdet.types import Boxes, Floats, Sample
 
 TERMS = ("drop", "appearance", "size", "fill")
 
@@ -140,16 +140,14 @@ class Stl:
         in_image = frame.to_image(xyxy)
         if frame.integral is not None:
             (masked,) = yield [Masked(in_image)]
-            phi = _mean_inside(frame.integral, xyxy / frame.size)
+            phi = _mean_inside(frame.integral, xyxy / np.float32(frame.size))
         else:
             masked, cropped = yield [Masked(in_image), Cropped(in_image)]
             phi = cropped.logits
         phi = np.maximum(phi, 0)  # histogram intersection is one of nonnegative histograms
         return drop(masked), phi / np.maximum(phi.sum(axis=1, keepdims=True), 1e-12)
 
-    def _similarity(
-        self, i: int, xyxy: Floats, sizes: Floats, drops: Floats, phi: Floats, frame: _Frame
-    ) -> Floats:
+    def _similarity(self, i: int, xyxy: Floats, sizes: Floats, drops: Floats, phi: Floats, frame: _Frame) -> Floats:
         """(k,) similarities of region i with every region (Eq. 4)."""
         image_size = frame.size**2
         terms = {
@@ -202,7 +200,7 @@ class _Frame:
 def _integral(feature_map: Floats) -> Floats:
     """(rows + 1, columns + 1, d) sums of a (d, rows, columns) map over all cells above and to the left."""
     summed = feature_map.transpose(1, 2, 0).astype(np.float64).cumsum(axis=0).cumsum(axis=1)
-    return np.pad(summed, ((1, 0), (1, 0), (0, 0)))  # type: ignore[return-value]
+    return np.pad(summed, ((1, 0), (1, 0), (0, 0)))
 
 
 def _mean_inside(integral: Floats, xyxy: Floats) -> Floats:

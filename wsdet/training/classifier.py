@@ -37,7 +37,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from wsdet.backbones import Backbone
-from wsdet.files import read_json, write_json
+from wsdet.files import write_json
+from wsdet.settings import claim
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, mask_boxes
 from wsdet.training.progress import TrainingBar
 from wsdet.types import Dataset, Floats, InputError
@@ -240,7 +241,7 @@ def train_classifier(
     }
     out = Path(out)
     path = out / "model.safetensors"
-    _check_settings(out / "settings.json", settings)
+    claim(out, settings)
     if path.exists():
         log.info("classifier: trained already -> %s", path)
         return path
@@ -357,19 +358,6 @@ def _check(backbone: Backbone, dataset: Dataset, *, epochs: int, batch_size: int
             raise ValueError(f"{name} must be >= 1, got {value}")
     if not 0 <= validation < 1:
         raise ValueError(f"validation must be in [0, 1), got {validation}")
-
-
-def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    if not path.exists():
-        write_json(path, settings)
-        return
-    there = read_json(path)
-    for key, value in json.loads(json.dumps(settings)).items():
-        if there.get(key) != value:
-            raise InputError(
-                f"{path.parent} holds a training with {key}={there.get(key)}, now it is {key}={value}; "
-                "give another out=, or delete that folder to train anew"
-            )
 
 
 def _split(ids: Sequence[str], validation: float, seed: int) -> tuple[list[str], list[str]]:

@@ -1,0 +1,245 @@
+"""The whole experiment: class labels -> pseudo-boxes -> detectors -> how close they come to true boxes.
+
+`python -m wsdet.train data=... network=... localizer=...` strings the stages together. Each leaves its result in a
+sub-folder of the run, and a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsdet.cli import build, entry_point, limited, network_of, settings_of, train_classifier_of
+from wsdet.files import write_json
+from wsdet.ledger import Ledger
+from wsdet.types import Boxes, Dataset, InputError, Localizer
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from wsdet.network import Network
+    from wsdet.rcnn.detector import RcnnDetector
+    from wsdet.store import BoxStore
+
+log = logging.getLogger(__name__)
+
+BASELINES = ("center_box", "full_image")
+
+
+def _run(cfg: DictConfig) -> None:
+    tasks = {"experiment": _experiment, "classifier": _classifier}
+    if cfg.task not in tasks:
+        raise InputError(f"task must be one of {', '.join(tasks)}, got {cfg.task}")
+    tasks[cfg.task](cfg)
+
+
+def _classifier(cfg: DictConfig) -> None:
+    dataset: Dataset = build(cfg.data, "data")
+    path = train_classifier_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
+    log.info("the classifier is in %s; use it as network.weights=%s", path, path)
+
+
+def _experiment(cfg: DictConfig) -> None:
+    from wsdet.evaluate import write_average_precision
+
+    out = Path(cfg.out)
+    dataset: Dataset = build(cfg.data, "data")
+    train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
+    test_ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
+    train_on = _possible(cfg.detector.train_on, dataset, train_ids)
+    ledger = Ledger(out / "ledger.json")
+
+    with ledger.stage("classifier"):
+        network = network_of(cfg, dataset, train_ids)
+    localized = _localize(cfg, dataset, train_ids, network, ledger)
+    with ledger.stage("propose"):
+        proposals = _propose(cfg, dataset, [*train_ids, *test_ids])
+    positives = _positives(cfg, dataset, train_ids, train_on, localized)
+    with ledger.stage("train_detectors"):
+        detectors = _train_detectors(cfg, dataset, train_ids, positives, proposals, network)
+    with ledger.stage("detect"):
+        detections = _detect(cfg, dataset, test_ids, detectors, proposals)
+    with ledger.stage("evaluate"):
+        metrics = _evaluate(dataset, train_ids, test_ids, localized, {cfg.names.proposals: proposals}, detections)
+    metrics["seconds"] = ledger.column("seconds")
+    metrics["forward_passes"] = {
+        stage.removeprefix("localize/"): passes
+        for stage, passes in ledger.column("forward_passes").items()
+        if stage.startswith("localize/")
+    }
+    metrics["images"] = {"train": len(train_ids), "test": len(test_ids)}
+    write_json(out / "metrics.json", metrics)
+    if "detectors" in metrics:
+        write_average_precision(out / "ap.csv", metrics["detectors"])
+    stores = [*localized.values(), proposals, *detections.values()]
+    _summarize(cfg, metrics, {image_id: why for store in stores for image_id, why in store.failed.items()})
+
+
+def _possible(train_on: Sequence[str], dataset: Dataset, train_ids: Sequence[str]) -> list[str]:
+    """The entries of `detector.train_on` that can be had: true boxes only where the data has some."""
+    unknown = set(train_on) - {"pseudo", "ground_truth", "center_box"}
+    if unknown or not train_on:
+        raise InputError(f"detector.train_on must name pseudo, ground_truth or center_box, got {list(train_on)}")
+    if "ground_truth" not in train_on or any(image_id in dataset.truth for image_id in train_ids):
+        return list(train_on)
+    log.warning("the data has no true boxes: no detector is trained on ground_truth, and no boxes are measured")
+    return [name for name in train_on if name != "ground_truth"]
+
+
+def _localize(
+    cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network, ledger: Ledger
+) -> dict[str, BoxStore]:
+    """Pseudo-boxes of the configured localizer and of the baselines, by name."""
+    from wsdet.localize import localize
+    from wsdet.localizers.constant_boxes import CenterBox
+    from wsdet.store import BoxStore
+
+    methods: dict[str, Localizer] = {cfg.names.localizer: build(cfg.localizer, "localizer")}
+    settings = {cfg.names.localizer: settings_of(cfg, "data", "localizer") | {"network": network.settings}}
+    for name, side in zip(BASELINES, (0.7, 1.0), strict=True):
+        methods.setdefault(name, CenterBox(side, side))
+        settings.setdefault(name, settings_of(cfg, "data") | {"side": side})
+    stores = {}
+    for name, method in methods.items():
+        stores[name] = BoxStore(Path(cfg.out) / "localization" / name, settings[name])
+        with ledger.stage(f"localize/{name}", lambda: network.n_pictures):
+            localize(dataset, ids, method, network, stores[name], cfg.batch_size, cfg.in_flight, cfg.strict)
+    return stores
+
+
+def _propose(cfg: DictConfig, dataset: Dataset, ids: Sequence[str]) -> BoxStore:
+    from wsdet.propose import propose
+    from wsdet.store import BoxStore
+
+    store = BoxStore(Path(cfg.out) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
+    propose(dataset, ids, build(cfg.proposals, "proposals"), store, cfg.workers, cfg.strict)
+    return store
+
+
+def _positives(
+    cfg: DictConfig, dataset: Dataset, ids: Sequence[str], train_on: Sequence[str], localized: Mapping[str, BoxStore]
+) -> dict[str, Mapping[str, Boxes]]:
+    """The boxes that each detector takes for true, by image id."""
+    from wsdet.rcnn.detector import best_positives, ground_truth_positives
+
+    sources = {"pseudo": localized[cfg.names.localizer], "center_box": localized["center_box"]}
+    return {
+        name: ground_truth_positives(dataset, ids)
+        if name == "ground_truth"
+        else best_positives(sources[name], ids, cfg.detector.top_k)
+        for name in train_on
+    }
+
+
+def _train_detectors(
+    cfg: DictConfig,
+    dataset: Dataset,
+    ids: Sequence[str],
+    positives: Mapping[str, Mapping[str, Boxes]],
+    proposals: BoxStore,
+    network: Network,
+) -> dict[str, RcnnDetector]:
+    """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
+    from wsdet.rcnn.detector import RcnnDetector, train_detectors
+    from wsdet.rcnn.map_cache import MapCache
+    from wsdet.settings import claim
+
+    detector, folder = cfg.detector, Path(cfg.out) / "detectors"
+    settings = settings_of(cfg, "data", "localizer", "proposals", "detector", "limit", "seed")
+    claim(folder, settings | {"network": network.settings})
+    kind = detector.feature_kinds[detector.features]
+    features = build(kind, f"detector.feature_kinds.{detector.features}", network=network)
+    if all((folder / name / "model.json").exists() for name in positives):
+        return {name: RcnnDetector.load(folder / name, features=features) for name in positives}
+    cache = MapCache(Path(cfg.out) / "feature_maps", features, detector.cache_gigabytes)
+    detectors = train_detectors(
+        dataset,
+        ids,
+        positives,
+        proposals,
+        features,
+        build(detector.protocols[detector.protocol], f"detector.protocols.{detector.protocol}"),
+        detector.solver,
+        cfg.seed,
+        detector.max_rows,
+        cache if detector.cache_gigabytes else None,
+        cfg.strict,
+        settings["proposals"],
+        detector.nms_iou,
+        detector.max_per_class,
+        detector.max_per_image,
+    )
+    for name, trained in detectors.items():
+        trained.save(folder / name)
+    return detectors
+
+
+def _detect(
+    cfg: DictConfig,
+    dataset: Dataset,
+    ids: Sequence[str],
+    detectors: Mapping[str, RcnnDetector],
+    proposals: BoxStore,
+) -> dict[str, BoxStore]:
+    from wsdet.detect import detect
+    from wsdet.settings import read_settings
+    from wsdet.store import BoxStore
+
+    out = Path(cfg.out)
+    settings = read_settings(out / "detectors")
+    stores = {name: BoxStore(out / "detections" / name, settings) for name in detectors}
+    detect(dataset, ids, detectors, proposals, stores, cfg.strict)
+    return stores
+
+
+def _evaluate(
+    dataset: Dataset,
+    train_ids: Sequence[str],
+    test_ids: Sequence[str],
+    localized: Mapping[str, BoxStore],
+    proposals: Mapping[str, BoxStore],
+    detections: Mapping[str, BoxStore],
+) -> dict[str, Any]:
+    """The measured parts of `metrics.json`; nothing that needs truth where there is none."""
+    from wsdet.evaluate import evaluate_detections, evaluate_localization, evaluate_proposals, ratio_of_detections
+
+    metrics: dict[str, Any] = {}
+    if any(image_id in dataset.truth for image_id in train_ids):
+        metrics["localization"] = {
+            name: evaluate_localization(boxes, dataset, train_ids) for name, boxes in localized.items()
+        }
+    if any(image_id in dataset.truth for image_id in test_ids):
+        metrics["detectors"] = {
+            name: evaluate_detections(boxes, dataset, test_ids) for name, boxes in detections.items()
+        }
+        metrics["proposals"] = {name: evaluate_proposals(boxes, dataset, test_ids) for name, boxes in proposals.items()}
+        if {"pseudo", "ground_truth"} <= set(detections):
+            ratio = ratio_of_detections(detections["pseudo"], detections["ground_truth"], dataset, test_ids)
+            metrics |= {"ratio_pseudo_to_ground_truth": ratio["ratio"], "ratio_interval": ratio["interval"]}
+    return metrics
+
+
+def _summarize(cfg: DictConfig, metrics: Mapping[str, Any], failed: Mapping[str, str]) -> None:
+    from wsdet.report import table
+
+    if "localization" in metrics:
+        log.info("pseudo-boxes of the training images\n%s", table.localization_table(metrics["localization"]))
+    if "proposals" in metrics:
+        log.info("proposals of the test images\n%s", table.proposals_table(metrics["proposals"]))
+    if "detectors" in metrics:
+        log.info("detectors on the test images\n%s", table.detectors_table(metrics["detectors"]))
+    for image_id, why in list(failed.items())[:5]:
+        log.warning("left out: %s: %s", image_id, why)
+    minutes = sum(metrics["seconds"].values()) / 60
+    log.info("%d images left out; %.1f minutes; all of it is in %s", len(failed), minutes, cfg.out)
+
+
+def main() -> None:
+    """Entry point."""
+    entry_point("train", _run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Composed pictures have the maps of a full pass: window arithmetic, layers, networks, the classifier's answers."""
+"""Composed pictures have the outputs of a full pass: window arithmetic, layers, networks, the classifier."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsdet.backbones import build_backbone
-from wsdet.incremental import IncrementalTrunk
+from wsdet.incremental import IncrementalNetwork
 from wsdet.network import Network
 from wsdet.questions import Cropped, FeatureMap, Masked, Picture, Question, Whole
 from wsdet.types import InputError, Ints, Sample
@@ -37,12 +37,12 @@ def boxes(size: int, n_random: int = 6) -> Ints:
 
 
 @torch.inference_mode()
-def relative_error(trunk: nn.Module, size: int) -> float:
+def relative_error(network: nn.Module, size: int) -> float:
     """Largest difference to full passes, as a share of the largest value."""
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randn(2, 3, size, size, generator=generator)
     colors = torch.randn(2, 3, 1, 1, generator=generator)
-    incremental = IncrementalTrunk(trunk, pictures[0])
+    incremental = IncrementalNetwork(network, pictures[0])
     outside = [incremental.know(picture) for picture in pictures]
     inside = [incremental.know(color.expand(3, size, size)) for color in colors]
     xyxy = boxes(size)
@@ -51,11 +51,11 @@ def relative_error(trunk: nn.Module, size: int) -> float:
         picture = pictures[i % 2].clone()
         picture[:, y1:y2, x1:x2] = colors[i // 2 % 2]
         composed.append(picture)
-    expected = trunk(torch.stack(composed))
+    expected = network(torch.stack(composed))
     n = range(len(xyxy))
-    maps = incremental.compose([outside[i % 2] for i in n], [inside[i // 2 % 2] for i in n], xyxy)
-    assert maps.shape == expected.shape
-    return float((maps - expected).abs().amax() / expected.abs().amax())
+    outputs = incremental.compose([outside[i % 2] for i in n], [inside[i // 2 % 2] for i in n], xyxy)
+    assert outputs.shape == expected.shape
+    return float((outputs - expected).abs().amax() / expected.abs().amax())
 
 
 class Branches(nn.Module):
@@ -123,24 +123,24 @@ def test_networks_equal_a_full_pass(architecture: str, size: int) -> None:
         if isinstance(module, nn.BatchNorm2d):  # as after training
             module.running_mean.normal_(0, 0.1, generator=generator)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2, generator=generator)  # type: ignore[union-attr]
-    assert relative_error(backbone.trunk, size) < 1e-5
+    assert relative_error(backbone, size) < 1e-5
 
 
 def test_multiply_adds_are_those_of_the_cells_that_see_both_sides_of_the_edge() -> None:
-    trunk = IncrementalTrunk(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), torch.zeros(3, 10, 10))
+    network = IncrementalNetwork(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), torch.zeros(3, 10, 10))
     a_cell = 3 * 4 * 9
-    needed, full = trunk.multiply_adds(np.array([[4, 4, 5, 5], [2, 2, 8, 8], [0, 0, 10, 10], [0, 0, 10, 4]]))
+    needed, full = network.multiply_adds(np.array([[4, 4, 5, 5], [2, 2, 8, 8], [0, 0, 10, 10], [0, 0, 10, 4]]))
     assert full == 100 * a_cell
     assert (needed / a_cell).tolist() == [9, 8 * 8 - 4 * 4, 0, 2 * 10]
 
 
 def test_pictures_are_forgotten_with_their_objects() -> None:
-    trunk = IncrementalTrunk(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.zeros(3, 10, 10))
+    network = IncrementalNetwork(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.zeros(3, 10, 10))
     for color in range(100):
-        known = trunk.know(torch.full((3, 10, 10), float(color)))
+        known = network.know(torch.full((3, 10, 10), float(color)))
         del known
-    assert all(len(table.rows) < 10 * 100 for table in trunk._tables.values())
-    assert trunk.bytes_a_picture == 4 * (3 * 10 * 10 + 4 * 8 * 8)
+    assert all(len(table.rows) < 10 * 100 for table in network._tables.values())
+    assert network.bytes_a_picture == 4 * (3 * 10 * 10 + 4 * 8 * 8)
 
 
 def test_a_value_overwritten_under_another_layer_is_refused() -> None:
@@ -154,16 +154,16 @@ def test_a_value_overwritten_under_another_layer_is_refused() -> None:
             return self.relu(values) + values
 
     with pytest.raises(ValueError, match="must not overwrite"):
-        IncrementalTrunk(Overwriting(), torch.zeros(3, 8, 8))
+        IncrementalNetwork(Overwriting(), torch.zeros(3, 8, 8))
 
 
-def test_a_trunk_without_a_fixed_graph_is_refused() -> None:
+def test_a_network_without_a_fixed_graph_is_refused() -> None:
     class Branching(nn.Module):
         def forward(self, pictures: Tensor) -> Tensor:
             return pictures if pictures.sum() > 0 else F.relu(pictures)
 
     with pytest.raises(ValueError, match="can trace"):
-        IncrementalTrunk(Branching(), torch.zeros(3, 8, 8))
+        IncrementalNetwork(Branching(), torch.zeros(3, 8, 8))
 
 
 def test_the_classifier_answers_the_same() -> None:

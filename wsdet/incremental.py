@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,29 +40,29 @@ _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation mode
 
 
 class Known:
-    """A picture whose feature maps an `IncrementalTrunk` holds for as long as this object lives."""
+    """A picture whose feature maps an `IncrementalNetwork` holds for as long as this object lives."""
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
 
 
-class IncrementalTrunk:
-    """A network's trunk that computes only what is new in pictures composed of two known ones.
+class IncrementalNetwork:
+    """A network that computes only what is new in pictures composed of two known ones.
 
     Args:
-        trunk: (n, 3, s, s) -> (n, d, rows, columns), in evaluation mode and final: its weights are copied.
+        network: takes (n, 3, s, s) pictures, in evaluation mode and final: its weights are copied.
         picture: (3, s, s) any picture; gives size, device and working precision.
 
     Raises:
-        ValueError: the trunk's graph cannot be traced, or changes values in place that other layers need.
+        ValueError: the network's graph cannot be traced, or overwrites values that several layers read.
     """
 
-    def __init__(self, trunk: nn.Module, picture: Tensor) -> None:
+    def __init__(self, network: nn.Module, picture: Tensor) -> None:
         try:
-            self._trunk = fx.GraphModule(trunk, fx.Tracer().trace(trunk))
-        except Exception as error:  # tracing runs the trunk's own code, which may raise anything
-            raise ValueError(f"trunk must have a graph that torch.fx can trace: {error}") from error
-        self._steps, self._rest = _steps(self._trunk, self._values(picture))
+            self._network = fx.GraphModule(network, fx.Tracer().trace(network))
+        except Exception as error:  # tracing runs the network's own code, which may raise anything
+            raise ValueError(f"network must have a graph that torch.fx can trace: {error}") from error
+        self._steps, self._rest = _steps(self._network, self._values(picture))
         self._origins = _assign_regions(self._steps)
         self._tables = {step: _Table(step.shape, picture) for step in self._steps if step.is_tabled}
         self._like = picture[:0]
@@ -76,7 +76,7 @@ class IncrementalTrunk:
 
     @torch.inference_mode()
     def know(self, picture: Tensor) -> Known:
-        """Runs a (3, s, s) picture through the trunk and keeps the maps that its compositions will need."""
+        """Runs a (3, s, s) picture through the network and keeps the maps that its compositions will need."""
         if not self._free:
             self._free.extend(range(self._slots, 2 * self._slots + 4))
             self._slots += len(self._free)
@@ -91,7 +91,7 @@ class IncrementalTrunk:
 
     @torch.inference_mode()
     def compose(self, outside: Sequence[Known], inside: Sequence[Known], xyxy: Ints) -> Tensor:
-        """Last feature maps of pictures composed of two known ones each.
+        """The network's outputs for pictures composed of two known ones each.
 
         Args:
             outside: n pictures, shown outside the boxes.
@@ -99,7 +99,7 @@ class IncrementalTrunk:
             xyxy: (n, 4) boxes in whole pixels of the picture, not beyond its sides.
 
         Returns:
-            (n, d, rows, columns) maps, equal to those of a full pass up to rounding.
+            (n, ...) outputs, equal to those of a full pass up to rounding.
         """
         regions = self._regions(xyxy, [known.slot for known in outside], [known.slot for known in inside])
         rows: dict[_Step, Tensor] = {}
@@ -122,8 +122,8 @@ class IncrementalTrunk:
         return np.sum(needed, axis=0), sum(step.multiply_adds * math.prod(step.shape[1:]) for step in self._steps)
 
     def _values(self, picture: Tensor) -> dict[fx.Node, Any]:
-        """The value of each node of the trunk's graph for a (3, s, s) picture."""
-        interpreter = fx.Interpreter(self._trunk, garbage_collect_values=False)
+        """The value of each node of the network's graph for a (3, s, s) picture."""
+        interpreter = fx.Interpreter(self._network, garbage_collect_values=False)
         with torch.inference_mode():
             interpreter.run(picture[None].clone())
         return interpreter.env
@@ -171,8 +171,8 @@ class IncrementalTrunk:
         return self._tables[step].gather(rows.flatten(1)).unflatten(1, step.shape[1:]).permute(0, 3, 1, 2)
 
     def _finish(self, maps: Mapping[fx.Node, Tensor]) -> Tensor:
-        """The trunk's output from the maps that its other layers need."""
-        interpreter = fx.Interpreter(self._trunk)
+        """The network's output from the maps that its other layers need."""
+        interpreter = fx.Interpreter(self._network)
         interpreter.env = dict(maps)
         for node in self._rest:
             interpreter.env[node] = interpreter.run_node(node)
@@ -223,11 +223,13 @@ class _Window:
         """(m, k) rows of the source's table under the kernel at each of the m cells of the target's ring."""
         if self.is_pointwise:
             return source.rows.reshape(-1)[target.ring, None]
-        (h, w), (top, left), (padded_h, padded_w) = self.in_hw, self.padding, self._padded_hw
-        rows = np.full((len(source.rows), padded_h, padded_w), padding_row, np.int32)
-        rows[:, top : top + h, left : left + w] = source.rows
+        rows, (padded_h, padded_w) = source.rows, self._padded_hw
+        if self._padded_hw != self.in_hw:
+            (h, w), (top, left) = self.in_hw, self.padding
+            rows = np.full((len(source.rows), padded_h, padded_w), padding_row, np.int32)
+            rows[:, top : top + h, left : left + w] = source.rows
         corners = self._corners[target.cells] + target.pictures * (padded_h * padded_w)
-        return rows.reshape(-1)[corners[:, None] + self._offsets]
+        return rows.reshape(-1).take(corners[:, None] + self._offsets)
 
     @cached_property
     def _padded_hw(self) -> tuple[int, int]:
@@ -268,13 +270,13 @@ class _Region:
         self._n_slots = n_slots
 
     @cached_property
-    def _inside(self) -> npt.NDArray[np.bool_]:
-        return _painted(self.seeing_only, self._hw)
-
-    @cached_property
     def ring(self) -> Ints:
         """(m,) new cells, as places in (n, h, w)."""
-        return np.flatnonzero(_painted(self.seeing, self._hw) & ~self._inside)
+        is_new = np.zeros((len(self.seeing), *self._hw), np.bool_)
+        for one, seeing, seeing_only in zip(is_new, _slices(self.seeing), _slices(self.seeing_only), strict=True):
+            one[seeing] = True
+            one[seeing_only] = False
+        return np.flatnonzero(is_new)
 
     @property
     def ring_sizes(self) -> Ints:
@@ -295,8 +297,10 @@ class _Region:
     def rows(self) -> npt.NDArray[np.int32]:
         """(n, h, w) rows of a table that hold the maps."""
         size = math.prod(self._hw)
-        outside, inside = (_MAPS + self._slots * size).astype(np.int32)[:, :, None, None]
-        rows = np.where(self._inside, inside, outside) + np.arange(size, dtype=np.int32).reshape(self._hw)
+        outside, inside = (_MAPS + self._slots * size).astype(np.int32)
+        rows = outside[:, None, None] + np.arange(size, dtype=np.int32).reshape(self._hw)
+        for one, seeing_only, step in zip(rows, _slices(self.seeing_only), inside - outside, strict=True):
+            one[seeing_only] += step
         rows.reshape(-1)[self.ring] = _MAPS + self._n_slots * size + np.arange(len(self.ring), dtype=np.int32)
         return rows
 
@@ -347,7 +351,7 @@ class _Step:
     """A layer, with the elementwise layers that follow it.
 
     Attributes:
-        node: whose value the rows are, in the trunk's graph.
+        node: whose value the rows are, in the network's graph.
         shape: of its maps.
         inputs: the steps it reads.
         window: how its cells see theirs.
@@ -379,16 +383,16 @@ class _Step:
         return not self.window.is_pointwise or self.region != source.region
 
 
-def _steps(trunk: fx.GraphModule, values: Mapping[fx.Node, Any]) -> tuple[list[_Step], list[fx.Node]]:
+def _steps(network: fx.GraphModule, values: Mapping[fx.Node, Any]) -> tuple[list[_Step], list[fx.Node]]:
     """The layers done incrementally, and the nodes of all others, in the order of computation."""
     step_of: dict[fx.Node, _Step] = {}
     rest: list[fx.Node] = []
-    for node in trunk.graph.nodes:
+    for node in network.graph.nodes:
         inputs = [step_of[needed] for needed in node.all_input_nodes if needed in step_of]
-        _refuse_shared_in_place(node, trunk)
+        _refuse_shared_in_place(node, network)
         step = None
         if len(inputs) == len(node.all_input_nodes) and node.op != "output":
-            step = _step(node, _module(node, trunk), inputs, values)
+            step = _step(node, _module(node, network), inputs, values)
         if step is not None:
             step_of[node] = step
             continue
@@ -398,19 +402,19 @@ def _steps(trunk: fx.GraphModule, values: Mapping[fx.Node, Any]) -> tuple[list[_
     return list(dict.fromkeys(step_of.values())), rest
 
 
-def _module(node: fx.Node, trunk: fx.GraphModule) -> nn.Module | None:
-    return trunk.get_submodule(str(node.target)) if node.op == "call_module" else None
+def _module(node: fx.Node, network: fx.GraphModule) -> nn.Module | None:
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def _refuse_shared_in_place(node: fx.Node, trunk: fx.GraphModule) -> None:
+def _refuse_shared_in_place(node: fx.Node, network: fx.GraphModule) -> None:
     """Raises ValueError for a layer that overwrites a value that another layer reads, too."""
-    if not getattr(_module(node, trunk), "inplace", False) and node.target is not operator.iadd:
+    if not getattr(_module(node, network), "inplace", False) and node.target is not operator.iadd:
         return
     overwritten: Any = node.args[0]
-    while len(overwritten.users) == 1 and isinstance(_module(overwritten, trunk), _NOTHING):
+    while len(overwritten.users) == 1 and isinstance(_module(overwritten, network), _NOTHING):
         overwritten = overwritten.args[0]
     if len(overwritten.users) > 1:
-        raise ValueError(f"trunk must not overwrite values that several layers read; {node.name} does")
+        raise ValueError(f"network must not overwrite values that several layers read; {node.name} does")
 
 
 def _step(node: fx.Node, module: nn.Module | None, inputs: list[_Step], values: Mapping[fx.Node, Any]) -> _Step | None:
@@ -532,13 +536,10 @@ def _common(spans: Sequence[Ints]) -> Ints:
     return np.stack([np.max([s[:, 0] for s in spans], axis=0), np.min([s[:, 1] for s in spans], axis=0)], axis=1)
 
 
-def _painted(spans: Ints, hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(n, h, w) True inside the spans."""
-    rows, columns = (
-        (np.arange(size) >= spans[:, 0, axis, None]) & (np.arange(size) < spans[:, 1, axis, None])
-        for axis, size in enumerate(hw)
-    )
-    return rows[:, :, None] & columns[:, None, :]
+def _slices(spans: Ints) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns of each of (n, 2, 2) spans; none where an end lies before the first."""
+    for (top, left), (bottom, right) in np.maximum(spans, 0).tolist():
+        yield slice(top, bottom), slice(left, right)
 
 
 def _assign_regions(steps: Sequence[_Step]) -> list[tuple[_Window, tuple[int, ...]]]:

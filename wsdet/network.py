@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from torchvision.ops import roi_align
 
 from wsdet.backbones import Backbone, build_backbone
 from wsdet.imagenet import class_outputs
-from wsdet.incremental import IncrementalTrunk, Known
+from wsdet.incremental import IncrementalNetwork, Known
 from wsdet.questions import Cropped, FeatureMap, Fill, Kept, Masked, Outputs, Picture, Question, Whole
 from wsdet.types import Floats, InputError, Ints, Pixels, Sample
 from wsdet.weights import Activation, read_metadata
@@ -164,22 +164,6 @@ class Network:
         """A row of answer for each of `pictures`: logits (c,), or a feature map."""
         self.n_pictures += len(pictures)
         rows: dict[int, Any] = {}
-        for part, maps in self._maps(pictures):
-            logits = self.backbone.head(maps).float().cpu().numpy()
-            for i, row in enumerate(part):
-                is_map = isinstance(pictures[row].question, FeatureMap)
-                rows[row] = maps[i].float().cpu().numpy() if is_map else logits[i]
-        return [rows[row] for row in range(len(pictures))]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        """The answer to `question` from the rows that `answer` gave for its pictures."""
-        if isinstance(question, FeatureMap):
-            return rows[0]
-        n_outputs = self.backbone.n_outputs
-        return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
-
-    def _maps(self, pictures: Sequence[Picture]) -> Iterator[tuple[list[int], Tensor]]:
-        """Last feature maps of all pictures, in parts: which of them, and their maps."""
         masked: dict[int, tuple[View, Masked, int]] = {}
         if self._incremental is not None:
             masked = {
@@ -188,34 +172,51 @@ class Network:
                 if isinstance(question, Masked)
             }
             if masked:
-                yield list(masked), self._composed_maps(self._incremental, list(masked.values()))
+                rows |= zip(masked, self._composed_logits(self._incremental, list(masked.values())), strict=True)
         others = [i for i in range(len(pictures)) if i not in masked]
         if others:
-            yield others, self.backbone.trunk(self._inputs([pictures[i] for i in others]))
+            rows |= zip(others, self._answer_in_full([pictures[i] for i in others]), strict=True)
+        return [rows[i] for i in range(len(pictures))]
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        """The answer to `question` from the rows that `answer` gave for its pictures."""
+        if isinstance(question, FeatureMap):
+            return rows[0]
+        n_outputs = self.backbone.n_outputs
+        return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
+
+    def _answer_in_full(self, pictures: Sequence[Picture]) -> list[Any]:
+        maps = self.backbone.trunk(self._inputs(pictures))
+        logits = self.backbone.head(maps).float().cpu().numpy()
+        return [
+            maps[row].float().cpu().numpy() if isinstance(picture.question, FeatureMap) else logits[row]
+            for row, picture in enumerate(pictures)
+        ]
 
     @cached_property
-    def _incremental(self) -> IncrementalTrunk | None:
+    def _incremental(self) -> IncrementalNetwork | None:
         if not self._is_incremental:
             return None
         try:
             picture = torch.zeros(3, self.input_size, self.input_size, dtype=self.dtype, device=self.device)
-            return IncrementalTrunk(self.backbone.trunk, picture)
+            return IncrementalNetwork(self.backbone, picture)
         except ValueError as error:
             log.info("masked pictures take full passes: %s", error)
             return None
 
-    def _composed_maps(self, trunk: IncrementalTrunk, masked: Sequence[tuple[View, Masked, int]]) -> Tensor:
-        """Last feature maps of boxes painted over: (image, question, its row) each."""
+    def _composed_logits(self, network: IncrementalNetwork, masked: Sequence[tuple[View, Masked, int]]) -> Floats:
+        """(n, c) logits of boxes painted over: (image, question, its row) each."""
         for view, question, _ in masked:
             if view not in self._known:
-                self._known[view] = trunk.know(view.picture)
+                self._known[view] = network.know(view.picture)
             if question.fill not in self._known_fills:
-                self._known_fills[question.fill] = trunk.know(self._color(question.fill).expand_as(view.picture))
-        return trunk.compose(
+                self._known_fills[question.fill] = network.know(self._color(question.fill).expand_as(view.picture))
+        logits = network.compose(
             [self._known[view] for view, _, _ in masked],
             [self._known_fills[question.fill] for _, question, _ in masked],
             np.stack([self._painted_xyxy(question, row, view) for view, question, row in masked]),
         )
+        return logits.float().cpu().numpy()
 
     def _inputs(self, pictures: Sequence[Picture]) -> Tensor:
         """(n, 3, s, s) network inputs; the crops of one image are cut together."""

@@ -10,9 +10,9 @@ import pytest
 
 from wsdet import boxes
 from wsdet.engine import localize_all
-from wsdet.localizers.segments import COLOR_SPACES, segment
-from wsdet.localizers.stl import TERMS, Stl
+from wsdet.localizers.stl import TERMS, Stl, _segment
 from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Picture, Question
+from wsdet.segmentation import COLOR_SPACES
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 SIDE = 100
@@ -92,7 +92,7 @@ def test_a_class_unknown_to_the_network_is_localized_by_the_top_classes() -> Non
 
 
 def test_k_segments_cost_at_most_2k_minus_1_masks_and_crops() -> None:
-    k = len(segment(scene(), "hsv", 50).sizes)
+    k = len(_segment(scene(), "hsv", 50).sizes)
     oracle = Oracle()
     localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0, 1), oracle)
     assert oracle.n_pictures <= 1 + 2 * 2 * (2 * k - 1)
@@ -120,7 +120,7 @@ def test_adjacent_only_also_ends_in_one_region() -> None:
 
 @pytest.mark.parametrize("color_space", COLOR_SPACES)
 def test_segments_cover_the_scene(color_space: str) -> None:
-    segments = segment(scene(), color_space, 50)
+    segments = _segment(scene(), color_space, 50)
     assert segments.sizes.sum() <= SIDE**2
     assert (boxes.area(segments.xyxy) >= segments.sizes).all()
     assert (segments.adjacent == segments.adjacent.T).all()

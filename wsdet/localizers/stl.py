@@ -14,11 +14,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, opencv
 from wsdet.localizers.dialogue import Dialogue, side_by_side
-from wsdet.localizers.segments import COLOR_SPACES, Segments, segment
 from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Whole
-from wsdet.types import Boxes, Floats, Sample
+from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
+from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
 
 TERMS = ("drop", "appearance", "size", "fill")
 
@@ -72,6 +72,7 @@ class Stl:
                 raise ValueError(f"segmentations must be ({COLOR_SPACES}, k >= 1) pairs, got ({color_space!r}, {k})")
         if not 0 < largest <= 1:
             raise ValueError(f"largest must be in (0, 1], got {largest}")
+        opencv.require("ximgproc.segmentation.createGraphSegmentation")
         self.drop = drop
         self.segmentations = tuple((color_space, int(k)) for color_space, k in segmentations)
         self.size = size
@@ -91,7 +92,7 @@ class Stl:
             ((whole,), feature_map) = (yield [Whole()]), None
         frame = _Frame(sample.size_hw, self.size, None if feature_map is None else _integral(feature_map))
         resized = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
-        segmentations = [segment(resized, color_space, k) for color_space, k in self.segmentations]
+        segmentations = [_segment(resized, color_space, k) for color_space, k in self.segmentations]
         labels = sample.labels if self.drop == "class" else (-1,)
         drops = [self._drop_of(label, whole) for label in labels]
         regions = yield from side_by_side(
@@ -109,7 +110,7 @@ class Stl:
         top = np.argsort(-whole.scores[0], kind="stable")[: self.top_classes]
         return lambda masked: np.maximum(whole.scores[0, top] - masked.scores[:, top], 0).sum(axis=1)
 
-    def _cluster(self, segments: Segments, frame: _Frame, drop: Drop) -> Dialogue[tuple[Floats, Floats]]:
+    def _cluster(self, segments: _Segments, frame: _Frame, drop: Drop) -> Dialogue[tuple[Floats, Floats]]:
         """All regions of one clustering: (2k - 1, 4) boxes in the frame and their (2k - 1,) drops."""
         xyxy, sizes, adjacent = segments.xyxy.copy(), segments.sizes.copy(), segments.adjacent.copy()
         drops, phi = yield from self._look(xyxy, frame, drop)
@@ -158,7 +159,7 @@ class Stl:
         }
         return np.sum([self.weights[name] * terms[name] for name in TERMS], axis=0).astype(np.float32)
 
-    def _best_pair(self, similarity: Floats, adjacent: np.ndarray) -> tuple[int, int]:
+    def _best_pair(self, similarity: Floats, adjacent: Bools) -> tuple[int, int]:
         candidates = similarity
         if self.adjacent_only:
             touching = np.where(adjacent, similarity, -np.inf)
@@ -176,6 +177,39 @@ class Stl:
             xyxy, drops = xyxy[candidate], drops[candidate]
         kept = boxes.nms(xyxy, drops, self.nms_iou)[: self.max_boxes or None]
         return Boxes(frame.to_image(xyxy[kept]), drops[kept], np.full(len(kept), label))
+
+
+_SIGMA = 0.8
+_MIN_SIDE = 5  # pixels; a segment whose bounding box is narrower is dropped
+
+
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """The segments of one image.
+
+    Attributes:
+        xyxy: (k, 4) bounding boxes in the frame.
+        sizes: (k,) pixel counts.
+        adjacent: (k, k) whether two segments touch.
+    """
+
+    xyxy: Floats
+    sizes: Floats
+    adjacent: Bools
+
+
+def _segment(frame: Pixels, color_space: str, k: int) -> _Segments:
+    """The segments of an image that are not too narrow; all of them when all are."""
+    label_image = graph_segments(in_color_space(frame, color_space), _SIGMA, k, min_size=k)
+    xyxy = boxes.segments_to_xyxy(label_image)
+    sizes = np.bincount(label_image.ravel(), minlength=len(xyxy)).astype(np.float32)
+    kept = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) >= _MIN_SIDE
+    if not kept.any():
+        kept[:] = True
+    adjacent = np.zeros((len(xyxy), len(xyxy)), bool)
+    a, b = neighbors(label_image).T
+    adjacent[a, b] = adjacent[b, a] = True
+    return _Segments(xyxy[kept], sizes[kept], adjacent[np.ix_(kept, kept)])
 
 
 @dataclass(frozen=True, eq=False)

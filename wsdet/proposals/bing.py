@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from wsdet import opencv
 from wsdet.boxes import area, clip, scale
-from wsdet.proposals import opencv
 from wsdet.proposals.ordering import distinct
 from wsdet.proposals.resizing import shrunk
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample

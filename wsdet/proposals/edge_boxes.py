@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from wsdet import opencv
 from wsdet.boxes import area, clip, scale, xywh_to_xyxy
-from wsdet.proposals import opencv
 from wsdet.proposals.resizing import shrunk
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from wsdet.boxes import area, segments_to_xyxy, union
+from wsdet.segmentation import neighbors
 from wsdet.types import Floats, Ints, Pixels
 
 COLOR_BINS = 25
@@ -77,17 +78,6 @@ def group(segments: Ints, appearances: Sequence[Floats], size: bool, fill: bool)
         for s, other in zip(similarity(np.full(len(near), new), np.array(near, np.int64)), near, strict=True):
             heapq.heappush(queue, (-s, other, new))
     return xyxy
-
-
-def neighbors(segments: Ints) -> Ints:
-    """(m, 2) pairs a < b of the segments of an (h, w) label image that share an edge of a pixel, each once."""
-    beside = segments[:, :-1] != segments[:, 1:]
-    below = segments[:-1] != segments[1:]
-    a = np.concatenate([segments[:, :-1][beside], segments[:-1][below]])
-    b = np.concatenate([segments[:, 1:][beside], segments[1:][below]])
-    n_segments = int(segments.max()) + 1
-    codes = np.unique(np.minimum(a, b) * n_segments + np.maximum(a, b))
-    return np.stack([codes // n_segments, codes % n_segments], axis=1)
 
 
 def color_bins(image: Pixels) -> Pixels:

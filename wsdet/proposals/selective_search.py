@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 
+from wsdet import opencv
 from wsdet.boxes import scale
-from wsdet.proposals import opencv
 from wsdet.proposals.grouping import COLOR_BINS, TEXTURE_BINS, color_bins, group, histograms, texture_bins
 from wsdet.proposals.ordering import distinct
 from wsdet.proposals.resizing import shrunk
+from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space
 from wsdet.types import Boxes, Floats, Ints, Pixels, Sample
 
-_COLOR_SPACES = ("hsv", "lab", "rgi", "h", "intensity")
 _TERMS = "CTSF"
 
 
@@ -53,8 +52,8 @@ class SelectiveSearch:
         max_boxes: int = 2000,
         seed: int = 0,
     ) -> None:
-        if not color_spaces or not set(color_spaces) <= set(_COLOR_SPACES):
-            raise ValueError(f"color_spaces must be some of {', '.join(_COLOR_SPACES)}, got {list(color_spaces)}")
+        if not color_spaces or not set(color_spaces) <= set(COLOR_SPACES):
+            raise ValueError(f"color_spaces must be some of {', '.join(COLOR_SPACES)}, got {list(color_spaces)}")
         if not ks or min(ks) <= 0:
             raise ValueError(f"ks must be one or more numbers > 0, got {list(ks)}")
         if not similarities or not all(terms and set(terms) <= set(_TERMS) for terms in similarities):
@@ -94,7 +93,7 @@ class SelectiveSearch:
 
     def _groupings(self, image: Pixels) -> Iterator[Floats]:
         for name in self.color_spaces:
-            colors = _in_color_space(image, name)
+            colors = in_color_space(image, name)
             colors_binned, textures_binned = color_bins(colors), texture_bins(colors)
             for k in self.ks:
                 segments = graph_segments(colors, self.sigma, k, min_size=round(k))
@@ -105,29 +104,6 @@ class SelectiveSearch:
                 for terms in self.similarities:
                     chosen = [appearance for term, appearance in appearances.items() if term in terms]
                     yield group(segments, chosen, size="S" in terms, fill="F" in terms)
-
-
-def graph_segments(image: Pixels, sigma: float, k: float, min_size: int) -> Ints:
-    """(h, w) labels 0.. of the segments of an (h, w, c) image, by Felzenszwalb and Huttenlocher (IJCV 2004)."""
-    segmentation = cv2.ximgproc.segmentation.createGraphSegmentation(sigma=sigma, k=k, min_size=min_size)
-    return segmentation.processImage(image).astype(np.int64)
-
-
-def _in_color_space(image: Pixels, name: str) -> Pixels:
-    match name:
-        case "hsv":
-            colors = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-        case "lab":
-            colors = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-        case "h":
-            colors = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)[:, :, :1]
-        case "intensity":
-            colors = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
-        case _:  # rgi: two channels of normalized RGB, and intensity
-            total = np.maximum(image.sum(axis=2, keepdims=True, dtype=np.float32), 1)
-            share = (255 * image[:, :, :2] / total).astype(np.uint8)
-            colors = np.concatenate([share, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]], axis=2)
-    return np.asarray(colors, np.uint8)
 
 
 def _generator(seed: int, image_id: str) -> np.random.Generator:

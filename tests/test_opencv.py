@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wsdet.proposals import opencv
+from wsdet import opencv
 from wsdet.types import InputError
 
 

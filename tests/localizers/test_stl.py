@@ -16,14 +16,14 @@ from wsdet.segmentation import COLOR_SPACES
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 SIDE = 100
-OBJECTS = {0: [20, 30, 60, 80], 1: [70, 10, 95, 35]}  # class -> its rectangle in the picture below
+OBJECTS = {0: [20, 30, 60, 80], 1: [65, 5, 97, 40]}  # class -> its rectangle in the picture below
 
 
 def scene() -> np.ndarray:
     """Two plain rectangles, each of two halves, on a plain ground."""
     pixels = np.full((SIDE, SIDE, 3), (60, 120, 60), np.uint8)
     pixels[30:55, 20:60], pixels[55:80, 20:60] = (200, 40, 40), (230, 90, 30)
-    pixels[10:22, 70:95], pixels[22:35, 70:95] = (40, 40, 200), (90, 30, 230)
+    pixels[5:22, 65:97], pixels[22:40, 65:97] = (40, 40, 200), (90, 30, 230)
     return pixels
 
 

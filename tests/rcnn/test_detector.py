@@ -175,3 +175,20 @@ def test_best_positives() -> None:
     assert len(best_positives({"a": boxes}, ["a"], top_k=3)["a"]) == 4
     with pytest.raises(ValueError, match="top_k"):
         best_positives({}, [], top_k=0)
+
+
+def test_ground_truth_positives(caplog: pytest.LogCaptureFixture) -> None:
+    class Truth(dict[str, Boxes]):
+        def __getitem__(self, key: str) -> Boxes:
+            if key == "broken":
+                raise InputError("broken is no XML")
+            return super().__getitem__(key)
+
+    class Annotated:
+        truth = Truth(a=Boxes.empty(), broken=Boxes.empty(), other=Boxes.empty())
+
+    dataset: Any = Annotated()
+    assert list(ground_truth_positives(dataset, ["a", "b", "broken"])) == ["a"]
+    assert "broken is no XML" in caplog.text
+    with pytest.raises(InputError, match="needs true boxes"):
+        ground_truth_positives(dataset, ["b"])

@@ -158,19 +158,13 @@ def test_positives_that_do_not_fit_are_an_error(squares: Any, network: Any) -> N
         trainer(squares, network, max_rows=5).run()
 
 
-def test_detectors_do_not_see_one_another(squares: Any, network: Any) -> None:
+@pytest.mark.parametrize("protocol", [FAST, STL, RCNN], ids=["fast", "stl", "rcnn"])
+def test_detectors_do_not_see_one_another(squares: Any, network: Any, protocol: TrainingProtocol) -> None:
     shifted = {image_id: Boxes(boxes.xyxy * 0.8, labels=boxes.labels) for image_id, boxes in squares.truth.items()}
-    alone = trainer(squares, network, positives={"pseudo": shifted}).run()
-    beside = trainer(squares, network, positives={"ground_truth": squares.truth, "pseudo": shifted}).run()
-    own = [task for task, (detector, _) in enumerate(beside.tasks.pairs) if detector == 1]
-    assert len(own) == 3
-    # hard negatives of the one are shared with the other, positives are not: at the start there is no difference
-    start_alone = collected(trainer(squares, network, positives={"pseudo": shifted}))
-    start_beside = collected(trainer(squares, network, positives={"ground_truth": squares.truth, "pseudo": shifted}))
-    signs = start_beside.pool.signs[: len(start_beside.pool), 3:]
-    used = signs.any(axis=1)
-    assert np.array_equal(signs[used], start_alone.pool.signs[: len(start_alone.pool)])
-    assert alone.planes.weights.shape[1] == 3
+    alone = trainer(squares, network, protocol, positives={"pseudo": shifted}).run()
+    beside = trainer(squares, network, protocol, positives={"ground_truth": squares.truth, "pseudo": shifted}).run()
+    assert beside.tasks.by_detector()[1].tolist() == [3, 4, 5]
+    torch.testing.assert_close(beside.planes.weights[:, 3:], alone.planes.weights, atol=2e-3, rtol=0.02)
 
 
 def test_the_seed_decides_everything(squares: Any, network: Any) -> None:

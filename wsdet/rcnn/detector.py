@@ -248,10 +248,18 @@ def train_detectors(
 def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Boxes]:
     """The true boxes of those of `ids` that have any: all of them, VOC's difficult ones flagged.
 
+    An annotation that cannot be used is said and left out.
+
     Raises:
         InputError: none has.
     """
-    truth = {image_id: dataset.truth[image_id] for image_id in ids if image_id in dataset.truth}
+    truth = {}
+    for image_id in ids:
+        try:
+            if image_id in dataset.truth:
+                truth[image_id] = dataset.truth[image_id]
+        except InputError as error:
+            log.warning("%s gives no true box to train on: %s", image_id, error)
     if not truth:
         raise InputError("train_on=ground_truth needs true boxes, and no training image has any; leave it out")
     return truth

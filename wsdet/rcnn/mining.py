@@ -1,8 +1,9 @@
 """Training of all detectors of a run together, with hard negative mining.
 
 Features are what costs, so one pass over the images serves every class of every detector: a *task* is one class of
-one detector, and all tasks share one pool of examples. What a task takes from an image is told by the
-`TrainingProtocol`, and never depends on the other detectors.
+one detector, and all tasks share one pool of features. What a task takes from an image is told by the
+`TrainingProtocol`. Classes of one detector may share negatives; detectors never do, so that one trained on
+pseudo-boxes learns nothing that one beside it knows from true boxes.
 
 Sources: R-CNN (Girshick et al. 2014, and its published training code), Uijlings et al. 2013 section 5, and the
 protocol of the self-taught localization authors; conf/detector/protocol/*.yaml name the values.
@@ -28,7 +29,7 @@ from wsdet.rcnn.features import BoxFeatures, Maps
 from wsdet.rcnn.map_cache import MapCache
 from wsdet.rcnn.protocol import TrainingProtocol
 from wsdet.rcnn.svm import Planes, SvmProblem, solver_named
-from wsdet.types import Bools, Boxes, Dataset, Floats, InputError
+from wsdet.types import Bools, Boxes, Dataset, Floats, InputError, Ints
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def by_detector(self) -> list[Ints]:
+        """The tasks of each detector that has any."""
+        of = np.array([detector for detector, _ in self.pairs])
+        return [np.flatnonzero(of == detector) for detector in np.unique(of)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,11 +326,16 @@ class Trainer:
         if protocol.hard_above is not None:
             value[value <= protocol.hard_above] = -np.inf
         value = _best_rows(value, protocol.hard_per_image)
-        best = value.max(axis=1)
-        if protocol.hard_rows_per_image and np.isfinite(best).sum() > protocol.hard_rows_per_image:
-            value[np.argsort(-best, kind="stable")[protocol.hard_rows_per_image :]] = -np.inf
         hard: Bools = np.isfinite(value)
-        return allowed & hard.any(axis=1, keepdims=True) if protocol.share_negatives else hard
+        for tasks in self.tasks.by_detector():
+            best = value[:, tasks].max(axis=1)
+            chosen = np.isfinite(best)
+            if protocol.hard_rows_per_image:
+                chosen[np.argsort(-best, kind="stable")[protocol.hard_rows_per_image :]] = False
+            hard[:, tasks] &= chosen[:, None]
+            if protocol.share_negatives:
+                hard[:, tasks] = allowed[:, tasks] & chosen[:, None]
+        return hard
 
     def _add(self, page: _Page, negatives: Bools, x: Tensor | None) -> None:
         """Puts the proposals that are a negative of some task into the pool; those there already get more signs.
@@ -368,9 +379,12 @@ class Trainer:
             return
         signs = self._signs
         easy = (signs < 0) & (self._scores() < self.protocol.evict_below)
-        if not self.protocol.share_negatives:
-            signs[easy] = 0
-        self.pool.keep(((signs != 0) & ~easy).any(axis=1))
+        if self.protocol.share_negatives:
+            for tasks in self.tasks.by_detector():
+                needed = ((signs[:, tasks] != 0) & ~easy[:, tasks]).any(axis=1)
+                easy[:, tasks] = ~needed[:, None]
+        signs[easy] = 0
+        self.pool.keep(np.asarray(signs.any(axis=1)))
 
     # --- training
 
@@ -386,8 +400,13 @@ class Trainer:
     def _train(self, tasks: list[int], quietly: bool = False) -> None:
         """Fits the planes of some tasks to the pool, from where they are."""
         start = time.perf_counter()
-        size = _COLUMNS if self.protocol.share_negatives else 1
-        groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+        groups = [[task] for task in tasks]
+        if self.protocol.share_negatives:
+            groups = [
+                own[first : first + _COLUMNS].tolist()
+                for own in (np.intersect1d(own, tasks) for own in self.tasks.by_detector())
+                for first in range(0, len(own), _COLUMNS)
+            ]
         for group in tqdm(groups, desc="training", unit="group", disable=quietly or len(groups) == 1):
             self._fit(group)
         if not quietly:
@@ -404,8 +423,8 @@ class Trainer:
         signs = self._signs[:, group]
         x = self.pool.x[: len(self.pool)]
         images = self.pool.images[: len(self.pool)]
-        if not self.protocol.share_negatives:
-            rows = np.flatnonzero(signs.any(axis=1))
+        rows = np.flatnonzero(signs.any(axis=1))
+        if len(rows) < len(x):
             x, signs, images = x[torch.from_numpy(rows).to(device)], signs[rows], images[rows]
         weights = self._class_weights(signs)
         problem = SvmProblem(

@@ -40,14 +40,14 @@ class TrainingProtocol:
         rounds: passes over all images that look for hard negatives.
         hard_above: a negative is hard when its score is above this; None: the best ones are taken whatever their score.
         hard_per_image: at most so many hard negatives an image and class in a round, those of highest score; 0: all.
-        hard_rows_per_image: the same over all classes together; 0: all.
+        hard_rows_per_image: the same over all classes of a detector together; 0: all.
         mine_positive_images: whether positive images give hard negatives of their class, too.
         negatives_per_image: at most so many negatives of a class from one image over all rounds; 0: all.
         retrain_after: a class is trained again in the middle of a round after so many new negatives; 0: only at the
             round's end.
         evict_below: negatives that score below this after training are forgotten; None: never.
-        share_negatives: what is picked for one class serves every class that it is a negative of, and so do the boxes
-            of the other classes. All classes are then solved together.
+        share_negatives: what is picked for one class of a detector serves every class of it that it is a negative of,
+            and so do the boxes of the other classes. All classes of a detector are then solved together.
 
     Raises:
         ValueError: a value is out of its range.

@@ -59,10 +59,11 @@ class IncrementalNetwork:
 
     def __init__(self, network: nn.Module, picture: Tensor) -> None:
         try:
-            self._network = fx.GraphModule(network, fx.Tracer().trace(network))
+            graph = fx.GraphModule(network, fx.Tracer().trace(network))
         except Exception as error:  # tracing runs the network's own code, which may raise anything
             raise ValueError(f"network must have a graph that torch.fx can trace: {error}") from error
-        self._steps, self._rest = _steps(self._network, self._values(picture))
+        self._interpreter = fx.Interpreter(graph, garbage_collect_values=False)
+        self._steps, self._rest = _steps(graph, self._values(picture))
         self._origins = _assign_regions(self._steps)
         self._tables = {step: _Table(step.shape, picture) for step in self._steps if step.is_tabled}
         self._like = picture[:0]
@@ -123,10 +124,10 @@ class IncrementalNetwork:
 
     def _values(self, picture: Tensor) -> dict[fx.Node, Any]:
         """The value of each node of the network's graph for a (3, s, s) picture."""
-        interpreter = fx.Interpreter(self._network, garbage_collect_values=False)
         with torch.inference_mode():
-            interpreter.run(picture[None].clone())
-        return interpreter.env
+            self._interpreter.run(picture[None].clone())
+        values, self._interpreter.env = self._interpreter.env, {}
+        return values
 
     def _regions(self, xyxy: Ints, outside: Sequence[int], inside: Sequence[int]) -> list[_Region]:
         spans = np.asarray(xyxy, np.int64).reshape(-1, 2, 2)[:, :, ::-1]
@@ -134,13 +135,10 @@ class IncrementalNetwork:
         slots = np.array([outside, inside], np.int64)
         regions: list[_Region] = []
         for window, parents in self._origins:
-            seeing, seeing_only = spans, spans
-            if parents:
-                seeing = _hull([regions[parent].seeing for parent in parents])
-                seeing_only = _common([regions[parent].seeing_only for parent in parents])
-            regions.append(
-                _Region(window.seeing(seeing), window.seeing_only(seeing_only), window.out_hw, slots, self._slots)
-            )
+            seeing = _hull([regions[parent].seeing for parent in parents] or [spans])
+            seeing_only = _common([regions[parent].seeing_only for parent in parents] or [spans])
+            region = _Region(window.seeing(seeing), window.seeing_only(seeing_only), window.out_hw, slots, self._slots)
+            regions.append(region)
         return regions
 
     def _compute(self, step: _Step, regions: Sequence[_Region], rows: Mapping[_Step, Tensor]) -> None:
@@ -172,11 +170,10 @@ class IncrementalNetwork:
 
     def _finish(self, maps: Mapping[fx.Node, Tensor]) -> Tensor:
         """The network's output from the maps that its other layers need."""
-        interpreter = fx.Interpreter(self._network)
-        interpreter.env = dict(maps)
+        self._interpreter.env = dict(maps)
         for node in self._rest:
-            interpreter.env[node] = interpreter.run_node(node)
-        output: Tensor = interpreter.env[self._rest[-1]]
+            output = self._interpreter.env[node] = self._interpreter.run_node(node)
+        self._interpreter.env = {}
         return output
 
 
@@ -201,23 +198,29 @@ class _Window:
         """Cells under the kernel."""
         return math.prod(self.kernel)
 
+    def seeing(self, spans: Ints) -> Ints:
+        """The cells that see any of the given; spans are (n, 2, 2): first and end, of rows and columns."""
+        return np.clip((spans + self._shifts[0]) // self.stride, 0, self.out_hw)
+
+    def seeing_only(self, spans: Ints) -> Ints:
+        """The cells that see only the given and what lies outside the map; none where the end precedes the first."""
+        inner = (spans + self._shifts[1]) // self.stride
+        return np.where(spans == self._borders[0], self._borders[1], inner)
+
     @cached_property
     def _reach(self) -> Ints:
         return np.array(self.dilation) * (np.array(self.kernel) - 1)
 
-    def seeing(self, spans: Ints) -> Ints:
-        """The cells that see any of the given; spans are (n, 2, 2): first and end, of rows and columns."""
-        first, end = spans[:, 0] + self.padding - self._reach, spans[:, 1] + self.padding
-        stride = np.array(self.stride)
-        return np.stack([np.maximum(-(-first // stride), 0), np.minimum((end - 1) // stride + 1, self.out_hw)], axis=1)
+    @cached_property
+    def _shifts(self) -> tuple[Ints, Ints]:
+        """What turns divisions that round down into those that find the first and the end; each (2, 2)."""
+        shift = np.add(self.padding, self.stride) - 1
+        return np.stack([shift - self._reach, shift]), np.stack([shift, shift - self._reach])
 
-    def seeing_only(self, spans: Ints) -> Ints:
-        """The cells that see only the given and what lies outside the map."""
-        first, end = spans[:, 0] + self.padding, spans[:, 1] + self.padding - self._reach
-        stride = np.array(self.stride)
-        first = np.where(spans[:, 0] <= 0, 0, -(-first // stride))
-        end = np.where(spans[:, 1] >= self.in_hw, self.out_hw, (end - 1) // stride + 1)
-        return np.stack([first, end], axis=1)
+    @cached_property
+    def _borders(self) -> Ints:
+        """(2, 2, 2) first and end of the rows and columns of the map before and of this one."""
+        return np.array([[(0, 0), self.in_hw], [(0, 0), self.out_hw]])
 
     def rows_under(self, source: _Region, target: _Region, padding_row: int) -> npt.NDArray[np.int32]:
         """(m, k) rows of the source's table under the kernel at each of the m cells of the target's ring."""
@@ -528,11 +531,15 @@ def _concatenate(out: Tensor, under: Sequence[Tensor], _: Ints) -> None:
 
 def _hull(spans: Sequence[Ints]) -> Ints:
     """(n, 2, 2) smallest spans that hold all the given."""
+    if len(spans) == 1:
+        return spans[0]
     return np.stack([np.min([s[:, 0] for s in spans], axis=0), np.max([s[:, 1] for s in spans], axis=0)], axis=1)
 
 
 def _common(spans: Sequence[Ints]) -> Ints:
-    """(n, 2, 2) largest spans that all the given hold; the end may lie before the first."""
+    """(n, 2, 2) largest spans that all the given hold; the end may precede the first."""
+    if len(spans) == 1:
+        return spans[0]
     return np.stack([np.max([s[:, 0] for s in spans], axis=0), np.min([s[:, 1] for s in spans], axis=0)], axis=1)
 
 

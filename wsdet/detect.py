@@ -134,6 +134,8 @@ def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any
 
     if cfg.get("proposals"):
         return dict(OmegaConf.to_container(cfg.proposals, resolve=True))  # type: ignore[arg-type]
+    if not detector.proposals:
+        raise InputError(f"{cfg.model}/model.json names no proposals; give proposals=NAME, such as selective_search")
     known = {OmegaConf.to_container(OmegaConf.load(path))["_target_"] for path in (CONF / "proposals").glob("*.yaml")}  # type: ignore[call-overload,index]
     _check_harmless(detector.proposals, known, f"{cfg.model}/model.json", top=True)
     return detector.proposals
@@ -196,8 +198,12 @@ def _draw(
 
     for image_id in tqdm([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
         boxes = store[image_id]
+        path = folder / image_id
         draw_boxes(
-            folder / f"{image_id}.jpg", dataset.load(image_id).pixels, boxes[boxes.scores > above][:n_boxes], classes
+            path if path.suffix == ".jpg" else path.with_name(f"{path.name}.jpg"),
+            dataset.load(image_id).pixels,
+            boxes[boxes.scores > above][:n_boxes],
+            classes,
         )
 
 

@@ -96,6 +96,6 @@ def test_average_precision_chooses_c() -> None:
     images = np.arange(len(problem.x)) // 3
     cs = (1e-9, 1e-3, 1e-2)
     chosen = choose_c(problem, images, cs, 5, newton_cg, seed=0)
-    assert set(chosen.tolist()) <= set(np.array(cs, np.float32).tolist())
+    assert set(chosen.tolist()) <= set(cs)
     assert choose_c(problem, images, (0.5,), 5, newton_cg, seed=0).tolist() == [0.5] * 4
     assert choose_c(problem, images, cs, 5, newton_cg, seed=0).tolist() == chosen.tolist()

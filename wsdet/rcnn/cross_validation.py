@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.metrics import average_precision_score
 
@@ -12,7 +13,9 @@ from wsdet.rcnn.svm import Planes, Solver, SvmProblem
 from wsdet.types import Floats, Ints
 
 
-def choose_c(problem: SvmProblem, images: Ints, cs: Sequence[float], folds: int, solve: Solver, seed: int) -> Floats:
+def choose_c(
+    problem: SvmProblem, images: Ints, cs: Sequence[float], folds: int, solve: Solver, seed: int
+) -> npt.NDArray[np.float64]:
     """(k,) for each column of a problem the C whose planes rank held-out images' examples best; ties: the smallest.
 
     Args:
@@ -25,7 +28,7 @@ def choose_c(problem: SvmProblem, images: Ints, cs: Sequence[float], folds: int,
     """
     k = problem.signs.shape[1]
     if len(cs) == 1:
-        return np.full(k, cs[0], np.float32)
+        return np.full(k, cs[0])
     precision = np.zeros((len(cs), k))
     fold_of = _folds(images, folds, seed)
     for fold in range(folds):
@@ -37,7 +40,7 @@ def choose_c(problem: SvmProblem, images: Ints, cs: Sequence[float], folds: int,
             planes = solve(training, planes)
             scores = planes.scores(problem.x[held_out]).cpu().numpy()
             precision[index] += _average_precision(problem.signs[held_out].cpu().numpy(), scores)
-    return np.asarray(cs, np.float32)[precision.argmax(axis=0)]
+    return np.asarray(cs, np.float64)[precision.argmax(axis=0)]
 
 
 def _folds(images: Ints, folds: int, seed: int) -> Ints:
@@ -46,7 +49,7 @@ def _folds(images: Ints, folds: int, seed: int) -> Ints:
     return np.asarray(fold_of_image[where])
 
 
-def _average_precision(signs: np.ndarray, scores: Floats) -> Floats:
+def _average_precision(signs: npt.NDArray[np.int8], scores: Floats) -> Floats:
     """(k,) average precision of each column over its own examples; 0 without a positive."""
     values = np.zeros(signs.shape[1], np.float32)
     for j in range(signs.shape[1]):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wsdet.boxes import clip
 from wsdet.network import Network
-from wsdet.types import Floats, Sample
+from wsdet.types import Floats, Ints, Sample
 
 _FINEST, _LONGEST = 16, 32.0  # what a saved detector may ask of the memory
 _WARP_BATCH = 32  # crops in one forward pass
@@ -148,7 +148,7 @@ class RoiFeatures:
     def _factor(self, size_hw: tuple[int, int], scale: float) -> float:
         return self.network.input_size * min(scale / min(size_hw), self.longest / max(size_hw))
 
-    def _best_level(self, size_hw: tuple[int, int], xyxy: Floats) -> np.ndarray:
+    def _best_level(self, size_hw: tuple[int, int], xyxy: Floats) -> Ints:
         """(n,) the level at which each box's size comes nearest to the target."""
         side = np.sqrt((xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
         factors = np.array([self._factor(size_hw, scale) for scale in self.scales])

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -71,7 +72,7 @@ class TrainedTasks:
 
     tasks: Tasks
     planes: Planes
-    c: Floats
+    c: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ class Trainer:
         self.scale = 1.0
         self.pool = ExamplePool(features.dim, len(self.tasks), max_rows, features.network.device)
         self.planes = Planes.zeros(features.dim, len(self.tasks), features.network.device)
-        self.c: Floats = np.full(len(self.tasks), np.nan, np.float32)
+        self.c = np.full(len(self.tasks), np.nan)
         self._task_of = {pair: index for index, pair in enumerate(self.tasks.pairs)}
         self._broken: dict[str, str] = {}
         # over many images the first negatives take at most half of the pool, every image as many as the others
@@ -432,7 +433,7 @@ class Trainer:
         )
         if np.isnan(self.c[group]).any():
             self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)
-        c = torch.from_numpy(self.c[group]).to(device)
+        c = torch.from_numpy(self.c[group]).float().to(device)
         columns = torch.tensor(group, device=device)
         planes = self.solve(problem.weighted(c), self.planes.columns(columns))
         self.planes.weights[:, columns] = planes.weights

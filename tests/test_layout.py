@@ -90,7 +90,14 @@ def test_imports_have_no_cycle() -> None:
 
 @pytest.mark.parametrize("path", each_file("localizers"), ids=file_id)
 def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "boxes", "questions", "segmentation", "opencv", "localizers"}
+    assert {name.split(".")[0] for name in own_imports(path)} <= {
+        "types",
+        "boxes",
+        "questions",
+        "segmentation",
+        "opencv",
+        "localizers",
+    }
     assert not {name.split(".")[0] for name in imports(TREES[path])} & {"torch", "torchvision", "pytorch_lightning"}
 
 

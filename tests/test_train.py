@@ -1,0 +1,93 @@
+"""The whole experiment on a few made-up scenes: what it leaves, that it resumes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsdet.store import BoxStore
+
+SMALL = (
+    "network.training.epochs=1",
+    "detector.protocols.fast.rounds=1",
+    "workers=1",
+    "device=cpu",
+)
+SCENES = (
+    "data.n_train=18",
+    "data.n_test=9",
+    "data.size=64",
+    "network.input_size=64",
+)
+
+
+def train(out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wsdet.train", *SMALL, *overrides, f"out={out}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("train") / "run"
+    done = train(out, *SCENES)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
+    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["localization"]) == {"stl_fast", "center_box", "full_image"}
+    assert set(metrics["detectors"]) == {"pseudo", "ground_truth", "center_box"}
+    for figures in metrics["localization"].values():
+        assert {"corloc", "mean_iou", "precision_at", "recall_at", "center_correct", "images"} <= set(figures)
+    for figures in metrics["detectors"].values():
+        assert 0 <= figures["map"] <= 1
+        assert len(figures["ap"]) == 9
+    assert metrics["images"] == {"train": 18, "test": 9}
+    assert metrics["forward_passes"]["stl_fast"] > 18
+    assert metrics["forward_passes"]["center_box"] == 0
+    assert {"ratio_pseudo_to_ground_truth", "proposals", "seconds"} <= set(metrics)
+    assert (run / "ap.csv").read_text().startswith("class,")
+    assert (run / "config.yaml").exists()
+    assert "detectors on the test images" in (run / "log.txt").read_text()
+
+
+def test_every_label_has_a_pseudo_box_and_no_other_class(run: Path) -> None:
+    from wsdet.data.synthetic import Synthetic
+
+    dataset = Synthetic(n_train=18, n_test=9, size=64)
+    store = BoxStore(run / "localization" / "stl_fast")
+    assert len(store) == 18
+    for image_id, boxes in store.items():
+        assert set(boxes.labels.tolist()) == set(dataset.labels(image_id))
+
+
+def test_the_same_command_again_does_nothing_anew(run: Path) -> None:
+    parts = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+    models = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    before = json.loads((run / "metrics.json").read_text())
+    assert train(run, *SCENES).returncode == 0
+    assert all(path.stat().st_mtime_ns == when for path, when in (parts | models).items())
+    after = json.loads((run / "metrics.json").read_text())
+    assert {k: v for k, v in before.items() if k != "seconds"} == {k: v for k, v in after.items() if k != "seconds"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([*SCENES, "localizer.nms_iou=0.3"], "localizer.nms_iou=0.5, now it is localizer.nms_iou=0.3"),
+        (["detector.train_on=[truth]"], "detector.train_on must name"),
+        (["data=folder", "data.root=/no/such/folder"], "/no/such/folder"),
+    ],
+    ids=["changed", "unknown", "absent"],
+)
+def test_what_cannot_be_is_said_in_one_line(run: Path, overrides: list[str], message: str) -> None:
+    done = train(run, *overrides)
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from wsdet.engine import localize_all
 from wsdet.localizers.dialogue import Dialogue, side_by_side
-from wsdet.questions import Masked, Picture, Question, Whole
+from wsdet.questions import Masked, Note, Picture, Question, Whole
 from wsdet.types import Boxes, InputError, Sample
 
 
@@ -90,6 +90,25 @@ def test_a_picture_asked_twice_is_computed_once() -> None:
     echo = Echo()
     list(localize_all(samples(1), Repeater(), echo))
     assert sum(echo.batches) == 3
+
+
+def test_notes_reach_whoever_looks_on_and_cost_nothing() -> None:
+    class Talker:
+        def localize(self, sample: Sample) -> Dialogue[Boxes]:
+            answers = yield [Note("tree", sample.image_id), Whole(), Note("map", 1)]
+            assert answers == [None, [0.0], None]
+            return Boxes.empty()
+
+    heard: list[tuple[str, str, Any]] = []
+    echo = Echo()
+    given = samples(2)
+    list(
+        localize_all(
+            given, Talker(), echo, look_on=lambda image_id, note: heard.append((image_id, note.name, note.value))
+        )
+    )
+    assert heard == [("0", "tree", "0"), ("0", "map", 1), ("1", "tree", "1"), ("1", "map", 1)]
+    assert sum(echo.batches) == 2
 
 
 def test_a_bad_image_and_a_refusing_localizer_become_outcomes() -> None:

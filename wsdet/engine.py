@@ -9,10 +9,10 @@ twice is computed once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from wsdet.questions import Picture, Question, picture_keys, route
+from wsdet.questions import Note, Picture, Question, picture_keys, route
 from wsdet.types import Boxes, InputError, Localizer, Sample
 
 
@@ -35,6 +35,7 @@ def localize_all(
     network: Answerer,
     batch_size: int = 32,
     in_flight: int = 16,
+    look_on: Callable[[str, Note], None] | None = None,
 ) -> Iterator[tuple[str, Boxes | InputError]]:
     """Runs a localizer over images; yields (image id, boxes or what was wrong with the image) in their order.
 
@@ -46,6 +47,7 @@ def localize_all(
         network: answers their questions.
         batch_size: pictures in one forward pass, at most.
         in_flight: images whose generators are alive at once, at most.
+        look_on: called with the image id and each note that its generator yields.
 
     Raises:
         ValueError: `batch_size` or `in_flight` is below 1.
@@ -62,7 +64,7 @@ def localize_all(
             if item is None:
                 exhausted = True
                 break
-            dialogue = _Dialogue(*item, localizer, network)
+            dialogue = _Dialogue(*item, localizer, network, look_on)
             window.append(dialogue)
             if dialogue.outcome is None:
                 alive.append(dialogue)
@@ -77,7 +79,14 @@ def localize_all(
 class _Dialogue:
     """One image's generator, its open questions and the pictures computed for it so far."""
 
-    def __init__(self, image_id: str, sample: Sample | InputError, localizer: Localizer, network: Answerer) -> None:
+    def __init__(
+        self,
+        image_id: str,
+        sample: Sample | InputError,
+        localizer: Localizer,
+        network: Answerer,
+        look_on: Callable[[str, Note], None] | None,
+    ) -> None:
         self.image_id = image_id
         self.outcome: Boxes | InputError | None = None
         self.missing: dict[bytes, Picture] = {}  # pictures that the open questions still wait for, oldest first
@@ -87,6 +96,7 @@ class _Dialogue:
             self.outcome = sample
             return
         self._network = network
+        self._look_on = look_on
         self._sample = sample
         self._view: Any = None  # prepared when the first picture is asked for: constant boxes never ask
         self._generator: Generator[Sequence[Question], Sequence[Any], Boxes] = localizer.localize(sample)
@@ -101,7 +111,9 @@ class _Dialogue:
 
     def _answers(self) -> list[Any]:
         return [
-            self._network.assemble(question, [self._rows[key] for key in picture_keys(question)])
+            None
+            if isinstance(question, Note)
+            else self._network.assemble(question, [self._rows[key] for key in picture_keys(question)])
             for question in self._questions
         ]
 
@@ -120,6 +132,8 @@ class _Dialogue:
             answers = None if self.missing else self._answers()
 
     def _need(self, question: Question) -> None:
+        if isinstance(question, Note) and self._look_on:
+            self._look_on(self.image_id, question)
         for row, key in enumerate(picture_keys(question)):
             if key not in self._rows:
                 if self._view is None:

@@ -77,7 +77,20 @@ class FeatureMap:
     """The last convolutional feature map of the whole image. Answer: (d, rows, columns) float32."""
 
 
-Question = Whole | Masked | Cropped | Kept | FeatureMap
+@dataclass(frozen=True, eq=False)
+class Note:
+    """Not a question: evidence for whoever looks on, such as a region tree or a heat map. Answer: None, at once.
+
+    Attributes:
+        name: what it is.
+        value: arrays and plain values, in pixels of the original image where they are places.
+    """
+
+    name: str
+    value: Any
+
+
+Question = Whole | Masked | Cropped | Kept | FeatureMap | Note
 
 
 class Picture(NamedTuple):
@@ -98,6 +111,8 @@ def picture_keys(question: Question) -> list[bytes]:
             return [name + row.tobytes() for row in np.asarray(xyxy, np.float32)]
         case Kept(masks=masks):
             return [name + np.packbits(mask).tobytes() for mask in masks]
+        case Note():
+            return []
         case _:
             return [name]
 
@@ -107,3 +122,5 @@ def route(question: Question) -> str:
     match question:
         case Whole() | Masked() | Cropped() | Kept() | FeatureMap():
             return "forward"
+        case Note():
+            return "none"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsdet.allocator import keep_freed_memory
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
             _check_complete(cfg)
             cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
             _write_config(cfg, Path(cfg.out))
+            keep_freed_memory()
             run(cfg)
         except (InputError, OSError) as error:
             log.debug("traceback", exc_info=True)

@@ -1,0 +1,33 @@
+"""Memory that was freed is used again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import platform, resource
+import torch
+from wsdet.allocator import keep_freed_memory
+
+print(keep_freed_memory() if platform.libc_ver()[0] == "glibc" else "other")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(40):
+    large, larger = torch.ones(2**22), torch.ones(2**23)
+    del large, larger
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_a_freed_block_is_used_again_without_page_faults() -> None:
+    # its own process, which starts with the defaults and takes the setting with it
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    answer, faults = done.stdout.splitlines()
+    if answer == "other":
+        pytest.skip("another C library than glibc")
+    assert answer == "True"
+    pages_of_a_round = 3 * 2**22 * 4 / 4096
+    assert int(faults) < 20 * pages_of_a_round

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from wsdet import boxes
+from wsdet.allocator import keep_freed_memory
 from wsdet.backbones import Backbone, build_backbone
 from wsdet.data.voc import Voc
 from wsdet.engine import localize_all
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=["squeezenet1_0", "tiny"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as entry points do
     results: dict[str, Any] = {"processor": _processor(), "threads": torch.get_num_threads()}
     print(f"{results['processor']}, {results['threads']} threads, batches of {options.batch_size}")
     for architecture in options.architectures:

@@ -490,15 +490,20 @@ def _convolution(layer: nn.Conv2d) -> Operation:
         if bias is None:
             return lambda out, under, _: torch.mm(under[0].flatten(1), matrix, out=out)
         return lambda out, under, _: torch.addmm(bias, under[0].flatten(1), matrix, out=out)
+    if weight.shape[1:3] == (1, 1):
+        factors = weight[:, 0, 0].T.contiguous()  # (k, groups)
+
+        def depthwise(out: Tensor, under: Sequence[Tensor], _: Ints) -> None:
+            torch.sum(under[0] * factors, dim=1, out=out)
+            if bias is not None:
+                out += bias
+
+        return depthwise
     matrices = weight.permute(0, 3, 2, 1).flatten(1, 2).contiguous()  # (groups, k c, d)
-    is_depthwise = weight.shape[1:3] == (1, 1)
 
     def grouped(out: Tensor, under: Sequence[Tensor], _: Ints) -> None:
-        if is_depthwise:
-            torch.sum(under[0] * matrices[:, :, 0].T, dim=1, out=out)
-        else:
-            by_group = under[0].unflatten(2, (groups, -1)).permute(2, 0, 1, 3).flatten(2)  # (groups, m, k c)
-            out.unflatten(1, (groups, -1)).copy_((by_group @ matrices).permute(1, 0, 2))
+        by_group = under[0].unflatten(2, (groups, -1)).permute(2, 0, 1, 3).flatten(2)  # (groups, m, k c)
+        out.unflatten(1, (groups, -1)).copy_((by_group @ matrices).permute(1, 0, 2))
         if bias is not None:
             out += bias
 

@@ -12,9 +12,15 @@ from wsdet.ledger import Ledger
 def test_costs_add_up_over_runs_and_survive_an_exception(tmp_path: Path) -> None:
     passes = 0
     ledger = Ledger(tmp_path / "ledger.json")
-    with pytest.raises(KeyboardInterrupt), ledger.stage("localize", lambda: passes):
-        passes += 7
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        nonlocal passes
+        with ledger.stage("localize", lambda: passes):
+            passes += 7
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     again = Ledger(tmp_path / "ledger.json")
     with again.stage("localize", lambda: passes):
         passes += 5

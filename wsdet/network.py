@@ -22,9 +22,25 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from wsdet.backbones import Backbone, build_backbone
+from wsdet.gradients import Gradients
 from wsdet.imagenet import class_outputs
 from wsdet.incremental import IncrementalNetwork, Known
-from wsdet.questions import Cropped, FeatureMap, Fill, Kept, Masked, Outputs, Picture, Question, Whole
+from wsdet.questions import (
+    Cropped,
+    FeatureMap,
+    Fill,
+    GradientQuestion,
+    GuidedBackprop,
+    Kept,
+    LayerMaps,
+    Masked,
+    NeuronRank,
+    Outputs,
+    Picture,
+    PixelGradient,
+    Question,
+    Whole,
+)
 from wsdet.types import Floats, InputError, Ints, Pixels, Sample
 from wsdet.weights import Activation, read_metadata
 
@@ -84,6 +100,7 @@ class Network:
         self.n_pictures = 0  # answered so far
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._gradients = Gradients(self.backbone, self.class_outputs)
         self._mean = 255 * torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1)
         if incremental not in (True, False, "auto"):
@@ -161,8 +178,11 @@ class Network:
 
     @torch.inference_mode()
     def answer(self, pictures: Sequence[Picture]) -> list[Any]:
-        """A row of answer for each of `pictures`: logits (c,), or a feature map."""
+        """A row of answer for each of `pictures`, all of one route: logits (c,), a feature map, gradients, ..."""
         self.n_pictures += len(pictures)
+        if pictures and isinstance(pictures[0].question, GradientQuestion):
+            asked = [(question, row) for _, question, row in pictures if isinstance(question, GradientQuestion)]
+            return self._gradients.answer(torch.stack([picture.view.picture for picture in pictures]), asked)
         rows: dict[int, Any] = {}
         masked: dict[int, tuple[View, Masked, int]] = {}
         if self._incremental is not None:
@@ -180,8 +200,10 @@ class Network:
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
         """The answer to `question` from the rows that `answer` gave for its pictures."""
-        if isinstance(question, FeatureMap):
+        if isinstance(question, FeatureMap | PixelGradient | NeuronRank | LayerMaps):
             return rows[0]
+        if isinstance(question, GuidedBackprop):
+            return np.stack(rows) if len(rows) else np.zeros((0, 3, self.input_size, self.input_size), np.float32)
         n_outputs = self.backbone.n_outputs
         return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
 

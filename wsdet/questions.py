@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from wsdet.types import Bools, Floats
+from wsdet.types import Bools, Floats, Ints
 
 Fill = Literal["mean", "black"]
 
@@ -90,7 +90,88 @@ class Note:
     value: Any
 
 
-Question = Whole | Masked | Cropped | Kept | FeatureMap | Note
+@dataclass(frozen=True, eq=False)
+class PixelGradient:
+    """Gradient of a class score, before the softmax, at the pixels of the network's input. Answer: (3, s, s) float32.
+
+    The score of a class with several outputs is that of its best output.
+
+    Attributes:
+        label: dataset class; -1, or a class that the network has no output for: the network's best output.
+    """
+
+    label: int = -1
+
+
+class Neurons(NamedTuple):
+    """Answer to `NeuronRank`, best first.
+
+    Attributes:
+        places: (k, 3) int64 channel, row, column in the layer's map.
+        ranks: (k,) activation x gradient.
+    """
+
+    places: Ints
+    ranks: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronRank:
+    """The neurons of a layer that a class score owes most to: highest activation x gradient. Answer: `Neurons`.
+
+    Attributes:
+        k: how many, at most.
+        label: as in `PixelGradient`.
+        layer: name of a module of the network; None: the one that makes the trunk's last map, before pooling.
+        guided: whether the backward pass to the layer follows the rule of guided backpropagation.
+    """
+
+    k: int
+    label: int = -1
+    layer: str | None = None
+    guided: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class GuidedBackprop:
+    """Guided backpropagation of single neurons to the pixels. Answer: (k, 3, s, s) float32.
+
+    Attributes:
+        neurons: (k, 3) channel, row, column in the layer's map.
+        layer: as in `NeuronRank`.
+    """
+
+    neurons: Ints
+    layer: str | None = None
+
+
+class Maps(NamedTuple):
+    """Answer to `LayerMaps`.
+
+    Attributes:
+        activations: (d, rows, columns) float32.
+        gradients: (d, rows, columns) of the class score with respect to them.
+    """
+
+    activations: Floats
+    gradients: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMaps:
+    """What a layer makes of the whole image, and the gradient of a class score there. Answer: `Maps`.
+
+    Attributes:
+        label: as in `PixelGradient`.
+        layer: as in `NeuronRank`.
+    """
+
+    label: int = -1
+    layer: str | None = None
+
+
+GradientQuestion = PixelGradient | NeuronRank | GuidedBackprop | LayerMaps
+Question = Whole | Masked | Cropped | Kept | FeatureMap | GradientQuestion | Note
 
 
 class Picture(NamedTuple):
@@ -111,6 +192,10 @@ def picture_keys(question: Question) -> list[bytes]:
             return [name + row.tobytes() for row in np.asarray(xyxy, np.float32)]
         case Kept(masks=masks):
             return [name + np.packbits(mask).tobytes() for mask in masks]
+        case GuidedBackprop(neurons=neurons, layer=layer):
+            return [name + f"{layer} {place.tolist()}".encode() for place in np.asarray(neurons)]
+        case PixelGradient() | NeuronRank() | LayerMaps():
+            return [repr(question).encode()]
         case Note():
             return []
         case _:
@@ -122,5 +207,13 @@ def route(question: Question) -> str:
     match question:
         case Whole() | Masked() | Cropped() | Kept() | FeatureMap():
             return "forward"
+        case PixelGradient():
+            return "gradient"
+        case NeuronRank(layer=layer, guided=guided):
+            return f"rank {layer} {guided}"
+        case GuidedBackprop(layer=layer):
+            return f"guided {layer}"
+        case LayerMaps(layer=layer):
+            return f"maps {layer}"
         case Note():
             return "none"

@@ -1,0 +1,204 @@
+"""Gradients of a frozen classifier: what its class scores and single neurons owe to pixels and to inner neurons.
+
+While a pass is watched, every ReLU is computed out of place and, for guided backpropagation, with another backward
+rule (Springenberg et al., ICLR 2015 workshop). Both are done where torch dispatches the function, not in the modules:
+functional ReLUs follow as well, and nothing of the network has to be put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from wsdet.backbones import Backbone
+from wsdet.questions import GradientQuestion, GuidedBackprop, LayerMaps, Maps, NeuronRank, Neurons, PixelGradient
+from wsdet.types import Floats, InputError, Ints
+
+_RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Identity)
+
+
+class Gradients:
+    """Answers the questions about gradients.
+
+    Args:
+        backbone: in evaluation mode, without gradients of its weights; left exactly as it is.
+        class_outputs: for each dataset class, the indices of the outputs that stand for it.
+    """
+
+    def __init__(self, backbone: Backbone, class_outputs: Sequence[Sequence[int]]) -> None:
+        self.backbone = backbone
+        self.class_outputs = class_outputs
+        self._default_layer = last_map_layer(backbone)
+
+    def answer(self, pictures: Tensor, asked: Sequence[tuple[GradientQuestion, int]]) -> list[Any]:
+        """A row of answer for each picture.
+
+        Args:
+            pictures: (n, 3, s, s) network inputs.
+            asked: for each of them, a question and which of its rows; all of one route.
+
+        Raises:
+            InputError: there is no such layer, or it makes no map, or a neuron lies outside it.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            pictures = pictures.clone().requires_grad_()
+            match asked[0][0]:
+                case PixelGradient():
+                    with _Relus(guided=False):
+                        scores = self._scores(self.backbone(pictures), [question for question, _ in asked])
+                        return list(_gradient(scores, pictures))
+                case GuidedBackprop(layer=layer):
+                    places = np.stack([question.neurons[row] for question, row in asked])  # type: ignore[union-attr]
+                    return list(self._guided_backprop(pictures, layer, places))
+                case NeuronRank(layer=layer, guided=guided):
+                    maps = self._layer_maps(pictures, layer, [question for question, _ in asked], guided)
+                    return [_best(m, q.k) for m, (q, _) in zip(maps, asked, strict=True)]  # type: ignore[union-attr]
+                case LayerMaps(layer=layer):
+                    return self._layer_maps(pictures, layer, [question for question, _ in asked], guided=False)
+
+    def _guided_backprop(self, pictures: Tensor, layer: str | None, places: Ints) -> Floats:
+        """(n, 3, s, s) guided gradients of one neuron (channel, row, column) a picture."""
+        with _Relus(guided=True), self._watched(layer) as seen:
+            self.backbone(pictures)
+            maps = self._map(seen, layer)
+            if (places < 0).any() or (places >= maps.shape[1:]).any():
+                shape = tuple(maps.shape[1:])
+                raise InputError(f"neurons of layer {layer!r} must lie in its map of {shape}, got {places.tolist()}")
+            channels, rows, columns = torch.from_numpy(places).to(maps.device).T
+            return _gradient(maps[torch.arange(len(places)), channels, rows, columns], pictures)
+
+    def _layer_maps(
+        self, pictures: Tensor, layer: str | None, questions: Sequence[GradientQuestion], guided: bool
+    ) -> list[Maps]:
+        with _Relus(guided), self._watched(layer) as seen:
+            scores = self._scores(self.backbone(pictures), questions)
+            maps = self._map(seen, layer)
+            gradients = _gradient(scores, maps)
+        activations = maps.detach().float().cpu().numpy()
+        return [Maps(*pair) for pair in zip(activations, gradients, strict=True)]
+
+    def _scores(self, logits: Tensor, questions: Sequence[GradientQuestion]) -> Tensor:
+        """(n,) scores before the softmax of the output that each question is about."""
+        chosen = []
+        for row, question in zip(logits.detach(), questions, strict=True):
+            label = getattr(question, "label", -1)
+            outputs = list(self.class_outputs[label]) if label >= 0 else []
+            chosen.append(outputs[int(row[outputs].argmax())] if outputs else int(row.argmax()))
+        return logits[torch.arange(len(logits)), chosen]
+
+    @contextmanager
+    def _watched(self, layer: str | None) -> Iterator[list[Tensor]]:
+        """A list that receives what the layer makes in each of its calls."""
+        modules = dict(self.backbone.named_modules())
+        name = layer or self._default_layer
+        if name not in modules:
+            raise InputError(
+                f"layer must name a module of the network, such as {self._default_layer!r}, got {layer!r}; "
+                f"it has {', '.join(list(modules)[1:8])}, ..."
+            )
+        seen: list[Tensor] = []
+
+        def keep(_: nn.Module, __: Any, output: Any) -> Any:
+            seen.append(output)
+            # the network goes on with a copy, so that a later layer working in place does not overwrite what is kept
+            return output.clone() if isinstance(output, Tensor) else output
+
+        handle = modules[name].register_forward_hook(keep)
+        try:
+            yield seen
+        finally:
+            handle.remove()
+
+    def _map(self, seen: Sequence[Any], layer: str | None) -> Tensor:
+        """(n, d, rows, columns) the last thing that the layer made: a residual block calls one ReLU several times."""
+        if not seen or not isinstance(seen[-1], Tensor) or seen[-1].ndim != 4:
+            raise InputError(
+                f"layer must make a map (n, channels, rows, columns), {layer!r} does not; "
+                f"name one such as {self._default_layer!r}"
+            )
+        return seen[-1]
+
+
+def last_map_layer(backbone: Backbone) -> str:
+    """Name of the module that makes the trunk's last map, before any pooling: in most networks, after its ReLU."""
+    name, module = "trunk", backbone.trunk
+    while isinstance(module, nn.Sequential):
+        below = [(child, inner) for child, inner in module.named_children() if not isinstance(inner, _POOLS)]
+        if not below:
+            break
+        name, module = f"{name}.{below[-1][0]}", below[-1][1]
+    return name
+
+
+def _gradient(scores: Tensor, inputs: Tensor) -> Floats:
+    """Of each picture's own score with respect to `inputs`; zeros where the scores do not depend on them."""
+    (gradient,) = torch.autograd.grad(scores.sum(), inputs, allow_unused=True, materialize_grads=True)
+    return gradient.float().cpu().numpy()
+
+
+def _best(maps: Maps, k: int) -> Neurons:
+    """The k neurons of highest activation x effect (DAM, Eq. 3)."""
+    ranks = maps.activations * maps.gradients
+    order = np.argsort(-ranks, axis=None, kind="stable")[:k]
+    places = np.stack(np.unravel_index(order, ranks.shape), axis=1)
+    return Neurons(places.astype(np.int64), ranks.ravel()[order])
+
+
+class _Relus(TorchFunctionMode):
+    """While it is entered, ReLU and ReLU6 work out of place; with `guided`, they pass back positive gradients only."""
+
+    def __init__(self, guided: bool) -> None:
+        super().__init__()
+        self.guided = guided
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        ceiling = _ceiling(func, args, kwargs or {})
+        if ceiling is None:
+            return func(*args, **(kwargs or {}))
+        if self.guided:
+            return _GuidedRelu.apply(args[0], ceiling)
+        return F.relu(args[0]) if ceiling == np.inf else F.hardtanh(args[0], 0.0, ceiling)
+
+
+def _ceiling(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | None:
+    """Largest value of a ReLU; None for any other function."""
+    if func in _RELUS:
+        return np.inf
+    if func is F.relu6:
+        return 6.0
+    if func in (F.hardtanh, F.hardtanh_):
+        low, high = _hardtanh_bounds(*args, **kwargs)
+        return high if low == 0 else None
+    return None
+
+
+def _hardtanh_bounds(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> tuple[float, float]:
+    return min_val, max_val
+
+
+class _GuidedRelu(torch.autograd.Function):
+    """Passes back R * (R > 0) * (f > 0), for ReLU6 also only where f is below the ceiling."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, ceiling: float) -> Tensor:
+        outputs = inputs.clamp(0, ceiling)
+        ctx.save_for_backward(outputs)
+        ctx.ceiling = ceiling
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (outputs,) = ctx.saved_tensors
+        return gradients[0].clamp(min=0) * ((outputs > 0) & (outputs < ctx.ceiling)), None

@@ -144,7 +144,7 @@ def test_random_windows_depend_on_seed_and_image_alone() -> None:
     assert xyxy("a", 0) == xyxy("a", 0)
     assert xyxy("a", 0) != xyxy("b", 0)
     assert xyxy("a", 0) != xyxy("a", 1)
-    assert boxes.intersection(np.float32(xyxy("a", 0)), OBJECTS[:1])[0, 0] > 0
+    assert boxes.intersection(np.array(xyxy("a", 0), np.float32), OBJECTS[:1])[0, 0] > 0
 
 
 def test_the_order_of_blackened_windows_is_a_choice() -> None:

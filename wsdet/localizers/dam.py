@@ -1,0 +1,140 @@
+"""DAM: the neurons that a class score owes most to, mapped back into the image (CS231n reports, Stanford 2016).
+
+Neurons of a late layer are ranked by activation x effect; guided backpropagation of each of the best shows the pixels
+that feed it, whose strongest make a blob. The blobs that the classifier still knows the class in are united: their
+union is a rough segmentation, its bounding box the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from wsdet import boxes
+from wsdet.localizers.dialogue import Dialogue, side_by_side
+from wsdet.questions import GuidedBackprop, Kept, NeuronRank, Note, Outputs, Whole
+from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
+
+_REFERENCE_SIDE = 224  # pixels; what `dilate` and `erode` are counted at
+
+
+class Dam:
+    """One box a class, scored by the mean class score of the blobs that it unites.
+
+    The network's ranks for a class can be all 0: it has no output for it, or clips the output. Then the class that it
+    predicts stands in, and if this has no positive rank either, the box is the whole image with score 0.
+
+    Args:
+        layer: name of the module whose neurons are ranked, such as `trunk.features.25` for the paper's 11th
+            convolution of VGG-16 after its ReLU; None: the last map before pooling.
+        kmax: neurons that are mapped back.
+        k: blobs that are united, those of highest score.
+        percentile: of the positive guided gradients; pixels from it on make the blob.
+        guided_rank: whether the effect is a guided gradient, as in the authors' code; false: plain, as in the paper.
+        dilate: pixels by which a blob first grows on every side, counted at an input of 224 (the authors' code: 20
+            times a 4 x 4 kernel).
+        erode: pixels by which it then shrinks (their code: 15 times).
+        per: "label": a box for each label of the image; "top1": one for the class that the network predicts;
+            "multi": one for each dataset class whose score is high. The last two look at no label: theirs is -1.
+        relative: for "multi", the lowest high score as a share of the highest.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        layer: str | None = None,
+        kmax: int = 10,
+        k: int = 5,
+        percentile: float = 80.0,
+        guided_rank: bool = False,
+        dilate: float = 30.0,
+        erode: float = 22.5,
+        per: Literal["label", "top1", "multi"] = "label",
+        relative: float = 0.5,
+    ) -> None:
+        if not 1 <= k <= kmax:
+            raise ValueError(f"k and kmax must be 1 <= k <= kmax, got {k} and {kmax}")
+        if not 0 <= percentile < 100:
+            raise ValueError(f"percentile must be in [0, 100), got {percentile}")
+        if not 0 <= erode <= dilate:
+            raise ValueError(f"erode and dilate must be 0 <= erode <= dilate, got {erode} and {dilate}")
+        if per not in ("label", "top1", "multi"):
+            raise ValueError(f"per must be 'label', 'top1' or 'multi', got {per!r}")
+        if not 0 < relative <= 1:
+            raise ValueError(f"relative must be in (0, 1], got {relative}")
+        self.layer = layer
+        self.kmax = kmax
+        self.k = k
+        self.percentile = percentile
+        self.guided_rank = guided_rank
+        self.dilate = dilate
+        self.erode = erode
+        self.per = per
+        self.relative = relative
+
+    def localize(self, sample: Sample) -> Dialogue[Boxes]:
+        """A box a class; best first within what looks at no label."""
+        (whole,) = yield [Whole()]
+        classes = self._classes(sample, whole)
+        found = Boxes.concatenate((yield from side_by_side([self._locate(c, sample, whole) for c in classes])))
+        if self.per == "label":
+            return found
+        return Boxes(found.xyxy, found.scores)[np.argsort(-found.scores, kind="stable")]
+
+    def _classes(self, sample: Sample, whole: Outputs) -> list[int]:
+        """The classes to look for, -1 for the network's own best output."""
+        scores = np.nan_to_num(whole.class_scores[0], nan=0.0)
+        if self.per == "label":
+            return list(sample.labels) or [-1]
+        if self.per == "top1" or not scores.any():
+            return [-1]
+        return [int(c) for c in np.flatnonzero(scores >= self.relative * scores.max())]
+
+    def _locate(self, label: int, sample: Sample, whole: Outputs) -> Dialogue[Boxes]:
+        """The box of one class, and the evidence for it as a note."""
+        followed = label if label >= 0 and np.isfinite(whole.class_scores[0, label]) else -1
+        (neurons,) = yield [NeuronRank(self.kmax, followed, self.layer, self.guided_rank)]
+        if followed >= 0 and not (neurons.ranks > 0).any():
+            followed = -1
+            (neurons,) = yield [NeuronRank(self.kmax, followed, self.layer, self.guided_rank)]
+        (gradients,) = yield [GuidedBackprop(neurons.places[neurons.ranks > 0], self.layer)]
+        blobs = [blob for blob in map(self._blob, gradients) if blob.any()]
+        if not blobs:
+            h, w = sample.size_hw
+            return Boxes(np.array([[0, 0, w, h]], np.float32), labels=np.array([label]))
+        (kept,) = yield [Kept(np.stack(blobs))]
+        scores = kept.class_scores[:, followed] if followed >= 0 else kept.scores[:, int(whole.scores[0].argmax())]
+        best = np.argsort(-scores, kind="stable")[: self.k]
+        mask = np.any([blobs[i] for i in best], axis=0)
+        yield [Note("dam mask", {"label": label, "mask": _resized(mask, sample.size_hw)})]
+        xyxy = boxes.clip(boxes.scale(boxes.mask_to_xyxy(mask), mask.shape, sample.size_hw), sample.size_hw)
+        return Boxes(xyxy, scores[best].mean(keepdims=True), np.array([label]))
+
+    def _blob(self, gradient: Floats) -> Bools:
+        """(s, s) the largest connected region of the pixels that feed a neuron most, of (3, s, s) guided gradients."""
+        mean = gradient.mean(axis=0)
+        positive = mean[mean > 0]
+        if not len(positive):
+            return np.zeros(mean.shape, bool)
+        strong = (mean >= np.percentile(positive, self.percentile)) & (mean > 0)
+        scale = len(mean) / _REFERENCE_SIDE
+        margin = round(self.dilate * scale)  # else what grows to the border would not shrink from it
+        grown = cv2.dilate(np.pad(strong.astype(np.uint8), margin), _square(margin))
+        shrunk = cv2.erode(grown, _square(round(self.erode * scale)))
+        inside = slice(margin, margin + len(mean))
+        _, regions, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(shrunk[inside, inside]))
+        return np.asarray(regions == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+
+
+def _square(radius: int) -> Pixels:
+    """A kernel that reaches so far on every side. One pass of it does what many passes of a small one do."""
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+
+
+def _resized(mask: Bools, size_hw: tuple[int, int]) -> Bools:
+    """A mask of the network's input as a mask of the original image."""
+    return cv2.resize(mask.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.cli import CONF, build, entry_point, limited
 from wsdet.files import write_json
+from wsdet.formats.coco import coco_json
+from wsdet.formats.contents import Picture
 from wsdet.store import BoxStore, FillReport, fill_together
 from wsdet.types import Boxes, Dataset, InputError
 
@@ -74,6 +76,7 @@ def main() -> None:
 
 
 def _run(cfg: DictConfig) -> None:
+    from wsdet.data.images import read_size
     from wsdet.propose import propose
     from wsdet.rcnn.detector import RcnnDetector
 
@@ -88,7 +91,12 @@ def _run(cfg: DictConfig) -> None:
     store = BoxStore(out / "detections", made_by | network | {"model": str(cfg.model)})
     propose(dataset, ids, build(_as_config(settings), "proposals"), proposals, cfg.workers, cfg.strict)
     detect(dataset, ids, {"": detector}, proposals, {"": store}, cfg.strict)
-    _write_coco(out / "detections.json", dataset, ids, detector.classes, store)
+    pictures = (
+        Picture(image_id, image_id, read_size(dataset.path(image_id)), store[image_id], "test")
+        for image_id in ids
+        if image_id in store
+    )
+    write_json(out / "detections.json", coco_json(pictures, detector.classes, {"method": str(cfg.model)}))
     if cfg.draw:
         _draw(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, cfg.draw_above)
     log.info("%d boxes in %d images: %s", sum(len(store[i]) for i in ids if i in store), len(store), out)
@@ -162,25 +170,6 @@ def _as_config(settings: dict[str, Any]) -> DictConfig:
     from omegaconf import OmegaConf
 
     return OmegaConf.create(settings)
-
-
-def _write_coco(
-    path: Path, dataset: ImageFiles, ids: Sequence[str], classes: Sequence[str], store: Mapping[str, Boxes]
-) -> None:
-    from wsdet.boxes import xyxy_to_xywh
-    from wsdet.data.images import read_size
-
-    done = [image_id for image_id in ids if image_id in store]
-    images, annotations = [], list[dict[str, Any]]()
-    for number, image_id in enumerate(done, 1):
-        h, w = read_size(dataset.path(image_id))
-        images.append({"id": number, "file_name": image_id, "height": h, "width": w})
-        boxes = store[image_id]
-        for xywh, score, label in zip(xyxy_to_xywh(boxes.xyxy).tolist(), boxes.scores, boxes.labels, strict=True):
-            annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": int(label) + 1, "bbox": xywh}
-            annotations.append(annotation | {"area": xywh[2] * xywh[3], "iscrowd": 0, "score": float(score)})
-    categories = [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
-    write_json(path, {"images": images, "annotations": annotations, "categories": categories})
 
 
 def _draw(

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from wsdet import __version__
+from wsdet.data.yolo import Yolo
+from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.yolo import write_yolo
+from wsdet.types import Boxes
+
+Export = Callable[..., Contents]
+
+
+def test_our_reader_finds_images_and_boxes(export_as: Export, boxes: dict[str, Boxes], tmp_path: Path) -> None:
+    contents = export_as("yolo")
+    read = Yolo(tmp_path / "out")
+    assert read.classes == contents.classes
+    assert [len(read.ids("train")), len(read.ids("test"))] == [3, 3]
+    for picture in contents.pictures:
+        image_id = f"images/{'train' if picture.split == 'train' else 'val'}/{picture.file_name}"
+        true, found = boxes[picture.image_id], read.truth[image_id]
+        assert read.load(image_id).size_hw == picture.size_hw
+        np.testing.assert_allclose(found.xyxy, true.xyxy, atol=1e-4)
+        np.testing.assert_array_equal(found.labels, true.labels)
+
+
+def test_fractions_of_the_image(tmp_path: Path) -> None:
+    boxes = Boxes(np.array([[10, 20, 30, 60]], np.float32), labels=np.array([1]))
+    write_yolo(tmp_path, Contents(("a", "b"), (Picture("x", "x.jpg", (80, 100), boxes, "test"),), "m"))
+    label, *fractions = (tmp_path / "labels" / "val" / "x.txt").read_text().split()
+    assert label == "1"
+    assert [float(value) for value in fractions] == pytest.approx([0.2, 0.5, 0.2, 0.5])
+
+
+@pytest.mark.parametrize(
+    "name", ["no", "1", "null", "a: b", "- x", "#", "'", '"', "!!python/name:os", "é\n", "{}", "~"]
+)
+def test_class_names_are_text_whatever_they_look_like(tmp_path: Path, name: str) -> None:
+    write_yolo(tmp_path, Contents((name, "other"), (), "method: [x"))
+    content = yaml.safe_load((tmp_path / "data.yaml").read_text(encoding="utf-8"))
+    assert content["names"] == [name, "other"]
+    assert (content["method"], content["wsdet"]) == ("method: [x", __version__)
+
+
+def test_labels_lie_where_readers_look_when_a_folder_is_called_images(tmp_path: Path) -> None:
+    boxes = Boxes(np.array([[1, 2, 3, 4]], np.float32), labels=np.array([0]))
+    write_yolo(tmp_path, Contents(("a",), (Picture("x", "images/x.jpg", (8, 8), boxes),), "m"))
+    assert (tmp_path / "images" / "train" / "labels" / "x.txt").is_file()

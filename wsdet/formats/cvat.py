@@ -1,0 +1,54 @@
+"""CVAT's XML for images, version 1.1: one file, the score as an attribute of each box.
+
+<out>/annotations.xml
+<out>/images/*
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from wsdet import __version__
+from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.xml_file import add, write_xml
+
+
+def image_path(picture: Picture) -> str:
+    """Where the image lies in the export."""
+    return f"images/{picture.file_name}"
+
+
+def write_cvat(folder: Path, contents: Contents) -> None:
+    """Writes annotations.xml; the boxes' source is `auto`: no person has seen them."""
+    root = Element("annotations")
+    add(root, "version", "1.1")
+    _add_meta(root, contents)
+    for number, picture in enumerate(contents.pictures):
+        h, w = picture.size_hw
+        image = add(root, "image", id=number, name=picture.file_name, subset=picture.split, width=w, height=h)
+        for box in picture.boxes:
+            corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), box.xyxy[0].tolist(), strict=True))
+            label = contents.classes[box.labels[0]]
+            item = add(image, "box", label=label, source="auto", occluded=0, **corners, z_order=0)
+            add(item, "attribute", float(box.scores[0]), name="score")
+    write_xml(folder / "annotations.xml", root)
+
+
+def _add_meta(root: Element, contents: Contents) -> None:
+    """The task with its labels, as CVAT writes it, and beside it who made the boxes, which CVAT passes over."""
+    meta = add(root, "meta")
+    task = add(meta, "task")
+    add(task, "name", contents.made_by)
+    add(task, "size", len(contents.pictures))
+    add(task, "mode", "annotation")
+    labels = add(task, "labels")
+    for name in contents.classes:
+        label = add(labels, "label")
+        add(label, "name", name)
+        attribute = add(add(label, "attributes"), "attribute")
+        fields = {"name": "score", "mutable": "False", "input_type": "text", "default_value": "", "values": ""}
+        for tag, value in fields.items():
+            add(attribute, tag, value)
+    add(meta, "method", contents.method)
+    add(meta, "wsdet", __version__)

@@ -1,0 +1,68 @@
+"""Parquet: two flat tables, as data frames have them.
+
+<out>/boxes.parquet    a row a box
+<out>/images.parquet   a row an image, those without boxes too
+<out>/images/*
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsdet import __version__
+from wsdet.files import replacing
+from wsdet.formats.contents import Contents, Picture
+from wsdet.types import Boxes
+
+
+def image_path(picture: Picture) -> str:
+    """Where the image lies in the export."""
+    return f"images/{picture.file_name}"
+
+
+def write_parquet(folder: Path, contents: Contents) -> None:
+    """Writes both tables; method, settings, classes and version are in their metadata, as text or JSON."""
+    metadata = {
+        "wsdet": __version__,
+        "method": contents.method,
+        "settings": json.dumps(dict(contents.settings)),
+        "classes": json.dumps(contents.classes),
+    }
+    for name, table in (("boxes", _boxes(contents)), ("images", _images(contents))):
+        with replacing(folder / f"{name}.parquet") as beside:
+            pq.write_table(table.replace_schema_metadata(metadata), beside)
+
+
+def _boxes(contents: Contents) -> pa.Table:
+    counts = [len(picture.boxes) for picture in contents.pictures]
+    boxes = Boxes.concatenate(picture.boxes for picture in contents.pictures)
+    image_ids = pa.array([picture.image_id for picture in contents.pictures], pa.string())
+    classes = pa.array(contents.classes, pa.string())
+    return pa.table(
+        {
+            "image_id": image_ids.take(pa.array(np.repeat(np.arange(len(counts)), counts))),
+            **{name: boxes.xyxy[:, column] for column, name in enumerate(("x1", "y1", "x2", "y2"))},
+            "score": boxes.scores,
+            "label": boxes.labels,
+            "class": classes.take(pa.array(boxes.labels)),
+            "difficult": boxes.difficult,
+        }
+    )
+
+
+def _images(contents: Contents) -> pa.Table:
+    rows = contents.pictures
+    return pa.table(
+        {
+            "image_id": pa.array([row.image_id for row in rows], pa.string()),
+            "file_name": pa.array([row.file_name for row in rows], pa.string()),
+            "height": pa.array([row.size_hw[0] for row in rows], pa.int64()),
+            "width": pa.array([row.size_hw[1] for row in rows], pa.int64()),
+            "split": pa.array([row.split for row in rows], pa.string()),
+        }
+    )

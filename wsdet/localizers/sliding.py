@@ -24,7 +24,7 @@ class SlidingWindow:
     Args:
         class_known: score a crop by the score of the image's label instead, once for each label; a label that the
             network has no output for is localized by the best classes.
-        top_classes: how many class scores are added up.
+        top_classes: how many class scores are added up; all of a softmax add up to 1, which ranks nothing.
         sides: widths and heights of the windows as shares of the image's sides, every width with every height.
         stride: steps between windows as a share of the image's sides.
         nms_iou: overlap above which the lesser window is dropped.

@@ -1,0 +1,100 @@
+"""What every localizer keeps, whichever it is: found by listing conf/localizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from wsdet.backbones import build_backbone
+from wsdet.cli import CONF, build
+from wsdet.engine import localize_all
+from wsdet.network import Network
+from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
+
+NAMES = sorted(path.stem for path in (CONF / "localizer").glob("*.yaml"))
+SIDE = 48
+IMAGES = ("train_1", "train_4", "train_5")  # of one label, of two, of none
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """A tiny network of random weights that knows all classes but the last."""
+    backbone = build_backbone("tiny", n_outputs=8, input_size=SIDE, seed=1)
+    with torch.inference_mode():
+        pictures = torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        # logits of different pictures differ by whole units, far above what rounding does to them
+        backbone.last_layer.weight.mul_(float(1 / backbone(pictures).std(dim=0).mean()))
+    return Network(backbone, [(0, 3), (1,), ()], device="cpu", precision="float32")
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def localizer(request: pytest.FixtureRequest) -> Localizer:
+    """Each localizer of conf/localizer, at its defaults."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("localize", [f"localizer={request.param}", f"network.input_size={SIDE}"])
+        return build(cfg.localizer, "localizer")
+
+
+def found(
+    localizer: Localizer, network: Network, samples: list[Sample], batch_size: int = 32, in_flight: int = 16
+) -> dict[str, Boxes]:
+    given = [(sample.image_id, sample) for sample in samples]
+    outcomes = dict(localize_all(given, localizer, network, batch_size, in_flight))
+    assert not any(isinstance(outcome, InputError) for outcome in outcomes.values())
+    return outcomes  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def samples(tiny_dataset: Dataset) -> list[Sample]:
+    return [tiny_dataset.load(image_id) for image_id in IMAGES]
+
+
+@pytest.fixture(scope="module")
+def outcomes(localizer: Localizer, network: Network, samples: list[Sample]) -> dict[str, Boxes]:
+    return found(localizer, network, samples)
+
+
+def test_boxes_lie_in_the_image_and_have_an_area(outcomes: dict[str, Boxes], samples: list[Sample]) -> None:
+    for sample in samples:
+        xyxy, (h, w) = outcomes[sample.image_id].xyxy, sample.size_hw
+        assert (xyxy >= 0).all()
+        assert (xyxy[:, 2:] <= [w, h]).all()
+        assert (xyxy[:, 2:] > xyxy[:, :2]).all()
+
+
+def test_labels_are_the_image_s_or_none(outcomes: dict[str, Boxes], samples: list[Sample]) -> None:
+    """A class-aware method has boxes for every label, a class-agnostic one has boxes without."""
+    for sample in samples:
+        labels = set(outcomes[sample.image_id].labels.tolist())
+        assert labels in (set(sample.labels), {-1})
+
+
+def test_each_label_s_boxes_come_best_first(outcomes: dict[str, Boxes]) -> None:
+    for boxes in outcomes.values():
+        assert np.isfinite(boxes.scores).all()
+        for label in np.unique(boxes.labels):
+            assert (np.diff(boxes.scores[boxes.labels == label]) <= 0).all()
+
+
+def test_boxes_depend_on_neither_batch_size_nor_company(
+    localizer: Localizer, network: Network, samples: list[Sample], outcomes: dict[str, Boxes]
+) -> None:
+    before = [sample.pixels.copy() for sample in samples]
+    alone = found(localizer, network, samples[::-1], batch_size=7, in_flight=1)
+    for sample, pixels in zip(samples, before, strict=True):
+        assert np.array_equal(sample.pixels, pixels)
+        expected, boxes = outcomes[sample.image_id], alone[sample.image_id]
+        assert np.array_equal(boxes.labels, expected.labels)
+        np.testing.assert_allclose(boxes.xyxy, expected.xyxy, atol=1e-3)
+        np.testing.assert_allclose(boxes.scores, expected.scores, atol=1e-4)
+
+
+def test_the_same_image_twice_gives_exactly_the_same_boxes(
+    localizer: Localizer, network: Network, samples: list[Sample]
+) -> None:
+    (once,), (again,) = (found(localizer, network, samples[1:2]).values() for _ in range(2))
+    assert np.array_equal(again.xyxy, once.xyxy)
+    assert np.array_equal(again.scores, once.scores)
+    assert np.array_equal(again.labels, once.labels)

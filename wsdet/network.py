@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, softmax
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -165,11 +166,7 @@ class Network:
 
     def outputs(self, logits: Floats) -> Outputs:
         """The answer whose rows are `logits`, (n, c)."""
-        if self.activation == "softmax":
-            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-            scores = exponentials / exponentials.sum(axis=1, keepdims=True)
-        else:
-            scores = 1 / (1 + np.exp(-logits))
+        scores = softmax(logits, axis=1) if self.activation == "softmax" else expit(logits)
         class_scores = np.full((len(logits), len(self.class_outputs)), np.nan, np.float32)
         for index, outputs in enumerate(self.class_outputs):
             if outputs:

@@ -1,0 +1,158 @@
+"""The page shows what was measured, stays text where names are hostile, and asks nobody for anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet.evaluate import evaluate_detections, evaluate_localization, evaluate_proposals
+from wsdet.report.page import write_report
+from wsdet.types import Boxes, Dataset, Sample
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
+_DATA = re.compile(r'<script type="application/json" id="gallery-data">(.*?)</script>', re.DOTALL)
+
+
+def measured(dataset: Dataset) -> dict[str, Any]:
+    """What `metrics.json` holds of a run whose boxes are the truth."""
+    train, test, truth = dataset.ids("train"), dataset.ids("test"), dataset.truth
+    found = evaluate_detections(truth, dataset, test, resamples=10)
+    return {
+        "localization": {"stl": evaluate_localization(truth, dataset, train, resamples=10)},
+        "detectors": {"pseudo": found, "ground_truth": found},
+        "proposals": {"grid": evaluate_proposals(truth, dataset, test)},
+        "ratio_pseudo_to_ground_truth": 1.0,
+        "ratio_interval": [0.9, 1.1],
+        "seconds": {"localize/stl": 2.0, "propose": 1.0},
+        "forward_passes": {"stl": 1234},
+        "images": {"train": len(train), "test": len(test)},
+    }
+
+
+def written(out: Path, dataset: Dataset, metrics: dict[str, Any], **changed: Any) -> str:
+    boxes = dataset.truth
+    of_test = {image_id: boxes[image_id] for image_id in dataset.ids("test") if image_id in boxes}
+    arguments: dict[str, Any] = {
+        "title": "a run",
+        "config": "seed: 0",
+        "train_ids": dataset.ids("train"),
+        "test_ids": dataset.ids("test"),
+        "localized": {"stl": boxes},
+        "detections": {"pseudo": of_test, "ground_truth": of_test},
+    }
+    path = write_report(out, dataset, metrics, **(arguments | changed))
+    assert path == out / "report" / "index.html"
+    return path.read_text(encoding="utf-8")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = _DATA.findall(page)
+    assert len(found) == 1
+    return dict(json.loads(found[0]))
+
+
+def test_the_page_shows_the_run(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    page = written(tmp_path, tiny_dataset, measured(tiny_dataset))
+    for text in (
+        "100%",
+        "95 %: 90% to 110%",
+        "CorLoc",
+        "1,234",
+        "seed: 0",
+        "Why boxes of stl fail",
+        "Why detections fail",
+    ):
+        assert text in page
+    data = data_of(page)
+    assert data["classes"] == list(tiny_dataset.classes)
+    assert [image["id"] for image in data["images"]] == [*tiny_dataset.ids("train"), *tiny_dataset.ids("test")]
+    first = data["images"][0]
+    assert first["boxes"]["train/stl"][0][6:] == ["correct", 1.0]
+    assert {row[6] for image in data["images"] for row in image["boxes"].get("pseudo", [])} == {"right"}
+
+
+def test_nothing_is_asked_of_anyone(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    page = written(tmp_path, tiny_dataset, measured(tiny_dataset))
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+
+
+def test_hostile_names_stay_text(tmp_path: Path, tiny_dataset: Any) -> None:
+    ids = {image_id: f"{image_id}{HOSTILE}" for image_id in tiny_dataset.samples}
+    hostile = replace(
+        tiny_dataset,
+        classes=(HOSTILE, "b<b>", "c"),
+        samples={ids[i]: Sample(ids[i], one.pixels, one.labels) for i, one in tiny_dataset.samples.items()},
+        truth={ids[i]: boxes for i, boxes in tiny_dataset.truth.items()},
+    )
+    metrics = measured(hostile)
+    metrics["localization"][HOSTILE] = metrics["localization"]["stl"]
+    metrics["seconds"][HOSTILE] = 1.0
+    metrics["proposals"][HOSTILE] = metrics["proposals"]["grid"]
+    localized = {HOSTILE: hostile.truth}
+    page = written(tmp_path, hostile, metrics, title=HOSTILE, config=HOSTILE, localized=localized)
+    assert "<img" not in page
+    assert "<b>c" not in page
+    assert page.count("<script") == page.count("</script>") == 2
+    assert data_of(page)["classes"][0] == HOSTILE
+
+
+def test_without_truth_it_shows_scores_and_coverage(tmp_path: Path, tiny_dataset: Any) -> None:
+    boxes = {
+        i: Boxes(b.xyxy, np.linspace(0.2, 0.9, len(b), dtype=np.float32), b.labels)
+        for i, b in tiny_dataset.truth.items()
+    }
+    bare = replace(tiny_dataset, truth={})
+    metrics = {"seconds": {"propose": 1.0}, "images": {"train": 6, "test": 6}}
+    page = written(tmp_path, bare, metrics, localized={"stl": boxes}, detections={"pseudo": boxes})
+    assert "The data has no true boxes" in page
+    assert "Share of the image inside the first box" in page
+    assert "Score of the first box" in page
+    assert "CorLoc" not in page
+    assert data_of(page)["images"][0]["truth"] == []
+
+
+@pytest.mark.parametrize(
+    "boxes", [{}, {"train_0": Boxes.empty(), "test_0": Boxes.empty()}], ids=["no images", "no boxes"]
+)
+def test_empty_stores(tmp_path: Path, tiny_dataset: Dataset, boxes: dict[str, Boxes]) -> None:
+    train, test = tiny_dataset.ids("train"), tiny_dataset.ids("test")
+    metrics = {
+        "localization": {"stl": evaluate_localization(boxes, tiny_dataset, train)},
+        "detectors": {"pseudo": evaluate_detections(boxes, tiny_dataset, test)},
+        "proposals": {"grid": evaluate_proposals(boxes, tiny_dataset, test)},
+    }
+    page = written(tmp_path, tiny_dataset, metrics, localized={"stl": boxes}, detections={"pseudo": boxes})
+    assert len(data_of(page)["images"]) == 12
+    assert written(tmp_path, tiny_dataset, {}, train_ids=(), test_ids=(), localized={}, detections={})
+
+
+def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path, tiny_dataset: Any) -> None:
+    from wsdet.types import InputError
+
+    class Broken(type(tiny_dataset)):  # type: ignore[misc]
+        def load(self, image_id: str) -> Sample:
+            if image_id == "train_1":
+                raise InputError("no image")
+            return super().load(image_id)
+
+    broken = Broken(samples=tiny_dataset.samples, truth=tiny_dataset.truth)
+    assert len(data_of(written(tmp_path, broken, measured(tiny_dataset)))["images"]) == 11
+
+
+def test_the_size_is_bounded(tmp_path: Path, tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = measured(tiny_dataset)
+    assert len(data_of(written(tmp_path, tiny_dataset, metrics, max_images=4))["images"]) == 4
+    monkeypatch.setattr("wsdet.report.gallery._MOST_BYTES", 6000)
+    images = data_of(written(tmp_path, tiny_dataset, metrics))["images"]
+    assert 0 < len(images) < 12
+    assert sum(len(image["jpeg"]) for image in images) <= 6000

@@ -11,7 +11,10 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from wsdet.cli import CONF
+from wsdet.data.coco import Coco
 from wsdet.data.image_files import ImageFiles
+from wsdet.data.voc import Voc
+from wsdet.data.yolo import Yolo
 from wsdet.export import FORMATS, _run, export, find_store, method_of
 from wsdet.store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample, Split
@@ -190,6 +193,42 @@ def test_a_run_with_one_store_stands_for_it(tmp_path: Path) -> None:
     assert method_of(find_store(tmp_path / "localization" / "center_box")) == "center_box"
     with pytest.raises(InputError, match=r"has 2 stores; give one of them: boxes=.*center_box, boxes=.*stl_cl"):
         find_store(tmp_path)
+
+
+def test_true_boxes_of_real_photos_come_back(shared: Path, tmp_path: Path) -> None:
+    voc = Voc(shared / "data" / "VOCdevkit")
+    ids: dict[Split, tuple[str, ...]] = {"train": voc.ids("train")[:15], "test": voc.ids("test")[:15]}
+    for format in ("voc", "coco", "yolo"):
+        export(voc, ids, voc.truth, tmp_path / format, format, method="people", settings={}, images="link")
+    voc_again = Voc(tmp_path / "voc" / "VOCdevkit")
+    coco = Coco(tmp_path / "coco", "train", "test", images="images")
+    yolo = Yolo(tmp_path / "yolo")
+    for split, folder in (("train", "train"), ("test", "val")):
+        for image_id in ids[split]:  # type: ignore[index]
+            true = voc.truth[image_id]
+            for found in (
+                voc_again.truth[image_id],
+                coco.truth[f"images/{image_id}.jpg"],
+                yolo.truth[f"images/{folder}/{image_id}.jpg"],
+            ):
+                np.testing.assert_allclose(found.xyxy, true.xyxy, atol=1e-4)
+                np.testing.assert_array_equal(found.labels, true.labels)
+            np.testing.assert_array_equal(voc_again.truth[image_id].difficult, true.difficult)
+
+
+def test_a_minimum_that_no_box_reaches_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = BoxStore(tmp_path / "store", {})
+    store.fill(["test_000000"], lambda ids: [(image_id, some_boxes([0.5])) for image_id in ids], "")
+    overrides = [
+        f"boxes={tmp_path / 'store'}",
+        f"out={tmp_path / 'out'}",
+        "data.n_test=1",
+        "format=coco",
+        "min_score=1",
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        _run(compose("export", overrides))
+    assert "no box is scored 1 or more, the highest score is 0.5; lower min_score" in caplog.text
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -250,6 +250,9 @@ def _run(cfg: DictConfig) -> None:
     claim(out, {"export": options | {"split": cfg.split, "limit": cfg.limit, "boxes": store.settings}})
     contents = export(dataset, ids, store, out, method=method, settings=store.settings, strict=cfg.strict, **options)
     n_boxes = sum(len(picture.boxes) for picture in contents.pictures)
+    if not n_boxes and cfg.min_score is not None:
+        best = max((float(store[i].scores.max(initial=-np.inf)) for split in ids for i in ids[split]), default=-np.inf)
+        log.warning("no box is scored %g or more, the highest score is %.4g; lower min_score", cfg.min_score, best)
     log.info("%d boxes in %d images as %s: %s", n_boxes, len(contents.pictures), cfg.format, out)
 
 

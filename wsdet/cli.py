@@ -6,6 +6,7 @@ Imported by entry points alone. Hydra is imported on call, so the stages' functi
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +44,9 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
             cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
             _write_config(cfg, Path(cfg.out))
             keep_freed_memory()
+            # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
+            # is not slowed down by those that spin
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             run(cfg)
         except (InputError, OSError) as error:
             log.debug("traceback", exc_info=True)

@@ -165,9 +165,8 @@ class _Relus(TorchFunctionMode):
         ceiling = _ceiling(func, args, kwargs or {})
         if ceiling is None:
             return func(*args, **(kwargs or {}))
-        if self.guided:
-            return _GuidedRelu.apply(args[0], ceiling)
-        return F.relu(args[0]) if ceiling == np.inf else F.hardtanh(args[0], 0.0, ceiling)
+        outputs = F.relu(args[0]) if ceiling == np.inf else F.hardtanh(args[0], 0.0, ceiling)
+        return _PassPositive.apply(outputs) if self.guided else outputs
 
 
 def _ceiling(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float | None:
@@ -188,17 +187,13 @@ def _hardtanh_bounds(
     return min_val, max_val
 
 
-class _GuidedRelu(torch.autograd.Function):
-    """Passes back R * (R > 0) * (f > 0), for ReLU6 also only where f is below the ceiling."""
+class _PassPositive(torch.autograd.Function):
+    """After a ReLU, whose own backward pass is R * (f > 0): makes it R * (R > 0) * (f > 0)."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, ceiling: float) -> Tensor:
-        outputs = inputs.clamp(0, ceiling)
-        ctx.save_for_backward(outputs)
-        ctx.ceiling = ceiling
-        return outputs
+    def forward(ctx: Any, outputs: Tensor) -> Tensor:
+        return outputs.view_as(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (outputs,) = ctx.saved_tensors
-        return gradients[0].clamp(min=0) * ((outputs > 0) & (outputs < ctx.ceiling)), None
+        return gradients[0].clamp(min=0)

@@ -54,6 +54,7 @@ def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
     assert {"ratio_pseudo_to_ground_truth", "proposals", "seconds"} <= set(metrics)
     assert (run / "ap.csv").read_text().startswith("class,")
     assert (run / "config.yaml").exists()
+    assert "synthetic · tiny · stl_fast" in (run / "report" / "index.html").read_text(encoding="utf-8")
     assert "detectors on the test images" in (run / "log.txt").read_text()
 
 

@@ -73,6 +73,8 @@ def _experiment(cfg: DictConfig) -> None:
     write_json(out / "metrics.json", metrics)
     if "detectors" in metrics:
         write_average_precision(out / "ap.csv", metrics["detectors"])
+    if cfg.report:
+        _report(cfg, dataset, train_ids, test_ids, metrics, localized, detections)
     stores = [*localized.values(), proposals, *detections.values()]
     _summarize(cfg, metrics, {image_id: why for store in stores for image_id, why in store.failed.items()})
 
@@ -219,6 +221,24 @@ def _evaluate(
             ratio = ratio_of_detections(detections["pseudo"], detections["ground_truth"], dataset, test_ids)
             metrics |= {"ratio_pseudo_to_ground_truth": ratio["ratio"], "ratio_interval": ratio["interval"]}
     return metrics
+
+
+def _report(
+    cfg: DictConfig,
+    dataset: Dataset,
+    train_ids: Sequence[str],
+    test_ids: Sequence[str],
+    metrics: Mapping[str, Any],
+    localized: Mapping[str, BoxStore],
+    detections: Mapping[str, BoxStore],
+) -> None:
+    """The page of the run, `<out>/report/index.html`."""
+    from wsdet.report.page import write_report
+
+    out, names = Path(cfg.out), cfg.names
+    title = " · ".join([names.data, names.network, names.localizer, names.proposals])
+    config = (out / "config.yaml").read_text(encoding="utf-8")
+    write_report(out, dataset, metrics, title, config, train_ids, test_ids, localized, detections)
 
 
 def _summarize(cfg: DictConfig, metrics: Mapping[str, Any], failed: Mapping[str, str]) -> None:

@@ -157,9 +157,10 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     first = next(iter(metrics.get("localization", {}).items()), None)
     if first:
         tiles.append((f"CorLoc of {_spaced(first[0])}", _number(first[1]["corloc"]), first[1]["corloc_interval"], ""))
-    for split, n in metrics.get("images", {}).items():
-        tiles.append((f"images to {split} on", str(n), None, ""))
-    return '<div class="tiles">' + "".join(_tile(*tile) for tile in tiles) + "</div>"
+    images = ", ".join(f"{n:,} images to {split} on" for split, n in metrics.get("images", {}).items())
+    return (
+        f'<p class="muted">{escape(images)}</p><div class="tiles">' + "".join(_tile(*tile) for tile in tiles) + "</div>"
+    )
 
 
 def _tile(text: str, value: str, interval: Sequence[float] | None, percent: str) -> str:

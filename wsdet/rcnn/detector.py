@@ -189,7 +189,7 @@ def train_detectors(
     protocol: TrainingProtocol | None = None,
     solver: str = "newton_cg",
     seed: int = 0,
-    max_rows: int = 60_000,
+    max_rows: int = 120_000,
     cache: MapCache | None = None,
     strict: bool = False,
     proposal_settings: Mapping[str, Any] | None = None,
@@ -199,8 +199,9 @@ def train_detectors(
 ) -> dict[str, RcnnDetector]:
     """Trains one detector for each entry of `positives`, all in the same passes over the images.
 
-    What one detector learns does not depend on the others. Memory is at most about 2 x `max_rows` x dim x 4 bytes
-    (dim is 4608 for SqueezeNet and a 3 x 3 grid: 2.2 GB at 60,000), whatever the number of images.
+    What one detector learns does not depend on the others, unless the examples fill all of `max_rows`. They take
+    `max_rows` x dim x 4 bytes (dim is 4608 for SqueezeNet and a 3 x 3 grid: 2.2 GB for 120,000), training as much
+    again for the part that one detector uses, whatever the number of images.
 
     Args:
         dataset: gives images and their labels.

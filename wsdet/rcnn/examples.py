@@ -18,7 +18,7 @@ _CHUNK = 4096
 class ExamplePool:
     """Rows of features with a sign for each task (a class of a detector).
 
-    It holds at most `max_rows * dim * 4` bytes of features; training takes up to as much again for a moment.
+    It holds at most `max_rows * dim * 4` bytes of features; training copies those that the tasks it solves use.
 
     Attributes:
         x: (max_rows, dim) float32 features; the first `len(self)` rows are in use.

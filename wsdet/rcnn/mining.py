@@ -125,7 +125,7 @@ class Trainer:
         protocol: TrainingProtocol,
         solver: str = "newton_cg",
         seed: int = 0,
-        max_rows: int = 60_000,
+        max_rows: int = 120_000,
         cache: MapCache | None = None,
         strict: bool = False,
     ) -> None:

@@ -71,7 +71,7 @@ class TrainingProtocol:
     rounds: int = 2
     hard_above: float | None = -1.0
     hard_per_image: int = 4
-    hard_rows_per_image: int = 30
+    hard_rows_per_image: int = 20
     mine_positive_images: bool = True
     negatives_per_image: int = 0
     retrain_after: int = 0

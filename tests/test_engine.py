@@ -135,7 +135,7 @@ def test_a_localizer_that_asks_nothing_needs_no_batch() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"batch_size": 0}, {"in_flight": 0}])
-def test_bounds_below_one_are_refused(bounds: dict[str, int]) -> None:
+def test_bounds_below_one_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         list(localize_all(samples(1), Asker(1, 1), Echo(), **bounds))
 

@@ -127,6 +127,12 @@ def _positives(
     from wsdet.rcnn.detector import best_positives, ground_truth_positives
 
     sources = {"pseudo": localized[cfg.names.localizer], "center_box": localized["center_box"]}
+    pseudo = sources["pseudo"]
+    if "pseudo" in train_on and not any((pseudo[image_id].labels >= 0).any() for image_id in ids if image_id in pseudo):
+        raise InputError(
+            f"localizer={cfg.names.localizer} gave no box with a label, and train_on=pseudo needs labels; take one "
+            "that follows the labels, such as stl_cl, or set localizer.class_known=true where there is such a key"
+        )
     return {
         name: ground_truth_positives(dataset, ids)
         if name == "ground_truth"

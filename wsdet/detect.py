@@ -61,11 +61,12 @@ def detect(
                 if image_id not in proposals:
                     raise InputError(f"{image_id} has no proposals; see why in the failed.json of their store")
                 xyxy = proposals[image_id].xyxy[:limit]
-                described = features.features(features.maps(dataset.load(image_id)), xyxy)
+                maps = features.maps(dataset.load(image_id))
+                described = features.features(maps, xyxy)
             except InputError as error:
                 yield image_id, error
             else:
-                yield image_id, {name: one.select(xyxy, described) for name, one in detectors.items()}
+                yield image_id, {name: one.select(xyxy, described, maps.size_hw) for name, one in detectors.items()}
 
     return fill_together(stores, ids, produce, "detect", strict)
 

@@ -178,6 +178,7 @@ def _train_detectors(
         detector.nms_iou,
         detector.max_per_class,
         detector.max_per_image,
+        detector.box_regression,
     )
     for name, trained in detectors.items():
         trained.save(folder / name)

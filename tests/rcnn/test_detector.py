@@ -28,7 +28,7 @@ def plain_detector(network: Any, **changed: Any) -> RcnnDetector:
 def test_detections_are_the_suppressed_scores(network: Any) -> None:
     xyxy = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
     features = torch.tensor([[0.9, 0.1, 0.0], [0.8, 0.5, 0.0], [0.7, 0.0, 0.3]])
-    boxes = plain_detector(network).select(xyxy, features)
+    boxes = plain_detector(network).select(xyxy, features, (64, 64))
     found = {(label, box[0]): score for box, score, label in zip(boxes.xyxy, boxes.scores, boxes.labels, strict=True)}
     # the second box overlaps the first: red keeps the first, green the second
     assert found[0, 0.0] == pytest.approx(0.9)
@@ -41,10 +41,10 @@ def test_detections_are_the_suppressed_scores(network: Any) -> None:
 def test_limits(network: Any) -> None:
     xyxy = np.arange(40, dtype=np.float32).reshape(10, 4).cumsum(axis=1)
     features = torch.rand(10, 3)
-    assert len(plain_detector(network, max_per_image=4).select(xyxy, features)) == 4
-    best_of_each = plain_detector(network, max_per_class=1).select(xyxy, features)
+    assert len(plain_detector(network, max_per_image=4).select(xyxy, features, (64, 64))) == 4
+    best_of_each = plain_detector(network, max_per_class=1).select(xyxy, features, (64, 64))
     assert sorted(best_of_each.labels.tolist()) == [0, 1, 2]
-    assert len(plain_detector(network).select(np.zeros((0, 4), np.float32), torch.zeros(0, 3))) == 0
+    assert len(plain_detector(network).select(np.zeros((0, 4), np.float32), torch.zeros(0, 3), (64, 64))) == 0
 
 
 def test_a_class_without_positives_is_never_found(squares: Any, network: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,7 @@
 A saved detector is a folder without any code in it:
 
     model.json           classes, feature settings, network, proposals, and what else a reader wants to know
-    model.safetensors    a plane a class
+    model.safetensors    a plane a class, and how each class moves its boxes where they are regressed
     network.safetensors  the network's trunk
 """
 
@@ -24,6 +24,7 @@ from torchvision.ops import batched_nms
 from wsdet.backbones import IMAGENET_OUTPUTS, build_backbone
 from wsdet.files import read_json, replacing, write_json
 from wsdet.network import Network
+from wsdet.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.rcnn.features import BoxFeatures, build_features
 from wsdet.rcnn.map_cache import MapCache
 from wsdet.rcnn.mining import TrainedTasks, Trainer
@@ -49,6 +50,7 @@ class RcnnDetector:
         max_per_class: proposals of a class that reach non-maximum suppression, those of highest score.
         max_per_image: boxes given for an image, all classes together; 0: all.
         max_proposals: only so many proposals of an image, the first, are looked at; 0: all.
+        shifts: how each class moves the boxes that it scores; None: they stay where they are.
     """
 
     def __init__(
@@ -63,11 +65,20 @@ class RcnnDetector:
         max_per_class: int = 100,
         max_per_image: int = 100,
         max_proposals: int = 0,
+        shifts: BoxShifts | None = None,
     ) -> None:
         if weights.shape != (len(classes), features.dim) or biases.shape != (len(classes),):
             raise ValueError(
                 f"weights and biases must have shapes ({len(classes)}, {features.dim}) and ({len(classes)},), "
                 f"got {weights.shape} and {biases.shape}"
+            )
+        if shifts and (shifts.weights.shape, shifts.biases.shape) != (
+            (len(classes), 4, features.dim),
+            (len(classes), 4),
+        ):
+            raise ValueError(
+                f"shifts must have shapes ({len(classes)}, 4, {features.dim}) and ({len(classes)}, 4), "
+                f"got {shifts.weights.shape} and {shifts.biases.shape}"
             )
         if not 0 <= nms_iou <= 1:
             raise ValueError(f"nms_iou must be in [0, 1], got {nms_iou}")
@@ -78,6 +89,11 @@ class RcnnDetector:
         self.features = features
         self.weights = torch.from_numpy(np.array(weights, np.float32)).to(features.network.device)
         self.biases = torch.from_numpy(np.array(biases, np.float32)).to(features.network.device)
+        self.shifts = (
+            (torch.from_numpy(shifts.weights).to(self.weights), torch.from_numpy(shifts.biases).to(self.weights))
+            if shifts
+            else None
+        )
         self.proposals = dict(proposals or {})
         self.info = dict(info or {})
         self.nms_iou = nms_iou
@@ -94,17 +110,23 @@ class RcnnDetector:
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
         """Scored and labelled boxes of an image, best first."""
         xyxy = proposals.xyxy[: self.max_proposals or None]
-        return self.select(xyxy, self.features.features(self.features.maps(sample), xyxy))
+        return self.select(xyxy, self.features.features(self.features.maps(sample), xyxy), sample.size_hw)
 
     @torch.inference_mode()
-    def select(self, xyxy: Floats, features: Tensor) -> Boxes:
-        """The detections among (m, 4) boxes with (m, dim) features, best first."""
+    def select(self, xyxy: Floats, features: Tensor, size_hw: tuple[int, int]) -> Boxes:
+        """The detections among (m, 4) boxes with (m, dim) features in an image of that size, best first."""
         scores = features @ self.weights.T + self.biases  # (m, n_classes)
         scores, rows = scores.topk(min(self.max_per_class, len(scores)), dim=0)
         labels = torch.arange(len(self._classes), device=scores.device).expand_as(scores)
         found = scores.isfinite()
         scores, rows, labels = scores[found], rows[found], labels[found]
-        boxes = torch.from_numpy(np.array(xyxy)).to(scores.device)[rows]
+        boxes = torch.from_numpy(np.array(xyxy)).to(scores.device)
+        if self.shifts:
+            weights, biases = self.shifts
+            offsets = (features @ weights.flatten(0, 1).T).unflatten(1, biases.shape) + biases  # (m, n_classes, 4)
+            boxes = moved(boxes[rows], offsets[rows, labels], size_hw)
+        else:
+            boxes = boxes[rows]
         # in float64, so that moving the classes apart, as batched_nms does, costs no precision
         kept = batched_nms(boxes.double(), scores.double(), labels, self.nms_iou)
         kept = kept[: self.max_per_image or None]
@@ -115,7 +137,10 @@ class RcnnDetector:
         folder = Path(folder)
         backbone = self.features.network.backbone
         _save_tensors(folder / "network.safetensors", backbone.trunk.state_dict())
-        _save_tensors(folder / "model.safetensors", {"weights": self.weights, "biases": self.biases})
+        planes = {"weights": self.weights, "biases": self.biases}
+        if self.shifts:
+            planes |= {"shift_weights": self.shifts[0], "shift_biases": self.shifts[1]}
+        _save_tensors(folder / "model.safetensors", planes)
         described = {
             "format": _FORMAT,
             "classes": list(self._classes),
@@ -130,6 +155,7 @@ class RcnnDetector:
             "max_per_class": self.max_per_class,
             "max_per_image": self.max_per_image,
             "max_proposals": self.max_proposals,
+            "box_regression": self.shifts is not None,
             "info": self.info,
         }
         write_json(folder / "model.json", described)
@@ -175,6 +201,9 @@ class RcnnDetector:
                 said["max_per_class"],
                 said["max_per_image"],
                 said["max_proposals"],
+                BoxShifts(planes["shift_weights"].float().numpy(), planes["shift_biases"].float().numpy())
+                if said["box_regression"]
+                else None,
             )
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{folder} is no usable detector: {error}; train it again") from error
@@ -196,6 +225,7 @@ def train_detectors(
     nms_iou: float = 0.3,
     max_per_class: int = 100,
     max_per_image: int = 100,
+    box_regression: bool = False,
 ) -> dict[str, RcnnDetector]:
     """Trains one detector for each entry of `positives`, all in the same passes over the images.
 
@@ -220,6 +250,7 @@ def train_detectors(
         nms_iou: see `RcnnDetector`, as for the next two.
         max_per_class: proposals of a class that reach non-maximum suppression.
         max_per_image: boxes given for an image; 0: all.
+        box_regression: also learn how each class moves its boxes (see `wsdet.rcnn.box_regression`).
 
     Raises:
         InputError: there is no positive box at all, or the examples do not fit into `max_rows`.
@@ -228,6 +259,18 @@ def train_detectors(
     protocol = protocol or TrainingProtocol()
     trainer = Trainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
     trained = trainer.run()
+    shifts: Mapping[str, BoxShifts] = {}
+    if box_regression:
+        shifts = train_box_regression(
+            ids,
+            trainer.maps,
+            positives,
+            proposals,
+            features,
+            len(dataset.classes),
+            trainer.scale,
+            protocol.max_proposals,
+        )
     detectors = {}
     for index, name in enumerate(trained.tasks.detectors):
         weights, biases, c = _planes_of(trained, index, len(dataset.classes))
@@ -242,6 +285,7 @@ def train_detectors(
             max_per_class,
             max_per_image,
             protocol.max_proposals,
+            shifts.get(name),
         )
     return detectors
 
@@ -328,12 +372,14 @@ def _read_description(path: Path) -> dict[str, Any]:
         "max_per_class": int,
         "max_per_image": int,
         "max_proposals": int,
+        "box_regression": bool,
         "info": dict,
     }
     if not isinstance(said, dict) or said.get("format") != _FORMAT:
         raise InputError(f"{path} does not describe a detector of this version ({_FORMAT!r}); train it again")
+    said.setdefault("box_regression", False)  # files from before there was any
     for name, kind in fields.items():
-        if not isinstance(said.get(name), kind) or isinstance(said[name], bool):
+        if not isinstance(said.get(name), kind) or (isinstance(said[name], bool) and kind is not bool):
             raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")
     if not all(isinstance(name, str) for name in said["classes"]):
         raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")

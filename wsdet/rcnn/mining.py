@@ -160,6 +160,18 @@ class Trainer:
             self._train(everything)
         return TrainedTasks(self.tasks, Planes(self.planes.weights * self.scale, self.planes.biases), self.c)
 
+    def maps(self, image_id: str) -> Maps:
+        """An image's maps, kept or computed now.
+
+        Raises:
+            InputError: the image cannot be read.
+        """
+
+        def compute() -> Maps:
+            return self.features.maps(self.dataset.load(image_id))
+
+        return self.cache.maps(image_id, compute) if self.cache else compute()
+
     def _find_tasks(self) -> Tasks:
         pairs = set()
         for index, by_id in enumerate(self.positives.values()):
@@ -184,7 +196,7 @@ class Trainer:
                 continue
             try:
                 xyxy = self.proposals.get(image_id, Boxes.empty()).xyxy[: self.protocol.max_proposals or None]
-                maps = self._maps(image_id)
+                maps = self.maps(image_id)
             except InputError as error:
                 if self.strict:
                     raise
@@ -192,12 +204,6 @@ class Trainer:
                 self._broken[image_id] = str(error)
                 continue
             yield _Page(image_id, index, xyxy, maps, *self._compare(image_id, xyxy))
-
-    def _maps(self, image_id: str) -> Maps:
-        def compute() -> Maps:
-            return self.features.maps(self.dataset.load(image_id))
-
-        return self.cache.maps(image_id, compute) if self.cache else compute()
 
     def _compare(self, image_id: str, xyxy: Floats) -> tuple[Bools, Floats, Bools]:
         """What `_Page` says of (m, 4) boxes: `negative`, `nearest`, `positive`."""

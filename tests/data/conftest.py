@@ -85,6 +85,10 @@ class Files:
         self.image("unknown.jpg")
         return {}
 
+    def write_auto(self) -> Mapping[str, Any]:
+        """Any layout would do."""
+        return self.write_folder()
+
     def write_coco(self) -> Mapping[str, Any]:
         """Image 1 with a cat and a crowd of dogs, 2 with nothing; 3 for testing with a dog. Category ids 7 and 3."""
         annotations = [

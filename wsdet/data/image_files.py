@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from wsdet.data.images import read_image
+from wsdet.data.splits import equal_content, split_by_fraction
 from wsdet.types import Boxes, InputError, Sample, Split
 
 Value = TypeVar("Value")
@@ -122,6 +124,21 @@ class ImageFiles:
             InputError: the file is missing, is not an image that can be read, or is too large.
         """
         return Sample(image_id, read_image(self.path(image_id), self._max_pixels), self.labels(image_id))
+
+    def with_test_split(self, test_fraction: float, seed: int) -> ImageFiles:
+        """The same data, its training images divided by seed; images of equal content come to one side.
+
+        Args:
+            test_fraction: the share of images for the test split, in [0, 1].
+            seed: draws the split.
+        """
+        ids = self.ids("train")
+        groups = equal_content({image_id: self.path(image_id) for image_id in ids})
+        labels = {image_id: self.labels(image_id) for image_id in ids}
+        train, test = split_by_fraction(groups, labels, test_fraction, seed)
+        divided = copy.copy(self)
+        divided._ids = {"train": dict.fromkeys(train), "test": dict.fromkeys(test)}
+        return divided
 
     def _check(self, name: str) -> None:
         if not self._ids["train"] and not self._ids["test"]:

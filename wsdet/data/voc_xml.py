@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -39,6 +40,15 @@ def read_labels(path: Path, indices: Mapping[str, int]) -> set[int]:
     """
     items = [(item, f"{path}, object {n}") for n, item in enumerate(read_xml(path).findall("object"), start=1)]
     return {_label(item, indices, where) for item, where in items if not _difficult(item, where)}
+
+
+def class_names(paths: Iterable[Path]) -> list[str]:
+    """The sorted names of the classes that annotations speak of; one that cannot be read says nothing."""
+    names: set[str] = set()
+    for path in paths:
+        with suppress(InputError):
+            names.update((item.text or "").strip() for item in read_xml(path).findall("object/name"))
+    return sorted(names - {""})
 
 
 def _label(item: Element, indices: Mapping[str, int], where: str) -> int:

@@ -49,7 +49,7 @@ class Yolo(ImageFiles):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder that holds the data.yaml")
-        content = _read_yaml(folder / file)
+        content = read_data_yaml(folder / file)
         classes = _classes(content, folder / file)
         train = list(_images(content, train_split, folder, file))
         test = list(_images(content, test_split, folder, file)) if test_split is not None else []
@@ -66,7 +66,12 @@ class Yolo(ImageFiles):
         )
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
+def read_data_yaml(path: Path) -> dict[Any, Any]:
+    """What a data.yaml holds.
+
+    Raises:
+        InputError: it is missing, is no YAML, or holds no keys.
+    """
     try:
         content = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError, ValueError) as error:

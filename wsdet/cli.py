@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.allocator import keep_freed_memory
+from wsdet.run_folder import check_writable, locked
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
             log.error("interrupted; the same command goes on where this one stopped")
             sys.exit(130)
 
+    for given in sys.argv[1:]:
+        if given.startswith("out="):  # Hydra writes there before it calls main, and would end in a traceback
+            _check_writable_or_exit(given.removeprefix("out="))
     main()
 
 
@@ -156,6 +160,15 @@ def limited(ids: Sequence[str], limit: int, seed: int) -> tuple[str, ...]:
     if not limit or limit >= len(ids):
         return tuple(ids)
     return tuple(ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:limit])
+
+
+def _check_writable_or_exit(out: str) -> None:
+    if any(character in out for character in "'\"$,"):  # Hydra's to interpret
+        return
+    try:
+        check_writable(Path(out))
+    except InputError as error:
+        sys.exit(str(error))
 
 
 def _check_complete(cfg: DictConfig) -> None:

@@ -1,0 +1,76 @@
+"""One process at a time in a run folder; a killed one leaves it free."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsdet.run_folder import check_writable, locked
+from wsdet.types import InputError
+
+CHILD = """
+import os, sys, time
+from pathlib import Path
+from wsdet.run_folder import locked
+with locked(Path(sys.argv[1])):
+    if len(sys.argv) > 2 and os.fork() == 0:
+        time.sleep(30)
+    print("locked", flush=True)
+    time.sleep(30)
+"""
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(folder), *more]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "locked\n"
+    return child
+
+
+def test_the_second_process_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with start(tmp_path) as child:
+        with pytest.raises(InputError) as caught, locked(tmp_path):
+            pass
+        child.kill()
+    assert str(caught.value).startswith(f"{tmp_path} is in use by process {child.pid}; wait until it ends")
+    with locked(tmp_path):
+        pass
+
+
+def test_a_killed_process_leaves_no_lock_even_with_a_child_that_lives_on(tmp_path: Path) -> None:
+    child = start(tmp_path, "fork")
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with locked(tmp_path):
+        pass
+    os.killpg(child.pid, signal.SIGKILL)  # the grandchild; both are in the session that was started for them
+    assert child.stdout is not None
+    child.stdout.close()
+
+
+@pytest.mark.parametrize("out", ["/dev/null/run", "/proc/1/run"])
+def test_a_folder_that_cannot_be_written_is_named(out: str) -> None:
+    with pytest.raises(InputError, match=rf"nothing can be written in out={out}: .*; give another out="):
+        check_writable(Path(out))
+
+
+def test_a_command_says_both_before_any_work(tmp_path: Path) -> None:
+    def run(out: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "wsdet.localize", f"out={out}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    done = run("/dev/null/run")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "nothing can be written in out=/dev/null/run: Not a directory; give another out="
+    with start(tmp_path) as child:
+        done = run(str(tmp_path))
+        child.kill()
+    assert done.returncode == 1
+    assert f"is in use by process {child.pid}" in done.stdout + done.stderr
+    assert not (tmp_path / "config.yaml").exists()

@@ -101,6 +101,16 @@ def test_minimum_score_keeps_the_score_itself(tmp_path: Path) -> None:
     assert contents.pictures[0].boxes.scores.tolist() == [0.5, 1]
 
 
+@pytest.mark.parametrize(
+    ("top_k", "kept"), [(0, [0.25, 1, 0.5, 0.75]), (1, [1, 0.75]), (2, [0.25, 1, 0.5, 0.75]), (9, [0.25, 1, 0.5, 0.75])]
+)
+def test_the_best_of_each_class_stay(tmp_path: Path, top_k: int, kept: list[float]) -> None:
+    dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"}, classes=("cat", "dog"))
+    boxes = Boxes(np.array(XYXY * 4, np.float32), np.array([0.25, 1, 0.5, 0.75], np.float32), np.array([0, 0, 1, 1]))
+    contents = write(dataset, {"1.jpg": boxes}, tmp_path / "out", top_k=top_k)
+    assert contents.pictures[0].boxes.scores.tolist() == kept
+
+
 def test_boxes_are_clipped_and_those_without_area_left_out(tmp_path: Path) -> None:
     dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"})
     xyxy = np.array([[-5, -5, 60, 60], [50, 0, 60, 10], [3, 3, 3, 9]], np.float32)
@@ -143,6 +153,7 @@ def test_a_bad_image_costs_itself_alone(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"format": "pascal"}, "format must be one of coco, voc"),
+        ({"top_k": -1}, "top_k must be 0"),
         ({"images": "move"}, "images must be one of none, link, copy"),
     ],
 )

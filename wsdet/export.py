@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import sys
@@ -68,6 +69,7 @@ def export(
     method: str,
     settings: Mapping[str, Any],
     min_score: float | None = None,
+    top_k: int = 0,
     images: str = "none",
     strict: bool = False,
 ) -> Contents:
@@ -85,6 +87,7 @@ def export(
         method: what made the boxes, in a few words.
         settings: what the boxes depend on.
         min_score: boxes scored lower are left out; None: none is.
+        top_k: keep so many boxes of each class in an image, the best; 0: all.
         images: `none` names the images only; `link` and `copy` put them into the folder. A dataset whose images are
             no files has them written as PNG for both.
         strict: the first bad image raises.
@@ -100,10 +103,12 @@ def export(
         raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if images not in IMAGES:
         raise InputError(f"images must be one of {', '.join(IMAGES)}, got {images!r}")
+    if top_k < 0:
+        raise InputError(f"top_k must be 0 (all boxes) or more, got {top_k}")
     writer, failed = FORMATS[format], dict[str, str]()
     classes = _classes(dataset.classes, boxes, [image_id for split in ids for image_id in ids[split]])
     pictures = []
-    for picture in _pictures(dataset, ids, boxes, classes, min_score, writer.file_an_image):
+    for picture in _pictures(dataset, ids, boxes, classes, min_score, top_k, writer.file_an_image):
         try:
             picture = _fitted(picture, dataset)
             if images != "none":
@@ -121,6 +126,47 @@ def export(
         write_json(folder / "failed.json", failed)
     else:
         (folder / "failed.json").unlink(missing_ok=True)
+    return contents
+
+
+def export_store(
+    dataset: Dataset,
+    ids: Mapping[Split, Sequence[str]],
+    store: BoxStore,
+    folder: Path,
+    format: str,
+    strict: bool = False,
+    **options: Any,
+) -> Contents:
+    """Exports what a store has of the images `ids` into a folder that holds this one export.
+
+    Args:
+        dataset: as for `export`.
+        ids: as for `export`.
+        store: the boxes; its name and settings say what made them.
+        folder: receives the files; one that holds another export refuses.
+        format: as for `export`.
+        strict: as for `export`.
+        **options: `min_score`, `top_k`, `images` of `export`.
+
+    Raises:
+        InputError: as `export`; or the folder holds another export, or the store has none of the images.
+    """
+    # files of another export would stay among these, those of images that are left out now
+    asked = hashlib.sha256("\n".join(image_id for split in ids for image_id in ids[split]).encode()).hexdigest()[:16]
+    claim(folder, {"export": {"format": format, "images_asked": asked} | options, "boxes": store.settings})
+    ids = {split: [image_id for image_id in ids[split] if image_id in store] for split in ids}
+    if not any(ids.values()):
+        raise InputError(f"{store.folder} has boxes of none of the data's images; give data= as when it was made")
+    made_by = (method_of(store), store.settings)
+    contents = export(dataset, ids, store, folder, format, *made_by, strict=strict, **options)
+    n_boxes = sum(len(picture.boxes) for picture in contents.pictures)
+    if not n_boxes and options.get("min_score") is not None:
+        best = max((float(store[i].scores.max(initial=-np.inf)) for split in ids for i in ids[split]), default=-np.inf)
+        log.warning(
+            "no box is scored %g or more, the highest score is %.4g; lower min_score", options["min_score"], best
+        )
+    log.info("%d boxes in %d images as %s: %s", n_boxes, len(contents.pictures), format, folder)
     return contents
 
 
@@ -176,6 +222,7 @@ def _pictures(
     boxes: Mapping[str, Boxes],
     classes: Sequence[str],
     min_score: float | None,
+    top_k: int,
     file_an_image: bool,
 ) -> Iterator[Picture]:
     """The pictures under their final names, with the boxes to write; sizes still to be read."""
@@ -185,10 +232,19 @@ def _pictures(
         found = boxes[image_id]
         if min_score is not None:
             found = found[found.scores >= min_score]
+        if top_k:
+            found = _best(found, top_k)
         if (found.labels == -1).any():
             labels = np.where(found.labels == -1, classes.index(NO_CLASS), found.labels)
             found = replace(found, labels=labels)
         yield Picture(image_id, name, (0, 0), found, split)
+
+
+def _best(boxes: Boxes, top_k: int) -> Boxes:
+    """The `top_k` best boxes of each class; equal scores as they come."""
+    order = np.argsort(-boxes.scores, kind="stable")
+    kept = [order[boxes.labels[order] == label][:top_k] for label in np.unique(boxes.labels)]
+    return boxes[np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))]
 
 
 def _name(dataset: Dataset, image_id: str) -> str:
@@ -242,18 +298,9 @@ def _run(cfg: DictConfig) -> None:
     if cfg.split not in (None, "train", "test"):
         raise InputError(f"split must be train, test or null, got {cfg.split}")
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
-    ids = {split: [i for i in limited(dataset.ids(split), cfg.limit, cfg.seed) if i in store] for split in splits}
-    if not any(ids.values()):
-        raise InputError(f"{store.folder} has boxes of none of the data's images; give data= as when it was made")
-    out, method, options = Path(cfg.out), method_of(store), {key: cfg[key] for key in ("format", "min_score", "images")}
-    # files of another export would stay among these, those of images that are left out now
-    claim(out, {"export": options | {"split": cfg.split, "limit": cfg.limit, "boxes": store.settings}})
-    contents = export(dataset, ids, store, out, method=method, settings=store.settings, strict=cfg.strict, **options)
-    n_boxes = sum(len(picture.boxes) for picture in contents.pictures)
-    if not n_boxes and cfg.min_score is not None:
-        best = max((float(store[i].scores.max(initial=-np.inf)) for split in ids for i in ids[split]), default=-np.inf)
-        log.warning("no box is scored %g or more, the highest score is %.4g; lower min_score", cfg.min_score, best)
-    log.info("%d boxes in %d images as %s: %s", n_boxes, len(contents.pictures), cfg.format, out)
+    ids = {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in splits}
+    options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
+    export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, **options)
 
 
 if __name__ == "__main__":

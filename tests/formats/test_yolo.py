@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]
+from hotcoco import COCO
+from PIL import Image
 
 from wsdet import __version__
 from wsdet.data.yolo import Yolo
@@ -29,6 +32,27 @@ def test_our_reader_finds_images_and_boxes(export_as: Export, boxes: dict[str, B
         np.testing.assert_array_equal(found.labels, true.labels)
 
 
+def test_hotcoco_reads_the_boxes(tmp_path: Path, rng: np.random.Generator) -> None:
+    pictures = []
+    for n in range(4):  # 0 to 3 boxes
+        Image.new("RGB", (80 + n, 60)).save(tmp_path / f"{n}.jpg")
+        corners = rng.uniform(0, 50, (n, 2))
+        xyxy = np.concatenate([corners, corners + rng.uniform(1, 10, (n, 2))], axis=1).astype(np.float32)
+        pictures.append(Picture(str(n), f"{n}.jpg", (60, 80 + n), Boxes(xyxy, labels=rng.integers(0, 2, n))))
+    write_yolo(tmp_path, Contents(("cat", "king penguin"), tuple(pictures), "m"))
+    shutil.copy(tmp_path / "data.yaml", tmp_path / "labels" / "train")  # where hotcoco looks for it
+    read = COCO.from_yolo(str(tmp_path / "labels" / "train"), str(tmp_path)).dataset
+    assert [category["name"] for category in read["categories"]] == ["cat", "king penguin"]
+    sizes = {Path(image["file_name"]).stem: (image["height"], image["width"]) for image in read["images"]}
+    numbers = {Path(image["file_name"]).stem: image["id"] for image in read["images"]}
+    for picture in pictures:
+        found = [one for one in read["annotations"] if one["image_id"] == numbers[picture.image_id]]
+        assert sizes[picture.image_id] == picture.size_hw
+        assert [one["category_id"] - 1 for one in found] == picture.boxes.labels.tolist()
+        xywh = np.array([one["bbox"] for one in found]).reshape(-1, 4)
+        np.testing.assert_allclose(np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], picture.boxes.xyxy, atol=1e-4)
+
+
 def test_fractions_of_the_image(tmp_path: Path) -> None:
     boxes = Boxes(np.array([[10, 20, 30, 60]], np.float32), labels=np.array([1]))
     write_yolo(tmp_path, Contents(("a", "b"), (Picture("x", "x.jpg", (80, 100), boxes, "test"),), "m"))
@@ -43,7 +67,7 @@ def test_fractions_of_the_image(tmp_path: Path) -> None:
 def test_class_names_are_text_whatever_they_look_like(tmp_path: Path, name: str) -> None:
     write_yolo(tmp_path, Contents((name, "other"), (), "method: [x"))
     content = yaml.safe_load((tmp_path / "data.yaml").read_text(encoding="utf-8"))
-    assert content["names"] == [name, "other"]
+    assert content["names"] == {0: name, 1: "other"}
     assert (content["method"], content["wsdet"]) == ("method: [x", __version__)
 
 

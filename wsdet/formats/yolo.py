@@ -36,7 +36,7 @@ def write_yolo(folder: Path, contents: Contents) -> None:
     described = {
         "train": "images/train",
         "val": "images/val",
-        "names": list(contents.classes),
+        "names": dict(enumerate(contents.classes)),
         "nc": len(contents.classes),
         "method": contents.method,
         "wsdet": __version__,

@@ -86,7 +86,8 @@ def build(node: DictConfig, name: str, **arguments: Any) -> Any:
 def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> Network:
     """The frozen classifier that `cfg.network` describes; with `head=finetune` it is trained from the labels first.
 
-    What was trained lies in `<out>/classifier`. Weights that wsdet trained for the same classes are used as they are.
+    What was trained lies in `<out>/classifier`, or `<shared>/classifier` where there is such a setting. Weights that
+    wsdet trained for the same classes are used as they are.
     """
     from wsdet.network import load_network
     from wsdet.weights import read_metadata
@@ -126,7 +127,7 @@ def train_classifier_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[s
         replace_head(backbone, len(dataset.classes), cfg.seed),
         dataset,
         train_ids,
-        Path(cfg.out) / "classifier",
+        Path(cfg.get("shared", cfg.out)) / "classifier",
         activation=options["activation"],
         workers=cfg.workers,
         trainer_options=settings["trainer"],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # what may differ between the runs of a group: where they were written, and how fast, not what, they computed
-_FREE = ("seed", "out", "device", "workers", "batch_size", "in_flight")
+_FREE = ("seed", "out", "shared", "device", "workers", "batch_size", "in_flight")
 _LEVEL = 0.95
 
 

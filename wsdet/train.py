@@ -1,7 +1,8 @@
 """The whole experiment: class labels -> pseudo-boxes -> detectors -> how close they come to true boxes.
 
 `python -m wsdet.train data=... network=... localizer=...` strings the stages together. Each leaves its result in a
-sub-folder of the run, and a run that was stopped goes on where it was.
+sub-folder of the run, and a run that was stopped goes on where it was. What runs have in common (the classifier,
+pseudo-boxes, proposals, feature maps) they compute once when `shared` names one folder for all of them.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def _experiment(cfg: DictConfig) -> None:
     dataset: Dataset = build(cfg.data, "data")
     train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
     test_ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
+    _check_choices(cfg.detector)
     train_on = _possible(cfg.detector.train_on, dataset, train_ids)
     ledger = Ledger(out / "ledger.json")
 
@@ -79,6 +81,21 @@ def _experiment(cfg: DictConfig) -> None:
     _summarize(cfg, metrics, {image_id: why for store in stores for image_id, why in store.failed.items()})
 
 
+def _check_choices(detector: DictConfig) -> None:
+    """What the detector's settings choose, looked at before hours of work."""
+    from wsdet.rcnn.confidence import WEIGHTINGS
+
+    allowed = {"features": detector.feature_kinds, "protocol": detector.protocols, "weighting": WEIGHTINGS}
+    for key, choices in allowed.items():
+        if detector[key] not in choices:
+            raise InputError(f"detector.{key} must be one of {', '.join(choices)}, got {detector[key]}")
+    if detector.top_k < 1 or not 0 <= detector.doubtful_below <= 1:
+        raise InputError(
+            "detector.top_k must be >= 1 and detector.doubtful_below in [0, 1], "
+            f"got {detector.top_k} and {detector.doubtful_below}"
+        )
+
+
 def _possible(train_on: Sequence[str], dataset: Dataset, train_ids: Sequence[str]) -> list[str]:
     """The entries of `detector.train_on` that can be had: true boxes only where the data has some."""
     unknown = set(train_on) - {"pseudo", "ground_truth", "center_box"}
@@ -105,7 +122,7 @@ def _localize(
         settings.setdefault(name, settings_of(cfg, "data") | {"side": side})
     stores = {}
     for name, method in methods.items():
-        stores[name] = BoxStore(Path(cfg.out) / "localization" / name, settings[name])
+        stores[name] = BoxStore(Path(cfg.shared) / "localization" / name, settings[name])
         with ledger.stage(f"localize/{name}", lambda: network.n_pictures):
             localize(dataset, ids, method, network, stores[name], cfg.batch_size, cfg.in_flight, cfg.strict)
     return stores
@@ -115,7 +132,7 @@ def _propose(cfg: DictConfig, dataset: Dataset, ids: Sequence[str]) -> BoxStore:
     from wsdet.propose import propose
     from wsdet.store import BoxStore
 
-    store = BoxStore(Path(cfg.out) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
+    store = BoxStore(Path(cfg.shared) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
     propose(dataset, ids, build(cfg.proposals, "proposals"), store, cfg.workers, cfg.strict)
     return store
 
@@ -124,21 +141,26 @@ def _positives(
     cfg: DictConfig, dataset: Dataset, ids: Sequence[str], train_on: Sequence[str], localized: Mapping[str, BoxStore]
 ) -> dict[str, Mapping[str, Boxes]]:
     """The boxes that each detector takes for true, by image id."""
+    from wsdet.rcnn.confidence import confidences, weigh
     from wsdet.rcnn.detector import best_positives, ground_truth_positives
+    from wsdet.store import BoxStore
 
-    sources = {"pseudo": localized[cfg.names.localizer], "center_box": localized["center_box"]}
-    pseudo = sources["pseudo"]
+    pseudo, detector = localized[cfg.names.localizer], cfg.detector
     if "pseudo" in train_on and not any((pseudo[image_id].labels >= 0).any() for image_id in ids if image_id in pseudo):
         raise InputError(
             f"localizer={cfg.names.localizer} gave no box with a label, and train_on=pseudo needs labels; take one "
             "that follows the labels, such as stl_cl, or set localizer.class_known=true where there is such a key"
         )
-    return {
-        name: ground_truth_positives(dataset, ids)
-        if name == "ground_truth"
-        else best_positives(sources[name], ids, cfg.detector.top_k)
-        for name in train_on
-    }
+    positives: dict[str, Mapping[str, Boxes]] = {}
+    for name in train_on:
+        if name == "ground_truth":
+            positives[name] = ground_truth_positives(dataset, ids)
+            continue
+        boxes = pseudo if name == "pseudo" else localized["center_box"]
+        best = best_positives(boxes, ids, detector.top_k)
+        confidence = confidences(best, boxes, [BoxStore(path) for path in detector.agree_with])
+        positives[name] = weigh(best, confidence, detector.weighting, detector.doubtful_below)
+    return positives
 
 
 def _train_detectors(
@@ -161,7 +183,7 @@ def _train_detectors(
     features = build(kind, f"detector.feature_kinds.{detector.features}", network=network)
     if all((folder / name / "model.json").exists() for name in positives):
         return {name: RcnnDetector.load(folder / name, features=features) for name in positives}
-    cache = MapCache(Path(cfg.out) / "feature_maps", features, detector.cache_gigabytes)
+    cache = MapCache(Path(cfg.shared) / "feature_maps", features, detector.cache_gigabytes)
     detectors = train_detectors(
         dataset,
         ids,

@@ -60,7 +60,7 @@ class ColoredSquares:
             xyxy = np.concatenate([corner, corner + rng.uniform(12, 16, (40, 2))], axis=1)
             xyxy = np.concatenate([[[x + 1, y, x + 29, y + 28]], xyxy]).clip(0, side)
             self.samples[image_id] = Sample(image_id, pixels, (label,))
-            self.truth[image_id] = Boxes(np.array([[x, y, x + 28, y + 28]], np.float32), labels=np.array([label]))
+            self.truth[image_id] = Boxes(np.array([[x, y, x + 28, y + 28]]), np.ones(1, np.float32), np.array([label]))
             self.proposals[image_id] = Boxes(xyxy.astype(np.float32))
 
     def ids(self, split: Split) -> tuple[str, ...]:

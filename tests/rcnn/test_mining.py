@@ -160,7 +160,7 @@ def test_positives_that_do_not_fit_are_an_error(squares: Any, network: Any) -> N
 
 @pytest.mark.parametrize("protocol", [FAST, STL, RCNN], ids=["fast", "stl", "rcnn"])
 def test_detectors_do_not_see_one_another(squares: Any, network: Any, protocol: TrainingProtocol) -> None:
-    shifted = {image_id: Boxes(boxes.xyxy * 0.8, labels=boxes.labels) for image_id, boxes in squares.truth.items()}
+    shifted = {i: Boxes(boxes.xyxy * 0.8, boxes.scores, boxes.labels) for i, boxes in squares.truth.items()}
     alone = trainer(squares, network, protocol, positives={"pseudo": shifted}).run()
     beside = trainer(squares, network, protocol, positives={"ground_truth": squares.truth, "pseudo": shifted}).run()
     assert beside.tasks.by_detector()[1].tolist() == [3, 4, 5]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from wsdet.rcnn.svm import Loss, Planes, SvmProblem, liblinear, newton_cg, objective, solver_named
+from wsdet.rcnn.svm import Loss, Planes, Solver, SvmProblem, liblinear, newton_cg, objective, solver_named
 
 
 def made_up_problem(loss: Loss = "squared_hinge", c: float = 1e-3, n: int = 600, d: int = 80, k: int = 4) -> SvmProblem:
@@ -99,3 +101,29 @@ def test_average_precision_chooses_c() -> None:
     assert set(chosen.tolist()) <= set(cs)
     assert choose_c(problem, images, (0.5,), 5, newton_cg, seed=0).tolist() == [0.5] * 4
     assert choose_c(problem, images, cs, 5, newton_cg, seed=0).tolist() == chosen.tolist()
+
+
+@pytest.mark.parametrize("solve", [newton_cg, liblinear])
+@pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
+def test_a_weight_of_two_is_the_example_twice(solve: Solver, loss: Loss) -> None:
+    problem = made_up_problem(loss)
+    twice = torch.arange(len(problem.x)) % 3 == 0
+    weighted = replace(problem, weights=1.0 + twice)
+    # negatives weigh one whatever their weight, so only positives are repeated
+    again = torch.where(problem.signs[twice] > 0, problem.signs[twice], 0)
+    repeated = replace(
+        problem, x=torch.cat([problem.x, problem.x[twice]]), signs=torch.cat([problem.signs, again.to(torch.int8)])
+    )
+    planes = solve(weighted, None)
+    torch.testing.assert_close(objective(weighted, planes), objective(repeated, planes))
+    assert (objective(repeated, planes) <= 1.002 * objective(repeated, solve(repeated, None))).all()
+
+
+def test_solvers_agree_on_weighted_examples() -> None:
+    problem = made_up_problem()
+    weights = torch.rand(len(problem.x), generator=torch.Generator().manual_seed(1)) * 2
+    weighted = replace(problem, weights=weights)
+    ours, reference = objective(weighted, newton_cg(weighted)), objective(weighted, liblinear(weighted))
+    torch.testing.assert_close(ours, reference, rtol=1e-3, atol=0)
+    with pytest.raises(ValueError, match="weights must have shape"):
+        replace(problem, weights=weights[:-1])

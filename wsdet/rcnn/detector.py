@@ -236,8 +236,8 @@ def train_detectors(
     Args:
         dataset: gives images and their labels.
         ids: the images to learn from.
-        positives: by detector's name, its labelled boxes by image id. A box flagged difficult is ignored: it is no
-            positive and no negative may overlap it.
+        positives: by detector's name, its labelled boxes by image id, each scored by its weight as a positive: 1 is
+            the usual one. A box flagged difficult is ignored: it is no positive and no negative may overlap it.
         proposals: boxes by image id that negatives are taken from, best first.
         features: describes boxes.
         protocol: the rules; None takes `TrainingProtocol()`.
@@ -291,7 +291,7 @@ def train_detectors(
 
 
 def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Boxes]:
-    """The true boxes of those of `ids` that have any: all of them, VOC's difficult ones flagged.
+    """The true boxes of those of `ids` that have any: all of them with weight 1, VOC's difficult ones flagged.
 
     An annotation that cannot be used is said and left out.
 
@@ -302,7 +302,8 @@ def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Bo
     for image_id in ids:
         try:
             if image_id in dataset.truth:
-                truth[image_id] = dataset.truth[image_id]
+                true = dataset.truth[image_id]
+                truth[image_id] = Boxes(true.xyxy, np.ones(len(true), np.float32), true.labels, true.difficult)
         except InputError as error:
             log.warning("%s gives no true box to train on: %s", image_id, error)
     if not truth:
@@ -311,7 +312,7 @@ def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Bo
 
 
 def best_positives(boxes_by_id: Mapping[str, Boxes], ids: Sequence[str], top_k: int = 1) -> dict[str, Boxes]:
-    """The `top_k` boxes of highest score of each label of each image: pseudo-boxes to train on.
+    """The `top_k` boxes of highest score of each label of each image, from which pseudo-boxes to train on are made.
 
     Equal scores keep the order in which they came; boxes without a label are left out.
     """

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wsdet.types import Bools, InputError, Ints
+from wsdet.types import Bools, Floats, InputError, Ints
 
 Signs = npt.NDArray[np.int8]
 
@@ -25,6 +25,7 @@ class ExamplePool:
         signs: (max_rows, n_tasks) int8: 1 positive, -1 negative, 0 no example of the task.
         images: (max_rows,) index of a row's image.
         boxes: (max_rows,) index of a row among its image's proposals; `POSITIVE_BOX` for a positive.
+        weights: (max_rows,) how often a row counts as a positive.
     """
 
     def __init__(self, dim: int, n_tasks: int, max_rows: int, device: torch.device) -> None:
@@ -35,6 +36,7 @@ class ExamplePool:
         self.signs: Signs = np.zeros((max_rows, n_tasks), np.int8)
         self.images: Ints = np.zeros(max_rows, np.int64)
         self.boxes: Ints = np.zeros(max_rows, np.int64)
+        self.weights: Floats = np.ones(max_rows, np.float32)
         self._n = 0
 
     def __len__(self) -> int:
@@ -45,7 +47,7 @@ class ExamplePool:
         """Rows that can be added."""
         return self.max_rows - self._n
 
-    def add(self, x: Tensor, signs: Signs, image: int, boxes: Ints) -> None:
+    def add(self, x: Tensor, signs: Signs, image: int, boxes: Ints, weights: Floats | float = 1) -> None:
         """Adds rows of one image.
 
         Raises:
@@ -61,6 +63,7 @@ class ExamplePool:
         self.signs[new] = signs
         self.images[new] = image
         self.boxes[new] = boxes
+        self.weights[new] = weights
         self._n = new.stop
 
     def rows_of(self, image: int) -> Ints:
@@ -73,6 +76,6 @@ class ExamplePool:
         for start in range(0, len(rows), _CHUNK):  # rows only move down, so this needs no second copy
             chunk = torch.from_numpy(rows[start : start + _CHUNK]).to(self.x.device)
             self.x[start : start + len(chunk)] = self.x[chunk]
-        for column in (self.signs, self.images, self.boxes):
+        for column in (self.signs, self.images, self.boxes, self.weights):
             column[: len(rows)] = column[rows]
         self._n = len(rows)

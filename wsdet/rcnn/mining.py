@@ -103,8 +103,8 @@ class Trainer:
     Args:
         dataset: gives images and their labels.
         ids: the images to learn from.
-        positives: for each detector, its boxes by image id. A box flagged difficult is neither a positive nor may a
-            negative overlap it.
+        positives: for each detector, its boxes by image id, each scored by its weight as a positive. A box flagged
+            difficult is neither a positive nor may a negative overlap it.
         proposals: boxes by image id that negatives are taken from.
         features: describes boxes.
         protocol: the rules.
@@ -177,7 +177,10 @@ class Trainer:
         for index, by_id in enumerate(self.positives.values()):
             for image_id in self.ids:
                 boxes = by_id.get(image_id, Boxes.empty())
-                pairs |= {(index, int(label)) for label in boxes.labels[~boxes.difficult] if label >= 0}
+                positive = ~boxes.difficult & (boxes.labels >= 0)
+                if (boxes.scores[positive] <= 0).any():
+                    raise ValueError(f"scores of positives are their weights: they must be > 0, but not in {image_id}")
+                pairs |= {(index, int(label)) for label in boxes.labels[positive]}
         detectors = tuple(self.positives)
         for index, name in enumerate(detectors):
             missing = [c for label, c in enumerate(self.dataset.classes) if (index, label) not in pairs]
@@ -271,7 +274,7 @@ class Trainer:
                 signs[self._compare(page.image_id, boxes.xyxy)[0] & own] = -1
             signs[np.arange(len(boxes)), [self._task_of[detector, int(label)] for label in boxes.labels]] = 1
             x = self.features.features(page.maps, boxes.xyxy)
-            self.pool.add(x, signs, page.index, np.full(len(boxes), POSITIVE_BOX))
+            self.pool.add(x, signs, page.index, np.full(len(boxes), POSITIVE_BOX), boxes.scores)
 
     def _first_negatives(self, page: _Page, rng: np.random.Generator, whole: bool) -> Bools:
         """(m, n_tasks) the proposals that are negatives of a task from the start."""
@@ -429,13 +432,18 @@ class Trainer:
         device = self.pool.x.device
         signs = self._signs[:, group]
         x = self.pool.x[: len(self.pool)]
-        images = self.pool.images[: len(self.pool)]
+        images, weights = self.pool.images[: len(self.pool)], self.pool.weights[: len(self.pool)]
         rows = np.flatnonzero(signs.any(axis=1))
         if len(rows) < len(x):
-            x, signs, images = x[torch.from_numpy(rows).to(device)], signs[rows], images[rows]
-        weights = self._class_weights(signs)
+            x, signs = x[torch.from_numpy(rows).to(device)], signs[rows]
+            images, weights = images[rows], weights[rows]
         problem = SvmProblem(
-            x, torch.from_numpy(signs).to(device), *weights, self.protocol.bias_multiplier, self.protocol.loss
+            x,
+            torch.from_numpy(signs).to(device),
+            *self._class_weights(signs, weights),
+            self.protocol.bias_multiplier,
+            self.protocol.loss,
+            torch.from_numpy(weights).to(device),
         )
         if np.isnan(self.c[group]).any():
             self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)
@@ -445,13 +453,13 @@ class Trainer:
         self.planes.weights[:, columns] = planes.weights
         self.planes.biases[columns] = planes.biases
 
-    def _class_weights(self, signs: Signs) -> tuple[Tensor, Tensor]:
+    def _class_weights(self, signs: Signs, weights: Floats) -> tuple[Tensor, Tensor]:
         """(k,) costs of positives and negatives for C = 1."""
-        n_positive, n_negative = (signs > 0).sum(axis=0), (signs < 0).sum(axis=0)
+        n_positive, n_negative = weights @ (signs > 0), (signs < 0).sum(axis=0)
         weight = self.protocol.positive_weight
         if isinstance(weight, str):
             total = n_positive + n_negative
-            costs = total / (2 * np.maximum(n_positive, 1)), total / (2 * np.maximum(n_negative, 1))
+            costs = total / (2 * np.maximum(n_positive, 1e-6)), total / (2 * np.maximum(n_negative, 1))
         else:
             costs = np.full(signs.shape[1], weight), np.ones(signs.shape[1])
         positive, negative = (torch.from_numpy(cost.astype(np.float32)).to(self.pool.x.device) for cost in costs)

@@ -4,7 +4,8 @@ The objective is liblinear's, in its sum form, for every column j of `SvmProblem
 
     1/2 |w_j|^2 + 1/2 (b_j / B)^2 + sum_i cost_ij loss(signs_ij (x_i . w_j + b_j))
 
-with B the bias multiplier: a large one leaves the bias almost free. Two solvers answer it: `liblinear`, scikit-learn's
+with cost_ij the cost of the sign, for a positive times the example's weight, and B the bias multiplier: a large one
+leaves the bias almost free. Two solvers answer it: `liblinear`, scikit-learn's
 LinearSVC one column after the other, is the reference; `newton_cg` takes all columns together, on the CPU or a GPU,
 and goes on from an earlier solution.
 """
@@ -16,10 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
+
+from wsdet.types import Floats
 
 Loss = Literal["squared_hinge", "hinge"]
 
@@ -47,6 +51,7 @@ class SvmProblem:
         negative_cost: (k,) the same for a negative one.
         bias_multiplier: B.
         loss: "squared_hinge", max(0, 1 - margin)^2, or "hinge", max(0, 1 - margin).
+        weights: (n,) how often each example counts where it is a positive; None: once.
     """
 
     x: Tensor
@@ -55,6 +60,7 @@ class SvmProblem:
     negative_cost: Tensor
     bias_multiplier: float = 10.0
     loss: Loss = "squared_hinge"
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, k = self.signs.shape
@@ -62,13 +68,16 @@ class SvmProblem:
             raise ValueError(f"x must have shape ({n}, d) as signs has rows, got {tuple(self.x.shape)}")
         if self.positive_cost.shape != (k,) or self.negative_cost.shape != (k,):
             raise ValueError(f"positive_cost and negative_cost must have shape ({k},), one a column of signs")
+        if self.weights is not None and self.weights.shape != (n,):
+            raise ValueError(f"weights must have shape ({n},), one an example, got {tuple(self.weights.shape)}")
         if self.bias_multiplier <= 0:
             raise ValueError(f"bias_multiplier must be > 0, got {self.bias_multiplier}")
 
     def costs(self) -> Tensor:
         """(n, k) cost of each example's loss; 0 where it is no example of the column."""
         zero = torch.zeros((), device=self.x.device)
-        return torch.where(self.signs > 0, self.positive_cost, torch.where(self.signs < 0, self.negative_cost, zero))
+        positive = self.positive_cost if self.weights is None else self.positive_cost * self.weights[:, None]
+        return torch.where(self.signs > 0, positive, torch.where(self.signs < 0, self.negative_cost, zero))
 
     def weighted(self, c: Tensor) -> SvmProblem:
         """The problem with both costs multiplied by (k,) numbers."""
@@ -89,6 +98,7 @@ class SvmProblem:
             self.negative_cost[one],
             self.bias_multiplier,
             self.loss,
+            None if self.weights is None else self.weights[rows],
         )
 
 
@@ -162,10 +172,17 @@ def liblinear(problem: SvmProblem, start: Planes | None = None) -> Planes:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # at a large C the objective is flat long before
-            machine.fit(column.x.cpu().numpy(), signs)
+            machine.fit(column.x.cpu().numpy(), signs, _sample_weight(column))
         planes.weights[:, j] = torch.from_numpy(machine.coef_[0]).to(planes.weights)
         planes.biases[j] = float(machine.intercept_[0])
     return planes
+
+
+def _sample_weight(column: SvmProblem) -> Floats | None:
+    """(n,) what scikit-learn multiplies each example's cost with."""
+    if column.weights is None:
+        return None
+    return np.asarray(torch.where(column.signs[:, 0] > 0, column.weights, 1).cpu().numpy())
 
 
 def newton_cg(problem: SvmProblem, start: Planes | None = None, tolerance: float = 1e-4) -> Planes:

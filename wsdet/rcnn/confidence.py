@@ -1,0 +1,122 @@
+"""How far a pseudo-box can be trusted, judged from the training images alone, and what follows from it.
+
+Up to three things speak for a box: its score, its margin to the next box of its label in the image, and the agreement
+of other localizers (the mean IoU with their first boxes). Their scales differ from class to class and from method to
+method, so each is replaced by its rank among the boxes of the class, and the ranks are averaged. The confidence is the
+rank of that average, in (0, 1]: 0.25 says that a quarter of the class's boxes are no more trustworthy, for every
+class, localizer and kind of evidence. No true box is looked at, so a confidence is no probability of being right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from wsdet.boxes import iou
+from wsdet.types import Boxes, Floats
+
+WEIGHTINGS = ("none", "keep", "ignore", "weight")
+
+
+def confidences(
+    positives: Mapping[str, Boxes], boxes_by_id: Mapping[str, Boxes], others: Sequence[Mapping[str, Boxes]] = ()
+) -> dict[str, Floats]:
+    """The confidence of each box of `positives`, by image id.
+
+    Args:
+        positives: what `wsdet.rcnn.detector.best_positives` chose of `boxes_by_id`.
+        boxes_by_id: all boxes of the localizer, for the margins.
+        others: boxes of other localizers, best first; an image that one lacks counts as no agreement.
+    """
+    labels = np.concatenate([np.zeros(0, int), *(boxes.labels for boxes in positives.values())])
+    evidence = [
+        _column(boxes.scores for boxes in positives.values()),
+        _column(_margins(boxes, boxes_by_id[image_id]) for image_id, boxes in positives.items() if len(boxes)),
+    ]
+    if others:
+        evidence.append(_column(_agreement(boxes, i, others) for i, boxes in positives.items()))
+    together = np.zeros(len(labels))
+    for label in np.unique(labels):
+        own = labels == label
+        together[own] = _ranks(np.mean([_ranks(column[own]) for column in evidence], axis=0))
+    ends = np.cumsum([len(boxes) for boxes in positives.values()])
+    parts = np.split(together.astype(np.float32), ends)[:-1]
+    return dict(zip(positives, parts, strict=True))
+
+
+def weigh(
+    positives: Mapping[str, Boxes],
+    confidence: Mapping[str, Floats],
+    weighting: str,
+    doubtful_below: float = 0.25,
+) -> dict[str, Boxes]:
+    """Positives to train on: scored by their weights, of mean 1 in each class, and flagged difficult where ignored.
+
+    Args:
+        positives: pseudo-boxes by image id.
+        confidence: (n,) for each image, what `confidences` gives.
+        weighting: "none" takes all boxes alike; "keep" keeps the trusted ones and drops the doubtful; "ignore" makes
+            a doubtful box a region that is neither positive nor negative; "weight" takes all, each weighing as much
+            as it is trusted.
+        doubtful_below: confidence below which a box is doubtful, in [0, 1]: the share of a class's boxes that are.
+
+    Raises:
+        ValueError: `weighting` or `doubtful_below` is not one of these.
+    """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
+    if not 0 <= doubtful_below <= 1:
+        raise ValueError(f"doubtful_below must be in [0, 1], got {doubtful_below}")
+    means = _mean_by_label(positives, confidence)
+    weighed = {}
+    for image_id, boxes in positives.items():
+        trusted = confidence[image_id] >= doubtful_below
+        weights: Floats = np.ones(len(boxes), np.float32)
+        if weighting == "weight":
+            weights = np.divide(confidence[image_id], [means[label] for label in boxes.labels.tolist()]).astype("f4")
+        difficult = ~trusted if weighting == "ignore" else np.zeros(len(boxes), bool)
+        one = Boxes(boxes.xyxy, weights, boxes.labels, difficult)
+        weighed[image_id] = one[trusted] if weighting == "keep" else one
+    return weighed
+
+
+def _margins(boxes: Boxes, all_boxes: Boxes) -> Floats:
+    """(n,) how much higher each box scores than the next of its label in the image; infinite for the last."""
+    margins = np.zeros(len(boxes), np.float32)
+    for label in np.unique(boxes.labels):
+        scores = np.sort(all_boxes.scores[all_boxes.labels == label])[::-1]
+        steps = np.append(scores[:-1] - scores[1:], np.inf)
+        own = boxes.labels == label  # the first ones, in the same order
+        margins[own] = steps[: own.sum()]
+    return margins
+
+
+def _agreement(boxes: Boxes, image_id: str, others: Sequence[Mapping[str, Boxes]]) -> Floats:
+    """(n,) mean over the other localizers of the IoU with their first box of the same label, or of no label."""
+    found = np.zeros((len(others), len(boxes)), np.float32)
+    for row, other in enumerate(others):
+        theirs = other.get(image_id, Boxes.empty())
+        for label in np.unique(boxes.labels):
+            first = np.flatnonzero((theirs.labels == label) | (theirs.labels == -1))[:1]
+            own = boxes.labels == label
+            found[row, own] = iou(boxes.xyxy[own], theirs.xyxy[first]).max(axis=1, initial=0)
+    mean: Floats = found.mean(axis=0)
+    return mean
+
+
+def _column(parts: Iterator[Floats]) -> Floats:
+    return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(n,) ranks in (0, 1]; equal values share the mean of theirs."""
+    return np.asarray(rankdata(values) / len(values))
+
+
+def _mean_by_label(positives: Mapping[str, Boxes], confidence: Mapping[str, Floats]) -> dict[int, float]:
+    labels = np.concatenate([np.zeros(0, int), *(boxes.labels for boxes in positives.values())])
+    values = _column(confidence[image_id] for image_id in positives)
+    return {int(label): float(values[labels == label].mean()) for label in np.unique(labels)}

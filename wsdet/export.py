@@ -152,12 +152,12 @@ def export_store(
     Raises:
         InputError: as `export`; or the folder holds another export, or the store has none of the images.
     """
-    # files of another export would stay among these, those of images that are left out now
     asked = hashlib.sha256("\n".join(image_id for split in ids for image_id in ids[split]).encode()).hexdigest()[:16]
-    claim(folder, {"export": {"format": format, "images_asked": asked} | options, "boxes": store.settings})
     ids = {split: [image_id for image_id in ids[split] if image_id in store] for split in ids}
     if not any(ids.values()):
         raise InputError(f"{store.folder} has boxes of none of the data's images; give data= as when it was made")
+    # files of another export would stay among these, those of images that are left out now
+    claim(folder, {"export": {"format": format, "images_asked": asked} | options, "boxes": store.settings})
     made_by = (method_of(store), store.settings)
     contents = export(dataset, ids, store, folder, format, *made_by, strict=strict, **options)
     n_boxes = sum(len(picture.boxes) for picture in contents.pictures)

@@ -121,6 +121,33 @@ def test_without_truth_it_shows_scores_and_coverage(tmp_path: Path, tiny_dataset
     assert data_of(page)["images"][0]["truth"] == []
 
 
+def test_without_truth_the_most_doubtful_come_first(tmp_path: Path, tiny_dataset: Any) -> None:
+    def box(label: int, score: float) -> Boxes:
+        return Boxes(np.array([[2, 2, 22, 12]], np.float32), np.array([score]), np.array([label]))
+
+    bare = replace(tiny_dataset, truth={})
+    # images 0 and 3, 4 have labels 0; 1, 3 and 2, 4 the others; 5 has none. Class 1 scores ten times higher
+    boxes = {
+        "train_0": box(0, 0.3),
+        "train_1": box(1, 5),
+        "train_2": Boxes.empty(),
+        "train_3": box(1, 3),
+        "train_4": Boxes.concatenate([box(0, 0.1), box(2, 0.2)]),
+        "train_5": box(-1, 0.5),
+    }
+    page = written(tmp_path, bare, {}, localized={"stl": boxes}, detections={}, test_ids=())
+    data = data_of(page)
+    assert data["views"][0] == ["doubtful", "the 6 most doubtful, most doubtful first"]
+    assert [image["id"] for image in data["images"] if "doubtful" in image["boxes"]] == [
+        "train_2", "train_3", "train_4", "train_5", "train_0", "train_1",
+    ]  # fmt: skip
+    assert "83%" in page
+    assert "of the images have a box" in page
+    assert "<tr><td>disc</td><td>2</td><td>1</td><td>0.200</td></tr>" in page
+    assert "<tr><td>no label</td><td>1</td><td>1</td><td>0.500</td></tr>" in page
+    assert "Longer side of the first box" in page
+
+
 @pytest.mark.parametrize(
     "boxes", [{}, {"train_0": Boxes.empty(), "test_0": Boxes.empty()}], ids=["no images", "no boxes"]
 )

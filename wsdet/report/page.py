@@ -39,6 +39,8 @@ _PACKAGES = (
     "opencv-contrib-python-headless",
 )
 
+_DOUBTFUL = 50  # images to look at first where there are no true boxes
+
 BoxesById = Mapping[str, Boxes]
 
 
@@ -86,25 +88,29 @@ def write_report(
             if one.row >= 0:
                 by_image.setdefault(one.image_id, []).append(one.kind)
         kinds[f"train/{name}"] = by_image
+    main_method = next(iter(localized), "")
+    doubtful = [] if measured else _doubtful(firsts.get(main_method, {}))[:_DOUBTFUL]
+    views = {f"train/{name}": boxes for name, boxes in firsts.items()} | dict(detections)
+    if doubtful:
+        views["doubtful"] = {image_id: firsts[main_method][image_id] for image_id in doubtful}
     images = gallery(
         dataset,
-        [*train_ids[: max_images // 2], *test_ids[: max_images // 2]],
+        list(dict.fromkeys([*doubtful, *train_ids[: max_images // 2], *test_ids[: max_images // 2]])),
         truth,
-        {f"train/{name}": boxes for name, boxes in firsts.items()} | dict(detections),
+        views,
         kinds,
         {name: one.missed for name, one in errors.items()},
     )
-    main_method = next(iter(localized), "")
     top = _top(localized.get(main_method, {}), truth, measured)
     sections = [
         _headline(metrics),
         _localization(metrics, localized, truth, measured, top),
-        _without_truth(firsts.get(main_method, {}), images) if not len(top.iou) else "",
+        _without_truth(firsts.get(main_method, {}), labels, images, dataset.classes) if not len(top.iou) else "",
         _box_kinds(diagnosed.get(main_method, []), dataset.classes, main_method),
         _detectors(metrics),
         _error_kinds(errors.get("pseudo"), dataset.classes),
         _proposals(metrics),
-        _gallery(dataset, firsts, detections, images),
+        _gallery(dataset, firsts, detections, images, len(doubtful)),
         _time(metrics),
         _settings(config),
     ]
@@ -127,12 +133,15 @@ def _readable_truth(dataset: Dataset, ids: Iterable[str]) -> dict[str, Boxes]:
 
 
 def _first_boxes(boxes: BoxesById, labels: Mapping[str, Sequence[int]]) -> dict[str, Boxes]:
-    """The first box of each label of each image that the method has, labeled so; as `diagnose_boxes` picks them."""
+    """The first box of each label of each image that the method has, labeled so; as `diagnose_boxes` picks them.
+
+    Of an image without a label it is the first box, labeled -1.
+    """
     firsts = {}
     for image_id, of_image in labels.items():
         if image_id in boxes:
             mine, parts = boxes[image_id], []
-            for label in of_image:
+            for label in of_image or (-1,):
                 first = mine[np.flatnonzero((mine.labels == label) | (mine.labels == -1))[:1]]
                 parts.append(Boxes(first.xyxy, first.scores, np.full(len(first), label)))
             firsts[image_id] = Boxes.concatenate(parts)
@@ -210,20 +219,67 @@ def _localization(
     )
 
 
-def _without_truth(firsts: BoxesById, images: Sequence[Mapping[str, Any]]) -> str:
-    """There are no true boxes: how much of their images the boxes cover, and their scores."""
-    cards = []
+def _doubtful(firsts: BoxesById) -> list[str]:
+    """Image ids, most doubtful first: those without a box, then by the worst rank of a box among those of its class.
+
+    Scores of different classes are not compared: a class that scores low throughout is not all in doubt.
+    """
+    rows = [(image_id, box) for image_id, boxes in firsts.items() for box in boxes]
+    scores = np.array([box.scores[0] for _, box in rows])
+    labels = np.array([box.labels[0] for _, box in rows])
+    doubt = dict.fromkeys(firsts, -1.0)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        for rank, row in enumerate(of_class[np.argsort(scores[of_class], kind="stable")]):
+            image_id, share = rows[row][0], rank / len(of_class)
+            doubt[image_id] = share if doubt[image_id] < 0 else min(doubt[image_id], share)
+    return sorted(doubt, key=doubt.__getitem__)
+
+
+def _without_truth(
+    firsts: BoxesById,
+    labels: Mapping[str, Sequence[int]],
+    images: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+) -> str:
+    """There are no true boxes: how many images have boxes, how large these are, and their scores."""
+    if not labels:
+        return ""
     sizes = {image["id"]: image["wh"] for image in images}
-    covered = [
-        float(area(boxes[:1].xyxy)[0]) / np.prod(sizes[i]) for i, boxes in firsts.items() if i in sizes and len(boxes)
+    boxed = {image_id: boxes for image_id, boxes in firsts.items() if len(boxes)}
+    tiles = _tile("of the images have a box", f"{len(boxed) / len(labels):.0%}", None, "")
+    cards = [
+        _card(
+            "Each class", _table(["class", "images", "with a box", "median score"], _by_class(labels, firsts, classes))
+        )
     ]
-    scores = [float(boxes.scores[0]) for boxes in firsts.values() if len(boxes)]
-    if covered:
-        cards.append(_card("Share of the image inside the first box", histogram(covered, "share of the image", 0, 1)))
+    seen = {image_id: boxes[:1].xyxy for image_id, boxes in boxed.items() if image_id in sizes}
+    if seen:
+        covered = [float(area(xyxy)[0]) / np.prod(sizes[i]) for i, xyxy in seen.items()]
+        longer = [float((xyxy[0, 2:] - xyxy[0, :2]).max()) for xyxy in seen.values()]
+        cards += [
+            _card("Share of the image inside the first box", histogram(covered, "share of the image", 0, 1)),
+            _card("Longer side of the first box", histogram(longer, "pixels", 0, max(longer))),
+        ]
+    scores = [float(score) for boxes in boxed.values() for score in boxes.scores]
     if scores:
         cards.append(_card("Score of the first box", histogram(scores, "score", min(scores), max(scores))))
-    note = "The data has no true boxes, so nothing here says whether a box is right."
-    return _section("The pseudo-boxes", note, *cards)
+    note = "The data has no true boxes, so nothing here says whether a box is right: look at the most doubtful first."
+    return f'<div class="tiles">{tiles}</div>' + _section("The pseudo-boxes", note, *cards)
+
+
+def _by_class(labels: Mapping[str, Sequence[int]], firsts: BoxesById, classes: Sequence[str]) -> list[list[str]]:
+    """Rows of class, its images, those of them with a box of it, and the median score of these boxes."""
+    rows = []
+    for label, name in [*enumerate(classes), (-1, "no label")]:
+        ids = [image_id for image_id, of_image in labels.items() if label in (of_image or (-1,))]
+        found = [firsts[i].scores[firsts[i].labels == label] for i in ids if i in firsts]
+        scores = np.concatenate([np.zeros(0), *found])
+        if ids:
+            rows.append(
+                [name, str(len(ids)), str(len(scores)), _number(float(np.median(scores)) if len(scores) else None)]
+            )
+    return rows
 
 
 def _box_kinds(diagnosed: Sequence[Any], classes: Sequence[str], name: str) -> str:
@@ -297,8 +353,10 @@ def _gallery(
     firsts: Mapping[str, BoxesById],
     detections: Mapping[str, BoxesById],
     images: Sequence[Mapping[str, Any]],
+    n_doubtful: int,
 ) -> str:
-    views = [(f"train/{name}", f"training images: {_spaced(name)}") for name in firsts]
+    views = [("doubtful", f"the {n_doubtful} most doubtful, most doubtful first")] if n_doubtful else []
+    views += [(f"train/{name}", f"training images: {_spaced(name)}") for name in firsts]
     views += [(name, f"test images: detector on {_spaced(name)}") for name in detections]
     data = {"classes": list(dataset.classes), "views": views, "images": images}
     selects = "".join(

@@ -13,7 +13,7 @@ from wsdet.engine import localize_all
 from wsdet.localizers.stl import TERMS, Stl, _segment
 from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Picture, Question
 from wsdet.segmentation import COLOR_SPACES
-from wsdet.types import Boxes, Floats, InputError, Sample
+from wsdet.types import Boxes, InputError, Sample
 
 SIDE = 100
 OBJECTS = {0: [20, 30, 60, 80], 1: [65, 5, 97, 40]}  # class -> its rectangle in the picture below
@@ -28,7 +28,7 @@ def scene() -> np.ndarray:
 
 
 class Oracle:
-    """Class scores are the visible shares of the two objects; counts the pictures."""
+    """Class scores: the visible share of each object, in a crop times the object's share of it; counts the pictures."""
 
     def __init__(self, known: Sequence[int] = (0, 1)) -> None:
         self.known, self.n_pictures = known, 0
@@ -43,22 +43,25 @@ class Oracle:
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
         if isinstance(question, FeatureMap):
             return rows[0]
-        scores = np.stack(rows).astype(np.float32)
+        logits, scores = (np.stack(column).astype(np.float32) for column in zip(*rows, strict=True))
         class_scores = scores.copy()
         class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
-        return Outputs(scores, scores, class_scores)
+        return Outputs(logits, scores, class_scores)
 
-    def _row(self, picture: Picture) -> Floats:
+    def _row(self, picture: Picture) -> Any:
         if isinstance(picture.question, FeatureMap):
             return scene()[::10, ::10].transpose(2, 0, 1).astype(np.float32)
         true = np.array(list(OBJECTS.values()), np.float32)
-        if isinstance(picture.question, Masked):
-            hidden = boxes.intersection(picture.question.xyxy[picture.row : picture.row + 1], true)[0]
-            return 0.5 * (1 - hidden / boxes.area(true))
-        if isinstance(picture.question, Cropped):
-            x1, y1, x2, y2 = picture.question.xyxy[picture.row].astype(int)
-            return scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2]
-        return np.array([0.5, 0.5], np.float32)
+        seen = np.full(2, 0.5)
+        if isinstance(picture.question, (Masked, Cropped)):
+            box = picture.question.xyxy[picture.row : picture.row + 1]
+            inside = boxes.intersection(box, true)[0]
+            if isinstance(picture.question, Masked):
+                seen = 0.5 * (1 - inside / boxes.area(true))
+            else:
+                x1, y1, x2, y2 = box[0].astype(int)
+                return scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2], inside**2 / boxes.area(true) / boxes.area(box)
+        return seen, seen
 
 
 def localize(stl: Stl, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
@@ -70,13 +73,34 @@ def localize(stl: Stl, labels: tuple[int, ...], oracle: Oracle | None = None) ->
 
 @pytest.mark.parametrize("appearance", ["crop", "map"])
 def test_each_label_gets_its_own_object_first(appearance: Any) -> None:
-    found = localize(Stl(size=SIDE, appearance=appearance, largest=0.5), (0, 1))
+    found = localize(Stl(size=SIDE, appearance=appearance, order="expected_iou"), (0, 1))
     for label, true in OBJECTS.items():
         own = found[found.labels == label]
         assert (
             boxes.iou(own.xyxy[:1], np.array([true], np.float32))[0, 0] > 0.7
         )  # smoothing widens segments by a pixel or two
         assert (np.diff(own.scores) <= 0).all()
+
+
+def test_the_drop_saturates_and_the_expected_iou_does_not() -> None:
+    by_drop = localize(Stl(size=SIDE), (0,))
+    assert by_drop.scores[0] == pytest.approx(0.5)  # all of it, on a box that hides more than the object
+    assert boxes.area(by_drop.xyxy[:1])[0] > 2 * boxes.area(np.array([OBJECTS[0]], np.float32))[0]
+    found = localize(Stl(size=SIDE, order="expected_iou", shortlist=3), (0,))
+    assert ((found.scores > 0) & (found.scores <= 1)).all()
+    assert len(found) <= 3
+
+
+def test_the_expected_iou_costs_a_crop_for_each_region_of_the_shortlist() -> None:
+    by_drop, by_expected_iou = Oracle(), Oracle()
+    localize(Stl(size=SIDE, appearance="map"), (0,), by_drop)
+    localize(Stl(size=SIDE, appearance="map", order="expected_iou", shortlist=4), (0,), by_expected_iou)
+    assert by_expected_iou.n_pictures == by_drop.n_pictures + 4
+    again = Oracle()
+    localize(Stl(size=SIDE, order="expected_iou"), (0,), again)
+    plain = Oracle()
+    localize(Stl(size=SIDE), (0,), plain)
+    assert again.n_pictures == plain.n_pictures  # the crops of appearance="crop" are not looked at twice
 
 
 def test_without_labels_the_boxes_have_none_and_no_label_gives_no_box() -> None:
@@ -109,7 +133,7 @@ def test_kept_boxes_do_not_overlap_by_more_than_the_threshold() -> None:
 
 
 def test_boxes_come_back_in_pixels_of_the_original() -> None:
-    found = localize(Stl(size=50, largest=0.5), (0,))
+    found = localize(Stl(size=50, order="expected_iou"), (0,))
     assert boxes.iou(found.xyxy[:1], np.array([OBJECTS[0]], np.float32))[0, 0] > 0.7
 
 
@@ -135,7 +159,8 @@ def test_segments_cover_the_scene(color_space: str) -> None:
         ({"weights": dict.fromkeys(TERMS, 0.3)}, "sum to 1"),
         ({"weights": {"drop": 1.0}}, "weights must be"),
         ({"segmentations": [("cmyk", 50)]}, "segmentations must be"),
-        ({"largest": 0}, "largest must be"),
+        ({"order": "size"}, "order must be"),
+        ({"shortlist": -1}, "shortlist must be"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -7,7 +7,7 @@ every region that ever existed is a candidate, ranked by its drop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,11 +18,9 @@ from wsdet import boxes, opencv
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Whole
 from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
-from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
+from wsdet.types import Bools, Boxes, Floats, Ints, Pixels, Sample
 
 TERMS = ("drop", "appearance", "size", "fill")
-
-Drop = Callable[[Outputs], Floats]
 
 
 class Stl:
@@ -39,7 +37,11 @@ class Stl:
         appearance: "crop": phi is the last fully connected layer of each box's own crop, as in the paper; "map": the
             mean over the box of the whole image's feature map, which costs one pass an image instead of one a region.
         adjacent_only: merge only regions that touch, the paper's own suggestion for speed.
-        largest: regions that cover more than this share of the image are no candidates; 1: all are, as in the paper.
+        order: what ranks the regions. "drop": their own drop, as in the paper, which saturates: hiding more than the
+            object costs no less than hiding the object. "expected_iou": how much they overlap the object on average,
+            where region i is believed to be the object as far as the network sees the class in its crop and does not
+            see it in the image without it: E[IoU(b)] = sum_i p_i IoU(b, b_i), p_i ~ sqrt(f(crop_i) (1 - f(masked_i))).
+        shortlist: for "expected_iou", how many regions of largest drop are candidates for the object; 0: all are.
         nms_iou: overlap above which the lesser candidate is dropped.
         max_boxes: keep so many boxes a label, 0 for all.
 
@@ -56,7 +58,8 @@ class Stl:
         weights: Mapping[str, float] | None = None,
         appearance: Literal["crop", "map"] = "crop",
         adjacent_only: bool = False,
-        largest: float = 1.0,
+        order: Literal["drop", "expected_iou"] = "drop",
+        shortlist: int = 0,
         nms_iou: float = 0.5,
         max_boxes: int = 0,
     ) -> None:
@@ -67,11 +70,13 @@ class Stl:
             raise ValueError(f"drop must be 'class' or 'top', got {drop!r}")
         if appearance not in ("crop", "map"):
             raise ValueError(f"appearance must be 'crop' or 'map', got {appearance!r}")
+        if order not in ("drop", "expected_iou"):
+            raise ValueError(f"order must be 'drop' or 'expected_iou', got {order!r}")
+        if shortlist < 0:
+            raise ValueError(f"shortlist must be >= 0, got {shortlist}")
         for color_space, k in segmentations:
             if color_space not in COLOR_SPACES or k < 1:
                 raise ValueError(f"segmentations must be ({COLOR_SPACES}, k >= 1) pairs, got ({color_space!r}, {k})")
-        if not 0 < largest <= 1:
-            raise ValueError(f"largest must be in (0, 1], got {largest}")
         opencv.require("ximgproc.segmentation.createGraphSegmentation")
         self.drop = drop
         self.segmentations = tuple((color_space, int(k)) for color_space, k in segmentations)
@@ -80,12 +85,13 @@ class Stl:
         self.weights = weights
         self.appearance = appearance
         self.adjacent_only = adjacent_only
-        self.largest = largest
+        self.order = order
+        self.shortlist = shortlist
         self.nms_iou = nms_iou
         self.max_boxes = max_boxes
 
     def localize(self, sample: Sample) -> Dialogue[Boxes]:
-        """Boxes of each label of the image (STL-WL: of the image), scored by their drop."""
+        """Boxes of each label of the image (STL-WL: of the image), scored by their drop or their expected IoU."""
         if self.appearance == "map":
             whole, feature_map = yield [Whole(), FeatureMap()]
         else:
@@ -93,27 +99,26 @@ class Stl:
         frame = _Frame(sample.size_hw, self.size, None if feature_map is None else _integral(feature_map))
         resized = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
         segmentations = [_segment(resized, color_space, k) for color_space, k in self.segmentations]
-        labels = sample.labels if self.drop == "class" else (-1,)
-        drops = [self._drop_of(label, whole) for label in labels]
+        targets = [self._target(label, whole) for label in (sample.labels if self.drop == "class" else (-1,))]
         regions = yield from side_by_side(
-            [self._cluster(segments, frame, drop) for drop in drops for segments in segmentations]
+            [self._cluster(segments, frame, target) for target in targets for segments in segmentations]
         )
-        n = len(segmentations)
-        return Boxes.concatenate(
-            self._candidates(regions[n * i : n * (i + 1)], frame, label) for i, label in enumerate(labels)
-        )
+        found, n = [], len(segmentations)
+        for i, target in enumerate(targets):
+            xyxy, drops = (np.concatenate(parts) for parts in zip(*regions[n * i : n * (i + 1)], strict=True))
+            found.append((yield from self._ranked(frame.to_image(xyxy), drops, target)))
+        return Boxes.concatenate(found)
 
-    def _drop_of(self, label: int, whole: Outputs) -> Drop:
-        """d_CL (Eq. 2) of a label that the network knows, else d_WL (Eq. 3)."""
+    def _target(self, label: int, whole: Outputs) -> _Target:
         if label >= 0 and np.isfinite(whole.class_scores[0, label]):
-            return lambda masked: np.maximum(whole.class_scores[0, label] - masked.class_scores[:, label], 0)
+            return _Target(label, whole.class_scores[0, [label]])
         top = np.argsort(-whole.scores[0], kind="stable")[: self.top_classes]
-        return lambda masked: np.maximum(whole.scores[0, top] - masked.scores[:, top], 0).sum(axis=1)
+        return _Target(label, whole.scores[0, top], top)
 
-    def _cluster(self, segments: _Segments, frame: _Frame, drop: Drop) -> Dialogue[tuple[Floats, Floats]]:
+    def _cluster(self, segments: _Segments, frame: _Frame, target: _Target) -> Dialogue[tuple[Floats, Floats]]:
         """All regions of one clustering: (2k - 1, 4) boxes in the frame and their (2k - 1,) drops."""
         xyxy, sizes, adjacent = segments.xyxy.copy(), segments.sizes.copy(), segments.adjacent.copy()
-        drops, phi = yield from self._look(xyxy, frame, drop)
+        drops, phi = yield from self._look(xyxy, frame, target)
         all_xyxy, all_drops = [xyxy.copy()], [drops.copy()]
         similarity = np.stack(
             [self._similarity(i, xyxy, sizes, drops, phi, frame) for i in range(len(xyxy))]
@@ -125,7 +130,7 @@ class Stl:
             alive[j] = False
             xyxy[i] = boxes.union(xyxy[i], xyxy[j])
             sizes[i] += sizes[j]
-            drops[i : i + 1], phi[i : i + 1] = yield from self._look(xyxy[i : i + 1], frame, drop)
+            drops[i : i + 1], phi[i : i + 1] = yield from self._look(xyxy[i : i + 1], frame, target)
             all_xyxy.append(xyxy[i : i + 1].copy())
             all_drops.append(drops[i : i + 1].copy())
             row = self._similarity(i, xyxy, sizes, drops, phi, frame)
@@ -136,7 +141,7 @@ class Stl:
             adjacent[:, i] = adjacent[i]
         return np.concatenate(all_xyxy), np.concatenate(all_drops)
 
-    def _look(self, xyxy: Floats, frame: _Frame, drop: Drop) -> Dialogue[tuple[Floats, Floats]]:
+    def _look(self, xyxy: Floats, frame: _Frame, target: _Target) -> Dialogue[tuple[Floats, Floats]]:
         """The (n,) drops and the (n, d) L1-normalized appearances of (n, 4) boxes in the frame."""
         in_image = frame.to_image(xyxy)
         if frame.integral is not None:
@@ -146,7 +151,7 @@ class Stl:
             masked, cropped = yield [Masked(in_image), Cropped(in_image)]
             phi = cropped.logits
         phi = np.maximum(phi, 0)  # histogram intersection is one of nonnegative histograms
-        return drop(masked), phi / np.maximum(phi.sum(axis=1, keepdims=True), 1e-12)
+        return target.drop(masked), phi / np.maximum(phi.sum(axis=1, keepdims=True), 1e-12)
 
     def _similarity(self, i: int, xyxy: Floats, sizes: Floats, drops: Floats, phi: Floats, frame: _Frame) -> Floats:
         """(k,) similarities of region i with every region (Eq. 4)."""
@@ -168,15 +173,45 @@ class Stl:
         i, j = np.unravel_index(int(np.argmax(candidates)), candidates.shape)
         return int(min(i, j)), int(max(i, j))
 
-    def _candidates(self, regions: Sequence[tuple[Floats, Floats]], frame: _Frame, label: int) -> Boxes:
-        """The regions of all clusterings of one label, best first, after non-maximum suppression."""
-        xyxy = np.concatenate([xyxy for xyxy, _ in regions])
-        drops = np.concatenate([drops for _, drops in regions])
-        candidate = boxes.area(xyxy) <= self.largest * frame.size**2
-        if candidate.any():
-            xyxy, drops = xyxy[candidate], drops[candidate]
-        kept = boxes.nms(xyxy, drops, self.nms_iou)[: self.max_boxes or None]
-        return Boxes(frame.to_image(xyxy[kept]), drops[kept], np.full(len(kept), label))
+    def _ranked(self, xyxy: Floats, drops: Floats, target: _Target) -> Dialogue[Boxes]:
+        """The (n, 4) regions of all clusterings of one label, best first, after non-maximum suppression."""
+        scores = drops
+        if self.order == "expected_iou":
+            _, first = np.unique(xyxy, axis=0, return_index=True)
+            first = np.sort(first)
+            kept = first[np.argsort(-drops[first], kind="stable")][: self.shortlist or None]
+            xyxy = xyxy[kept]
+            masked, cropped = yield [Masked(xyxy), Cropped(xyxy)]
+            belief = np.sqrt(target.probability(cropped) * (1 - target.probability(masked)))
+            scores = boxes.iou(xyxy, xyxy) @ (belief / max(belief.sum(), 1e-12))
+        kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
+        return Boxes(xyxy[kept], scores[kept], np.full(len(kept), target.label))
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """What is looked for: a class (STL-CL), or whatever the network sees in the whole image (STL-WL).
+
+    Attributes:
+        label: of the boxes; -1 for none.
+        whole: (c,) scores of the whole image.
+        outputs: (c,) the network's outputs; None: the class scores of `label`, c = 1.
+    """
+
+    label: int
+    whole: Floats
+    outputs: Ints | None = None
+
+    def probability(self, outputs: Outputs) -> Floats:
+        """(n,) how surely the target is in each of n pictures, 0 to 1."""
+        return np.clip(self._scores(outputs).sum(axis=1), 0, 1)
+
+    def drop(self, masked: Outputs) -> Floats:
+        """(n,) d_CL (Eq. 2) or d_WL (Eq. 3) of n masked pictures."""
+        return np.maximum(self.whole - self._scores(masked), 0).sum(axis=1)
+
+    def _scores(self, outputs: Outputs) -> Floats:
+        return outputs.class_scores[:, [self.label]] if self.outputs is None else outputs.scores[:, self.outputs]
 
 
 _SIGMA = 0.8

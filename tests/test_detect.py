@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -168,6 +169,22 @@ def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path:
     assert first["bbox"][2] == pytest.approx(float(box.xyxy[0, 2] - box.xyxy[0, 0]))
     assert math.isclose(first["score"], float(box.scores[0]), rel_tol=1e-6)
     with Image.open(tmp_path / "out" / "drawn" / "sub" / "c.png.jpg") as drawn:
+        assert drawn.size == (80, 60)
+
+
+def test_the_command_on_a_video(detectors: dict[str, RcnnDetector], tmp_path: Path) -> None:
+    detectors["pseudo"].save(tmp_path / "model")
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (80, 60))
+    for number in range(4):
+        frame = np.full((60, 80, 3), 120, np.uint8)
+        frame[10:40, 10 + 5 * number : 40 + 5 * number] = (40, 60, 220)
+        writer.write(frame)
+    writer.release()
+    overrides = [f"model={tmp_path / 'model'}", f"images={tmp_path / 'clip.avi'}", f"out={tmp_path / 'out'}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        _run(compose("detect", [*overrides, "workers=0", "device=cpu", "every=2", "draw_above=-100"]))
+    assert list(BoxStore(tmp_path / "out" / "detections")) == ["clip_000000.jpg", "clip_000002.jpg"]
+    with Image.open(tmp_path / "out" / "drawn" / "clip_000002.jpg") as drawn:
         assert drawn.size == (80, 60)
 
 

@@ -1,4 +1,4 @@
-"""Stage: detections of trained detectors, `python -m wsdet.detect model=DIR images=FILE|FOLDER|GLOB out=DIR`."""
+"""Stage: detections of trained detectors, `python -m wsdet.detect model=DIR images=FILE|FOLDER|GLOB|VIDEO out=DIR`."""
 
 from __future__ import annotations
 
@@ -78,18 +78,23 @@ def main() -> None:
 
 def _run(cfg: DictConfig) -> None:
     from wsdet.data.images import read_size
+    from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
+    from wsdet.data.video import write_frames
     from wsdet.propose import propose
     from wsdet.rcnn.detector import RcnnDetector
 
     detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
-    dataset = find_images(str(cfg.images), detector.classes)
-    ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
+    out, images = Path(cfg.out), str(cfg.images)
     settings = _proposal_settings(cfg, detector)
     network = {"network": detector.features.network.fingerprint, "dtype": str(detector.features.network.dtype)}
-    made_by = {"images": str(cfg.images), "proposals": settings}
-    out = Path(cfg.out)
+    made_by = {"images": images, "every": cfg.every, "proposals": settings}
     proposals = BoxStore(out / "proposals", made_by)
     store = BoxStore(out / "detections", made_by | network | {"model": str(cfg.model)})
+    if Path(images).suffix.lower() in VIDEO_SUFFIXES and Path(images).is_file():
+        write_frames(Path(images), out / "frames", cfg.every)
+        images = str(out / "frames")
+    dataset = find_images(images, detector.classes)
+    ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     propose(dataset, ids, build(_as_config(settings), "proposals"), proposals, cfg.workers, cfg.strict)
     detect(dataset, ids, {"": detector}, proposals, {"": store}, cfg.strict)
     pictures = (

@@ -1,0 +1,59 @@
+"""The frames of a video file as image files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+
+from wsdet.files import replacing
+from wsdet.types import InputError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv"})
+_JPEG_QUALITY = 95
+
+
+def write_frames(video: Path, folder: Path, every: int = 1) -> list[Path]:
+    """Writes the frames of a video as `<name>_<number>.jpg`, numbers from 0; those that are there already stay.
+
+    Args:
+        video: the file.
+        folder: receives the images.
+        every: write each frame whose number is a multiple of this.
+
+    Returns:
+        The images in their order.
+
+    Raises:
+        InputError: OpenCV cannot read the video, or `every` is below 1.
+    """
+    if every < 1:
+        raise InputError(f"every must be 1 (each frame) or more, got {every}")
+    capture = cv2.VideoCapture(str(video))
+    paths: list[Path] = []
+    try:
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                paths.append(_write_frame(capture, folder / f"{video.stem}_{number:06d}.jpg"))
+            number += 1
+    finally:
+        capture.release()
+    if not paths:
+        raise InputError(f"video '{video}' has no frame that OpenCV can read; convert it to MP4 (H.264) or MJPEG")
+    log.info("%s: %d frames, %d of them to look at, in %s", video, number, len(paths), folder)
+    return paths
+
+
+def _write_frame(capture: cv2.VideoCapture, path: Path) -> Path:
+    if path.exists():
+        return path
+    decoded, pixels = capture.retrieve()
+    if not decoded:
+        raise InputError(f"frame {path.stem} cannot be decoded; convert the video, or cut it before that frame")
+    with replacing(path) as beside:
+        beside.write_bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes())
+    return path

@@ -18,12 +18,9 @@ import hashlib
 import json
 import logging
 import math
-import re
 import shutil
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +28,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
@@ -39,8 +35,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 from wsdet.backbones import Backbone
 from wsdet.files import write_json
 from wsdet.settings import claim
+from wsdet.training.fitting import fit
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, mask_boxes
-from wsdet.training.progress import TrainingBar
 from wsdet.types import Dataset, Floats, InputError
 from wsdet.weights import Activation, save_weights
 
@@ -268,7 +264,10 @@ def train_classifier(
         seed,
     )
     loaders = _Loaders(dataset, train_ids, validation_ids, backbone.input_size, batch_size, workers, memory_gib, seed)
-    metrics = _fit(module, loaders, out, epochs, dict(trainer_options or {}))
+    trainer = fit(module, loaders, out, epochs, "classifier", trainer_options or {})
+    # where several processes trained, this one has no more than what they logged
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
+    metrics = module.metrics_ | logged
     seconds = time.perf_counter() - start
     save_weights(module.backbone, path, activation, dataset.classes, settings)
     write_json(out / "training.json", {"images": len(train_ids), "validation": metrics, "seconds": round(seconds, 1)})
@@ -366,59 +365,6 @@ def _split(ids: Sequence[str], validation: float, seed: int) -> tuple[list[str],
         raise InputError(f"training needs at least 2 images with labels besides validation, got {len(ids)} in all")
     order = np.random.default_rng(seed).permutation(len(ids))
     return [ids[i] for i in np.sort(order[n_validation:])], [ids[i] for i in np.sort(order[:n_validation])]
-
-
-def _fit(
-    module: ClassifierModule, loaders: _Loaders, out: Path, epochs: int, options: dict[str, Any]
-) -> dict[str, float]:
-    folder = out / "checkpoints"
-    resume_from = _newest_checkpoint(folder)
-    checkpoint = ModelCheckpoint(folder, "{epoch:04d}", save_on_train_epoch_end=True, enable_version_counter=False)
-    fixed = {
-        "max_epochs": epochs,
-        "default_root_dir": out,
-        "logger": False,
-        "callbacks": [checkpoint, TrainingBar("training the classifier")],
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    with _quiet_lightning(), torch.random.fork_rng():
-        trainer = pl.Trainer(**(options | fixed))
-        trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
-    module.cpu()
-    return module.metrics_ | logged
-
-
-def _newest_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint; one that a kill cut short is removed."""
-    for path in sorted(folder.glob("*.ckpt"), key=lambda path: re.findall(r"\d+", path.stem), reverse=True):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file can fail anywhere inside the reader
-            log.warning("%s cannot be read (%s); going on from the checkpoint before it", path, error)
-            path.unlink()
-        else:
-            log.info("classifier: going on from %s", path)
-            return path
-    return None
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's notes on hardware, loggers and worker counts, which say nothing that a user could act on."""
-    noisy = [logging.getLogger(f"pytorch_lightning.{name}") for name in ("utilities.rank_zero", "accelerators.cuda")]
-    levels = [logger.level for logger in noisy]
-    for logger in noisy:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
-            yield
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _rate(done: float) -> float:

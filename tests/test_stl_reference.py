@@ -1,0 +1,48 @@
+"""The engine's Self-Taught Localization against the plain one: one picture at a time, the same boxes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet.backbones import build_backbone
+from wsdet.engine import localize_all
+from wsdet.localizers.stl import Stl
+from wsdet.network import Network
+from wsdet.types import Boxes, Dataset
+
+SEGMENTATIONS = (("hsv", 20), ("lab", 40))
+
+
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "scripts"))
+    return importlib.import_module("stl_reference")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """Knows two of the three classes."""
+    return Network(build_backbone("tiny", 6, input_size=64), [(0, 3), (1,), ()], device="cpu", precision="float32")
+
+
+@pytest.mark.parametrize("top_classes", [0, 3], ids=["with labels", "without"])
+def test_the_engine_finds_the_same_boxes_in_fewer_passes(
+    top_classes: int, reference: Any, network: Network, tiny_dataset: Dataset
+) -> None:
+    samples = [tiny_dataset.load(image_id) for image_id in tiny_dataset.ids("train")]
+    plain = reference.SequentialStl(network, SEGMENTATIONS, top_classes)
+    stl = Stl("top" if top_classes else "class", SEGMENTATIONS, 64, top_classes or 5)
+    before = network.n_pictures
+    found = localize_all([(sample.image_id, sample) for sample in samples], stl, network)
+    for sample, (_, outcome) in zip(samples, found, strict=True):
+        expected = plain.localize(sample)
+        assert isinstance(outcome, Boxes)
+        np.testing.assert_allclose(outcome.xyxy, expected.xyxy, atol=1e-3)
+        np.testing.assert_allclose(outcome.scores, expected.scores, atol=1e-5)
+        assert outcome.labels.tolist() == expected.labels.tolist()
+    assert network.n_pictures - before < plain.passes

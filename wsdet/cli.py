@@ -28,6 +28,8 @@ _PACKAGE = Path(__file__).resolve().parent
 # a wheel carries the configs inside the package; a checkout has them beside it
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
+_LEAST = {"limit": 0, "seed": 0, "batch_size": 1, "in_flight": 1, "workers": 0}  # of conf/base.yaml
+
 
 def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     """Composes the config `config_name` with the command line's overrides and calls `run` with it.
@@ -41,14 +43,15 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     @hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
     def main(cfg: DictConfig) -> None:
         try:
-            _check_complete(cfg)
+            _check(cfg)
             cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
-            _write_config(cfg, Path(cfg.out))
             keep_freed_memory()
             # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
             # is not slowed down by those that spin
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            run(cfg)
+            with locked(Path(cfg.out)):
+                _write_config(cfg, Path(cfg.out))
+                run(cfg)
         except (InputError, OSError) as error:
             log.debug("traceback", exc_info=True)
             log.error("%s", error)
@@ -61,6 +64,31 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
         if given.startswith("out="):  # Hydra writes there before it calls main, and would end in a traceback
             _check_writable_or_exit(given.removeprefix("out="))
     main()
+
+
+def compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The config that an entry point would run with, without running it or writing anything.
+
+    Raises:
+        InputError: an override is not possible, or a setting without default is not given.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)  # what names.* refer to
+        with open_dict(cfg):
+            del cfg["hydra"]
+        _check(cfg)
+        OmegaConf.resolve(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(str(error)) from error
+    return cfg
 
 
 def build(node: DictConfig, name: str, **arguments: Any) -> Any:
@@ -172,12 +200,18 @@ def _check_writable_or_exit(out: str) -> None:
         sys.exit(str(error))
 
 
-def _check_complete(cfg: DictConfig) -> None:
+def _check(cfg: DictConfig) -> None:
+    """Every setting is there, and those of all entry points are possible: said before any work starts."""
     from omegaconf import OmegaConf
 
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InputError(f"{missing[0]} has no default; give it as {missing[0]}=VALUE")
+    for name, least in _LEAST.items():
+        if type(cfg[name]) is not int or cfg[name] < least:
+            raise InputError(f"{name} must be a whole number of at least {least}, got {cfg[name]!r}")
+    if not isinstance(cfg.strict, bool):
+        raise InputError(f"strict must be true or false, got {cfg.strict!r}")
 
 
 def _write_config(cfg: DictConfig, folder: Path) -> None:

@@ -108,6 +108,11 @@ def test_a_bad_box_costs_one_image(coco: Any, files: Any, bbox: Any, says: str) 
         ({"images": [{"id": [1], "file_name": "1.jpg"}]}, r"images\[0\]: id must be int or str, got list"),
         ({"images": [{"id": 1, "file_name": "../../1.jpg"}]}, r"images\[0\], names .* must be a relative path"),
         ({"images": [{"id": 1, "file_name": "\ud800.jpg"}]}, r"images\[0\], names .* must be a relative path"),
+        (
+            {"images": [{"id": 1, "file_name": "1.jpg"}, {"id": 1, "file_name": "2.jpg"}]},
+            r"images\[1\]: its id 1 is that",
+        ),
+        ({"categories": [{"id": 7, "name": "a"}, {"id": 7, "name": "b"}]}, r"categories\[1\]: its id 7 is that of 'a'"),
         ({"categories": []}, "category_id 7 is not the id of a category"),
         ({"categories": [{"id": True, "name": "cat"}]}, r"categories\[0\]: id must be int, got bool"),
         ({"categories": [{"id": 1, "name": 5}]}, r"categories\[0\]: name must be str, got int"),

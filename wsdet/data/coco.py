@@ -107,16 +107,13 @@ def _read_listing(path: Path, images: str) -> _Listing:
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object with images, annotations and categories")
-    names = {
-        _get(entry, "id", int, where): _get(entry, "name", str, where)
-        for entry, where in _entries(content, "categories", path)
-    }
-    paths = {
-        _get(entry, "id", (int, str), where): inside(
-            str(PurePosixPath(images) / _get(entry, "file_name", str, where)), where
-        )
-        for entry, where in _entries(content, "images", path)
-    }
+    names: dict[int, str] = {}
+    for entry, where in _entries(content, "categories", path):
+        _add(names, _get(entry, "id", int, where), _get(entry, "name", str, where), where)
+    paths: dict[int | str, str] = {}
+    for entry, where in _entries(content, "images", path):
+        name = inside(str(PurePosixPath(images) / _get(entry, "file_name", str, where)), where)
+        _add(paths, _get(entry, "id", (int, str), where), name, where)
     listed = list(dict.fromkeys(paths.values()))
     if "annotations" not in content:
         return _Listing(names, listed, None)
@@ -160,6 +157,11 @@ def _get(entry: dict[str, Any], key: str, types: type | tuple[type, ...], where:
         allowed = " or ".join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
         raise InputError(f"{where}: {key} must be {allowed}, got {type(value).__name__}")
     return value
+
+
+def _add(names: dict[Any, str], key: int | str, name: str, where: str) -> None:
+    if names.setdefault(key, name) != name:
+        raise InputError(f"{where}: its id {key!r} is that of {names[key]!r} before it; give each its own")
 
 
 def _common_categories(listings: Mapping[str, _Listing], folder: Path) -> dict[int, str]:

@@ -112,8 +112,10 @@ def test_a_blob_is_the_strongest_share_of_the_positive_pixels_without_islands() 
 def test_the_union_is_a_note_in_pixels_of_the_image() -> None:
     notes: list[Note] = []
     found = localize(plain(), (1,), notes=notes)
-    (note,) = notes
-    assert note.name == "dam mask"
+    blobs, note = notes
+    assert (blobs.name, note.name) == ("blobs", "mask")
+    np.testing.assert_array_equal(blobs.value["blobs"][blobs.value["united"]].any(axis=0), note.value["mask"])
+    assert len(blobs.value["blobs"]) == len(blobs.value["scores"])
     assert note.value["label"] == 1
     assert note.value["mask"].shape == (4 * SIDE, 2 * SIDE)
     ys, xs = np.nonzero(note.value["mask"])

@@ -11,7 +11,7 @@ import pytest
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import TERMS, Stl, _segment
-from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Picture, Question
+from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Picture, Question
 from wsdet.segmentation import COLOR_SPACES
 from wsdet.types import Boxes, InputError, Sample
 
@@ -163,3 +163,19 @@ def test_segments_cover_the_scene(color_space: str) -> None:
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Stl(**arguments)
+
+
+def test_each_region_tree_is_a_note() -> None:
+    notes: list[Note] = []
+    sample = Sample("scene", scene(), (0, 1))
+    stl = Stl(segmentations=(("hsv", 50), ("lab", 100)))
+    ((_, found),) = localize_all([("scene", sample)], stl, Oracle(), look_on=lambda _, note: notes.append(note))
+    assert isinstance(found, Boxes)
+    assert sorted(note.value["label"] for note in notes) == [0, 0, 1, 1]
+    for tree in (note.value for note in notes):
+        n_segments = len(tree["xyxy"]) - len(tree["merges"])
+        assert len(tree["drops"]) == len(tree["xyxy"]) == 2 * n_segments - 1
+        for parent, (a, b) in enumerate(tree["merges"], n_segments):
+            np.testing.assert_allclose(tree["xyxy"][parent], boxes.union(tree["xyxy"][a], tree["xyxy"][b]))
+        merged = np.concatenate(tree["merges"]).tolist()
+        assert sorted(merged) == list(range(len(tree["xyxy"]) - 1))  # each region but the last has one parent

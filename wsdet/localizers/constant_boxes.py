@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.types import Boxes, Sample
+
+
+def average_shares(images: Iterable[tuple[Boxes, tuple[int, int]]]) -> tuple[float, float] | None:
+    """Mean width and height of boxes as shares of their images', to three digits; None without boxes.
+
+    Args:
+        images: the boxes in an image, and its height and width.
+    """
+    shares = [(boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]) / size_hw[::-1] for boxes, size_hw in images]
+    if not sum(map(len, shares)):
+        return None
+    width, height = np.concatenate(shares).mean(axis=0)
+    return round(float(width), 3), round(float(height), 3)
 
 
 class CenterBox:

@@ -110,7 +110,11 @@ class Dam:
         scores = kept.class_scores[:, followed] if followed >= 0 else kept.scores[:, int(whole.scores[0].argmax())]
         best = np.argsort(-scores, kind="stable")[: self.k]
         mask = np.any([blobs[i] for i in best], axis=0)
-        yield [Note("dam mask", {"label": label, "mask": _resized(mask, sample.size_hw)})]
+        seen = np.stack([_resized(blob, sample.size_hw) for blob in blobs])
+        yield [
+            Note("blobs", {"label": label, "blobs": seen, "scores": scores, "united": best}),
+            Note("mask", {"label": label, "mask": seen[best].any(axis=0)}),
+        ]
         xyxy = boxes.clip(boxes.scale(boxes.mask_to_xyxy(mask), mask.shape, sample.size_hw), sample.size_hw)
         return Boxes(xyxy, scores[best].mean(keepdims=True), np.array([label]))
 

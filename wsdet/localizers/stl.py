@@ -16,7 +16,7 @@ import numpy as np
 
 from wsdet import boxes, opencv
 from wsdet.localizers.dialogue import Dialogue, side_by_side
-from wsdet.questions import Cropped, FeatureMap, Masked, Outputs, Whole
+from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Whole
 from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
 from wsdet.types import Bools, Boxes, Floats, Ints, Pixels, Sample
 
@@ -126,9 +126,12 @@ class Stl:
         )  # (k, k); a merged region takes the row of the first of its two, the other's row is retired
         np.fill_diagonal(similarity, -np.inf)
         alive = np.ones(len(xyxy), bool)
-        for _ in range(len(xyxy) - 1):
+        region, merges = np.arange(len(xyxy)), []  # which of all regions a row holds now
+        for new in range(len(xyxy), 2 * len(xyxy) - 1):
             i, j = self._best_pair(similarity, adjacent)
             alive[j] = False
+            merges.append(region[[i, j]])
+            region[i] = new
             xyxy[i] = boxes.union(xyxy[i], xyxy[j])
             sizes[i] += sizes[j]
             drops[i : i + 1], phi[i : i + 1] = yield from self._look(xyxy[i : i + 1], frame, target)
@@ -140,7 +143,10 @@ class Stl:
             similarity[j] = similarity[:, j] = -np.inf
             adjacent[i] |= adjacent[j]
             adjacent[:, i] = adjacent[i]
-        return np.concatenate(all_xyxy), np.concatenate(all_drops)
+        found, found_drops = np.concatenate(all_xyxy), np.concatenate(all_drops)
+        tree = {"label": target.label, "xyxy": frame.to_image(found), "drops": found_drops, "merges": merges}
+        yield [Note("region tree", tree)]
+        return found, found_drops
 
     def _look(self, xyxy: Floats, frame: _Frame, target: _Target) -> Dialogue[tuple[Floats, Floats]]:
         """The (n,) drops and the (n, d) L1-normalized appearances of (n, 4) boxes in the frame."""

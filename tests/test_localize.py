@@ -1,0 +1,98 @@
+"""The localize stage: masks and evidence beside the boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from wsdet.backbones import build_backbone
+from wsdet.localize import learn_size, localize, visualize
+from wsdet.localizers.dam import Dam
+from wsdet.network import Network
+from wsdet.store import BoxStore
+from wsdet.types import Boxes, Dataset, InputError, Sample
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """A tiny network of random weights."""
+    backbone = build_backbone("tiny", n_outputs=3, input_size=SIDE, seed=1)
+    return Network(backbone, [(0,), (1,), (2,)], device="cpu", precision="float32")
+
+
+def test_masks_lie_beside_the_boxes_and_fit_them(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
+    ids, store, masks = tiny_dataset.ids("train"), BoxStore(tmp_path / "dam", {}), tmp_path / "masks" / "dam"
+    localize(tiny_dataset, ids[:3], Dam(), network, store, masks=masks)
+    localize(tiny_dataset, ids, Dam(), network, store, masks=masks)  # goes on, and lists all of them
+    listed = json.loads((tmp_path / "masks" / "dam.json").read_text())
+    assert [image["file_name"] for image in listed["images"]] == list(ids)
+    for image_id in ids:
+        for box in store[image_id]:
+            name = tiny_dataset.classes[int(box.labels[0])] if box.labels[0] >= 0 else "any"
+            ys, xs = np.nonzero(np.asarray(Image.open(masks / name / f"{image_id}.png")))
+            corners = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            np.testing.assert_allclose(box.xyxy[0], corners, atol=2.5)  # the box comes from the network's input
+
+
+def test_evidence_is_drawn_once_an_image(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
+    ids = tiny_dataset.ids("train")
+    visualize(tiny_dataset, ids[:2], Dam(), network, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    visualize(tiny_dataset, ids[:3], Dam(), network, tmp_path)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    assert sorted(path.stem for path in after) == list(ids[:3])
+    assert before.items() <= after.items()
+
+
+def test_a_bad_image_has_no_picture_and_a_bad_annotation_no_true_box(
+    tmp_path: Path, tiny_dataset: Dataset, network: Network
+) -> None:
+    class BadTruth(dict):  # type: ignore[type-arg]
+        def get(self, image_id: str, default: object = None) -> object:
+            raise InputError("malformed")
+
+    class Broken:
+        classes = tiny_dataset.classes
+        truth = BadTruth()
+
+        def load(self, image_id: str) -> Sample:
+            if image_id == "train_1":
+                raise InputError("truncated")
+            return tiny_dataset.load(image_id)
+
+    visualize(Broken(), ["train_0", "train_1"], Dam(), network, tmp_path)  # type: ignore[arg-type]
+    assert [path.stem for path in tmp_path.rglob("*.png")] == ["train_0"]
+
+
+def test_a_center_box_learns_the_average_size_where_its_config_leaves_it_open() -> None:
+    class Two:
+        classes = ("cat",)
+        truth = {  # noqa: RUF012 - never changed
+            "a": Boxes(np.array([[0, 0, 10, 5], [5, 5, 10, 10]])),
+            "b": Boxes(np.array([[0, 0, 10, 40]])),
+            "bad": Boxes(np.array([[0, 0, 1, 1]])),
+        }
+
+        def load(self, image_id: str) -> Sample:
+            if image_id == "bad":
+                raise InputError("truncated")
+            return Sample(image_id, np.zeros((10, 20, 3) if image_id == "a" else (40, 40, 3), np.uint8))
+
+    def learnt(width: float | None, ids: list[str]) -> list[float]:
+        node = OmegaConf.create({"width": width, "height": width})
+        learn_size(node, Two(), ids)  # type: ignore[arg-type]
+        return [node.width, node.height]
+
+    assert learnt(None, ["a", "b", "bad", "no truth"]) == [round(1 / 3, 3), round(2 / 3, 3)]
+    assert learnt(None, ["no truth"]) == [0.7, 0.7]
+    assert learnt(0.5, ["a", "b"]) == [0.5, 0.5]
+    other = OmegaConf.create({"k": 3})
+    learn_size(other, Two(), ["a"])  # type: ignore[arg-type]
+    assert other == {"k": 3}

@@ -188,9 +188,9 @@ def _run(cfg: DictConfig) -> None:
         raise InputError(f"export must name some of {', '.join(FORMATS)}, got {', '.join(sorted(unknown))}")
     dataset = build(cfg.data, "data")
     ids = [*limited(dataset.ids("train"), cfg.limit, cfg.seed), *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
-    network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
     learn_size(cfg.localizer, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
     localizer, name = build(cfg.localizer, "localizer"), cfg.names.localizer
+    network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
     settings = settings_of(cfg, "data", "localizer") | {"network": network.settings}
     store = BoxStore(Path(cfg.out) / "localization" / name, settings | ({"masks": True} if cfg.masks else {}))
     masks = Path(cfg.out) / "masks" / name if cfg.masks else None

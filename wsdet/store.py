@@ -245,6 +245,8 @@ def fill_together(
             reports[name].seconds,
             store.folder,
         )
+        if failed_here:
+            log.warning("%d images failed, each with its reason in %s", len(failed_here), store.folder / "failed.json")
     return reports
 
 

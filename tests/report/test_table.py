@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from wsdet.report.table import Cell, detectors_table, localization_table, proposals_table, table
+from wsdet.report.table import Cell, boxes_table, detectors_table, localization_table, proposals_table, table
+from wsdet.types import Boxes
 
 
 def test_columns_line_up() -> None:
@@ -61,3 +63,12 @@ def test_end_of_run_tables() -> None:
     assert localization_table({"stl_fast": figures}).splitlines()[2].count("|") == 9
     sources = {"mabo": 0.5, "recall_at": dict.fromkeys(("1", "10", "100", "1000"), 0.1), "precision_at": {"1": 0.2}}
     assert "1235" in proposals_table({"ss": sources | {"boxes_per_image": 1234.6, "images": 7}})
+
+
+def test_boxes_by_split() -> None:
+    one = Boxes(np.array([[0, 0, 2, 2]] * 2, np.float32), np.array([0.5, 0.25], np.float32))
+    boxes = {"a": one, "b": Boxes.empty()}
+    lines = boxes_table(boxes, {"train": ["a", "b", "unreadable"], "test": []}).split("\n")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[2] == ["train", "3", "1", "1", "1.000", "0.500"]
+    assert cells[3] == ["test", "0", "0", "0", "0.000", "-"]

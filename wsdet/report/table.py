@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
+
+from wsdet.types import Boxes, Split
 
 Cell = str | int | float | None
 
@@ -82,6 +85,17 @@ def proposals_table(proposals: Mapping[str, Mapping[str, Any]], at: Sequence[int
             for name, figures in proposals.items()
         ],
     )
+
+
+def boxes_table(boxes: Mapping[str, Boxes], splits: Mapping[Split, Sequence[str]]) -> str:
+    """One row a split: its images, those that have boxes, how many, and the median of their best scores."""
+    rows: list[list[Cell]] = []
+    for split, ids in splits.items():
+        found = [boxes[image_id] for image_id in ids if image_id in boxes]
+        best = [float(one.scores.max()) for one in found if len(one)]
+        n_boxes = sum(len(one) for one in found) / max(1, len(found))
+        rows.append([split, len(ids), len(ids) - len(found), len(best), n_boxes, median(best) if best else None])
+    return table(["split", "images", "failed", "with boxes", "boxes an image", "median best score"], rows)
 
 
 def _text(cell: Cell) -> str:

@@ -132,8 +132,8 @@ def test_the_guided_rule_at_relu6_in_place_and_functional() -> None:
     gradients = Gradients(backbone.eval().requires_grad_(False), [(0,)])
     values = torch.tensor([[[1.0]], [[0.1]], [[3.0]]])  # the third lies above the ceiling once tripled
     places = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]])
-    rows = gradients.answer(torch.stack([values] * 3), [(GuidedBackprop(places, "trunk"), row) for row in range(3)])
-    passed = np.stack(rows)[:, :, 0, 0]
+    (guided,) = gradients.answer(values[None], [(GuidedBackprop(places, "trunk"), 0)])
+    passed = guided[:, :, 0, 0]
     np.testing.assert_array_equal(passed, [[3, 0, 0], [0, 0, 0], [0, 0, 0]])  # the second passes back -1: cut
     plain = gradients.answer(values[None], [(LayerMaps(0, "trunk.identity"), 0)])[0].gradients
     weight = backbone.last_layer.weight[0].numpy()

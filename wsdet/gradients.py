@@ -56,24 +56,31 @@ class Gradients:
                         scores = self._scores(self.backbone(pictures), [question for question, _ in asked])
                         return list(_gradient(scores, pictures))
                 case GuidedBackprop(layer=layer):
-                    places = np.stack([question.neurons[row] for question, row in asked])  # type: ignore[union-attr]
-                    return list(self._guided_backprop(pictures, layer, places))
+                    neurons = [question.neurons for question, _ in asked]  # type: ignore[union-attr]
+                    return self._guided_backprop(pictures, layer, neurons)
                 case NeuronRank(layer=layer, guided=guided):
                     maps = self._layer_maps(pictures, layer, [question for question, _ in asked], guided)
                     return [_best(m, q.k) for m, (q, _) in zip(maps, asked, strict=True)]  # type: ignore[union-attr]
                 case LayerMaps(layer=layer):
                     return self._layer_maps(pictures, layer, [question for question, _ in asked], guided=False)
 
-    def _guided_backprop(self, pictures: Tensor, layer: str | None, places: Ints) -> Floats:
-        """(n, 3, s, s) guided gradients of one neuron (channel, row, column) a picture."""
+    def _guided_backprop(self, pictures: Tensor, layer: str | None, neurons: Sequence[Ints]) -> list[Floats]:
+        """For each picture (k, 3, s, s) guided gradients of its own k >= 1 neurons; one forward pass serves all."""
         with _Relus(guided=True), self._watched(layer) as seen:
             self.backbone(pictures)
             maps = self._map(seen, layer)
-            if (places < 0).any() or (places >= maps.shape[1:]).any():
-                shape = tuple(maps.shape[1:])
-                raise InputError(f"neurons of layer {layer!r} must lie in its map of {shape}, got {places.tolist()}")
-            channels, rows, columns = torch.from_numpy(places).to(maps.device).T
-            return _gradient(maps[torch.arange(len(places)), channels, rows, columns], pictures)
+        places = np.concatenate(neurons)
+        if (places < 0).any() or (places >= maps.shape[1:]).any():
+            shape = tuple(maps.shape[1:])
+            raise InputError(f"neurons of layer {layer!r} must lie in its map of {shape}, got {places.tolist()}")
+        found: list[list[Floats]] = [[] for _ in neurons]
+        for turn in range(max(len(own) for own in neurons)):
+            having = [i for i, own in enumerate(neurons) if turn < len(own)]
+            channels, rows, columns = np.stack([neurons[i][turn] for i in having]).T
+            gradients = _gradient(maps[having, channels, rows, columns], pictures, is_last=False)
+            for i in having:
+                found[i].append(gradients[i])
+        return [np.stack(own) for own in found]
 
     def _layer_maps(
         self, pictures: Tensor, layer: str | None, questions: Sequence[GradientQuestion], guided: bool
@@ -138,9 +145,11 @@ def last_map_layer(backbone: Backbone) -> str:
     return name
 
 
-def _gradient(scores: Tensor, inputs: Tensor) -> Floats:
+def _gradient(scores: Tensor, inputs: Tensor, is_last: bool = True) -> Floats:
     """Of each picture's own score with respect to `inputs`; zeros where the scores do not depend on them."""
-    (gradient,) = torch.autograd.grad(scores.sum(), inputs, allow_unused=True, materialize_grads=True)
+    (gradient,) = torch.autograd.grad(
+        scores.sum(), inputs, retain_graph=not is_last, allow_unused=True, materialize_grads=True
+    )
     return gradient.float().cpu().numpy()
 
 

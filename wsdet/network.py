@@ -200,7 +200,7 @@ class Network:
         if isinstance(question, FeatureMap | PixelGradient | NeuronRank | LayerMaps):
             return rows[0]
         if isinstance(question, GuidedBackprop):
-            return np.stack(rows) if len(rows) else np.zeros((0, 3, self.input_size, self.input_size), np.float32)
+            return rows[0] if len(rows) else np.zeros((0, 3, self.input_size, self.input_size), np.float32)
         n_outputs = self.backbone.n_outputs
         return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
 

@@ -193,7 +193,8 @@ def picture_keys(question: Question) -> list[bytes]:
         case Kept(masks=masks):
             return [name + np.packbits(mask).tobytes() for mask in masks]
         case GuidedBackprop(neurons=neurons, layer=layer):
-            return [name + f"{layer} {place.tolist()}".encode() for place in np.asarray(neurons)]
+            places = np.asarray(neurons).tolist()
+            return [name + f"{layer} {places}".encode()] if places else []
         case PixelGradient() | NeuronRank() | LayerMaps():
             return [repr(question).encode()]
         case Note():

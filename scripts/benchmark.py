@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +81,19 @@ def seconds_in_turns(
 
 def report(options: argparse.Namespace, machine: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
     """Prints figures, one a line, and writes them to `--json`."""
-    for name, value in figures.items():
-        print(f"{name:>36} {_plain(value)}")
+    _print(figures)
     if options.json:
         options.json.write_text(json.dumps({**machine, **figures}, indent=2) + "\n", encoding="utf-8")
 
 
+def _print(figures: Mapping[str, Any], indent: str = "") -> None:
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            print(f"{indent}{name}:")
+            _print(value, indent + "  ")
+        else:
+            print(f"{indent}{name:42s}{' '.join(map(_plain, value)) if isinstance(value, list) else _plain(value)}")
+
+
 def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(_plain(part) for part in value)
-    if isinstance(value, Mapping):
-        return "  ".join(f"{name}: {_plain(part)}" for name, part in value.items())
-    return str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,128 @@
+"""The other localizers' questions against the plainest way to answer them: captum, or one picture at a time.
+
+python scripts/bench_localizers.py                     # about a minute
+python scripts/bench_localizers.py --device cuda --json bench.json
+
+The pictures are painted on the spot and the network is SqueezeNet with random weights: the time depends on neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from benchmark import clock_of, parser_of, report, seconds_in_turns, start
+from captum.attr import LayerGradientXActivation, NeuronGuidedBackprop, Saliency
+
+from wsdet.backbones import build_backbone
+from wsdet.data.synthetic import Synthetic
+from wsdet.engine import localize_all
+from wsdet.gradients import last_map_layer
+from wsdet.localizers.eiss import Eiss
+from wsdet.network import Network
+from wsdet.questions import GuidedBackprop, LayerMaps, Picture, PixelGradient, Question
+from wsdet.types import Sample
+
+_NEURONS = 10  # of an image, as DAM maps back
+
+
+def main() -> None:
+    """Prints how many times as fast each is, and writes the figures to `--json`."""
+    options = _options()
+    machine, clock = start(options), clock_of(options)
+    network, one_by_one = (
+        Network(
+            build_backbone("squeezenet1_0"),
+            [(label,) for label in range(1000)],
+            device=options.device,
+            precision="float32",
+            incremental=choice,
+        )
+        for choice in ("auto", False)
+    )
+    dataset = Synthetic(n_train=options.images, n_test=0, size=400)
+    samples = [dataset.load(image_id) for image_id in dataset.ids("train")]
+    views = [network.prepare(sample) for sample in samples]
+    pictures = torch.stack([view.picture for view in views]).contiguous(memory_format=torch.channels_last)
+    neurons = np.array([[channel, 6, 6] for channel in range(_NEURONS)])
+    captum = _Captum(network)
+
+    def answers(questions: Sequence[tuple[Any, Question, int]]) -> Callable[[], object]:
+        return lambda: network.answer([Picture(*question) for question in questions])
+
+    works: dict[str, Callable[[], object]] = {
+        "cam": answers([(view, LayerMaps(0), 0) for view in views]),
+        "cam_plain": lambda: [captum.layer(picture, 0) for picture in pictures],
+        "dam": answers([(view, GuidedBackprop(neurons), 0) for view in views]),
+        "dam_plain": lambda: [captum.neuron(picture, place) for picture in pictures for place in neurons],
+        "sensitivity": answers([(view, PixelGradient(0), 0) for view in views]),
+        "sensitivity_plain": lambda: [captum.pixels(picture, 0) for picture in pictures],
+        "bare_forward_backward": lambda: _forward_backward(network, pictures),
+        "eiss": lambda: _eiss(network, samples, 32, 16),
+        "eiss_plain": lambda: _eiss(one_by_one, samples, 1, 1),
+    }
+    seconds = seconds_in_turns(works, clock, options.rounds)
+    speedups = {name: seconds[f"{name}_plain"] / seconds[name] for name in ("eiss", "dam", "sensitivity", "cam")}
+    share = seconds["bare_forward_backward"] / seconds["sensitivity"]
+    report(
+        options,
+        machine,
+        {**{f"{name}_speedup": value for name, value in speedups.items()}, "sensitivity_share_of_bare_pass": share},
+    )
+
+
+class _Captum:
+    """The same maps by captum, one picture at a time; leaves the network's hooks as they were."""
+
+    def __init__(self, network: Network) -> None:
+        # captum counts on ReLUs that are modules of their own and do not overwrite their input
+        self._backbone = build_backbone("squeezenet1_0").requires_grad_(False)
+        for module in self._backbone.modules():
+            if isinstance(module, torch.nn.ReLU):
+                module.inplace = False
+        self._backbone.to(network.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._layer = self._backbone.get_submodule(last_map_layer(self._backbone))
+
+    def layer(self, picture: torch.Tensor, output: int) -> np.ndarray:
+        """Activation x gradient of the last map."""
+        maps = LayerGradientXActivation(self._backbone, self._layer).attribute(self._pixels(picture), output)
+        return maps.detach().cpu().numpy()
+
+    def neuron(self, picture: torch.Tensor, place: np.ndarray) -> np.ndarray:
+        """Guided backpropagation of one neuron."""
+        attribution = NeuronGuidedBackprop(self._backbone, self._layer)
+        return attribution.attribute(self._pixels(picture), tuple(place.tolist())).detach().cpu().numpy()
+
+    def pixels(self, picture: torch.Tensor, output: int) -> np.ndarray:
+        """Gradient at the pixels."""
+        return Saliency(self._backbone).attribute(self._pixels(picture), output, abs=False).detach().cpu().numpy()
+
+    def _pixels(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture[None].clone().requires_grad_()
+
+
+def _forward_backward(network: Network, pictures: torch.Tensor) -> torch.Tensor:
+    """One batch there and back, nothing else."""
+    pixels = pictures.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network.backbone(pixels)[:, 0].sum(), pixels)
+    return gradient
+
+
+def _eiss(network: Network, samples: Sequence[Sample], batch_size: int, in_flight: int) -> None:
+    named = [(sample.image_id, sample) for sample in samples]
+    eiss = Eiss(eta=None, stride=1, n_windows=16, max_iterations=2)
+    list(localize_all(named, eiss, network, batch_size, in_flight))
+
+
+def _options() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2, help="the best of so many is reported")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""One table of what `scripts/bench_all.sh` measured: table.md and table.json in its folder.
+
+python scripts/print_bench_table.py bench
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+# benchmark, figure, what it is, what it should be
+_ROWS = (
+    ("stl", "speedup", "STL-CL by the engine: times as fast as one picture at a time", ">= 10"),
+    ("stl", "same_boxes", "... with the same boxes", "True"),
+    ("stl", "passes_per_image", "... pictures through the network, a photo", ""),
+    ("stl", "passes_avoided", "... share of the plain way's passes that were the same picture again", ""),
+    ("stl", "share_of_network_throughput", "... pictures a second, as a share of the bare network's", ">= 0.8"),
+    ("stl", "share_of_network_throughput_full_passes", "... the same without incremental passes", ">= 0.8"),
+    ("localizers", "eiss_speedup", "EISS: times as fast as one picture at a time", ">= 2"),
+    ("localizers", "dam_speedup", "DAM's guided maps: times as fast as captum", ">= 2"),
+    ("localizers", "sensitivity_speedup", "Pixel gradients: times as fast as captum", ">= 2"),
+    ("localizers", "sensitivity_share_of_bare_pass", "... as a share of a bare forward and backward pass", ">= 0.8"),
+    ("localizers", "cam_speedup", "CAM: times as fast as captum", ">= 2"),
+    ("detector", "roi_speedup", "Features of 2,000 boxes: RoI against warped crops, times as fast", ">= 100"),
+    ("detector", "svm_speedup", "20 SVMs on 20,000 x 4,096: times as fast as LinearSVC", ">= 10"),
+    ("detector", "svm_objective_above", "... how far the objective is above LinearSVC's", "<= 0.001"),
+    ("detector", "proposals_speedup", "Selective Search in a process for each core: times as fast as in one", "cores"),
+    ("startup", "help_seconds", "--help of the slowest command, seconds", "<= 1.5"),
+    ("startup", "finished_run_again_seconds", "A finished experiment run again, seconds", "<= 5"),
+    ("growth", "images.exponent", "Growth of time with the number of images, exponent", "1"),
+    ("growth", "images.megabytes", "... most memory held, MB", "flat"),
+)
+
+
+def main() -> None:
+    """Writes and prints the table."""
+    folder = Path(sys.argv[1])
+    measured = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    machine = measured["stl"]
+    rows = [
+        {"figure": what, "measured": _figure(measured[name], key), "wanted": wanted}
+        for name, key, what, wanted in _ROWS
+        if name in measured
+    ]
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}, {machine['precision']}\n",
+        "| figure | measured | wanted |",
+        "|---|---:|---:|",
+        *(f"| {row['figure']} | {_plain(row['measured'])} | {row['wanted']} |" for row in rows),
+    ]
+    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    table = {"processor": machine["processor"], "threads": machine["threads"], "rows": rows}
+    (folder / "table.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def _figure(figures: Any, key: str) -> Any:
+    for part in key.split("."):
+        figures = figures[part]
+    return figures
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,9 +14,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
+from wsdet.cli import CONF
 from wsdet.proposals.selective_search import SelectiveSearch
-from wsdet.propose import propose
+from wsdet.propose import propose, source_of
 from wsdet.store import BoxStore
 from wsdet.types import Boxes, InputError, Sample, Split
 
@@ -66,6 +69,25 @@ def test_workers_do_not_change_the_boxes(tmp_path: Path) -> None:
         assert (report.done, report.failed) == (5, {})
     parts = [(tmp_path / workers / "parts" / "000000.parquet").read_bytes() for workers in ("0", "2")]
     assert parts[0] == parts[1]
+
+
+def test_a_localizer_within_a_source_is_run_first(tmp_path: Path) -> None:
+    made = {"a": Boxes(np.array([[0, 0, 4, 4], [1, 1, 9, 9]]), np.array([0.1, 0.7]), np.array([3, 5]))}
+    asked: list[tuple[str, DictConfig]] = []
+
+    def run(name: str, node: DictConfig) -> Path:
+        asked.append((name, node))
+        BoxStore(tmp_path / name, {}).fill(["a"], lambda ids: made.items(), "test")
+        return tmp_path / name
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("propose", ["proposals=merge", "proposals@proposals.first=stl_wl", "proposals.n_first=1"])
+        source = source_of(cfg.proposals, run)
+    ((name, node),) = asked
+    assert (name, node.drop, node.size) == ("stl_wl", "top", cfg.network.input_size)
+    found = source.propose(Sample("a", np.zeros((20, 20, 3), np.uint8)))
+    assert found.xyxy[0].tolist() == [1, 1, 9, 9]  # the best, wherever it stood
+    assert set(found.labels) == {-1}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import CONF, build, entry_point, limited
+from wsdet.cli import CONF, entry_point, limited
 from wsdet.files import write_json
 from wsdet.formats.coco import coco_json
 from wsdet.formats.contents import Picture
@@ -80,7 +80,8 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.data.images import read_size
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import write_frames
-    from wsdet.propose import propose
+    from wsdet.localize import localized
+    from wsdet.propose import propose, source_of
     from wsdet.rcnn.detector import RcnnDetector
 
     detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
@@ -95,7 +96,12 @@ def _run(cfg: DictConfig) -> None:
         images = str(out / "frames")
     dataset = find_images(images, detector.classes)
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
-    propose(dataset, ids, build(_as_config(settings), "proposals"), proposals, cfg.workers, cfg.strict)
+
+    def run(name: str, node: DictConfig) -> Path:
+        folder = out / "localization" / name
+        return localized(cfg, folder, node, dataset, ids, detector.features.network, {"images": str(cfg.images)})
+
+    propose(dataset, ids, source_of(_as_config(settings), run), proposals, cfg.workers, cfg.strict)
     detect(dataset, ids, {"": detector}, proposals, {"": store}, cfg.strict)
     pictures = (
         Picture(image_id, image_id, read_size(dataset.path(image_id)), store[image_id], "test")
@@ -150,7 +156,8 @@ def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any
         return dict(OmegaConf.to_container(cfg.proposals, resolve=True))  # type: ignore[arg-type]
     if not detector.proposals:
         raise InputError(f"{cfg.model}/model.json names no proposals; give proposals=NAME, such as selective_search")
-    known = {OmegaConf.to_container(OmegaConf.load(path))["_target_"] for path in (CONF / "proposals").glob("*.yaml")}  # type: ignore[call-overload,index]
+    paths = [path for group in ("proposals", "localizer") for path in (CONF / group).glob("*.yaml")]
+    known = {OmegaConf.load(path).get("_target_") for path in paths} - {None}  # type: ignore[arg-type]
     _check_harmless(detector.proposals, known, f"{cfg.model}/model.json", top=True)
     return detector.proposals
 

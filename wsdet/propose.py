@@ -12,15 +12,16 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import build, entry_point, limited, settings_of
+from wsdet.cli import build, entry_point, limited, network_of, settings_of
+from wsdet.formats.contents import file_name
 from wsdet.store import BoxStore, FillReport, Outcome
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
 
@@ -67,16 +68,46 @@ def propose(
     return store.fill(ids, produce, "propose", strict)
 
 
+def source_of(node: DictConfig, localized: Callable[[str, DictConfig], Path]) -> ProposalSource:
+    """The proposal source that a config node describes.
+
+    A part of it with a `localizer` stands for that localizer's boxes: files that are made now.
+
+    Args:
+        node: as `cfg.proposals`.
+        localized: runs a localizer; takes the part's `name` and the localizer's config, gives the folder of its boxes.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    def with_files(part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        if "localizer" in part:
+            name, localizer = file_name(str(part.pop("name"))), DictConfig(part.pop("localizer"))
+            return part | {"path": str(localized(name, localizer))}
+        return {key: with_files(value) for key, value in part.items()}
+
+    return build(OmegaConf.create(with_files(OmegaConf.to_container(node, resolve=True))), "proposals")
+
+
 def main() -> None:
     """The entry point `python -m wsdet.propose`."""
     entry_point("propose", _run)
 
 
 def _run(cfg: DictConfig) -> None:
-    dataset, source = build(cfg.data, "data"), build(cfg.proposals, "proposals")
+    from wsdet.localize import localized
+
+    dataset = build(cfg.data, "data")
+    train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
+    ids = [*train_ids, *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
+
+    def run(name: str, node: DictConfig) -> Path:
+        network, folder = network_of(cfg, dataset, train_ids), Path(cfg.out) / "localization" / name
+        return localized(cfg, folder, node, dataset, ids, network, settings_of(cfg, "data"))
+
     store = BoxStore(Path(cfg.out) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
-    ids = [*limited(dataset.ids("train"), cfg.limit, cfg.seed), *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
-    propose(dataset, ids, source, store, cfg.workers, cfg.strict)
+    propose(dataset, ids, source_of(cfg.proposals, run), store, cfg.workers, cfg.strict)
 
 
 def _inline(dataset: Dataset, image_id: str, source: ProposalSource) -> Boxes | InputError:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from wsdet.cli import CONF, build
+from wsdet.cli import CONF
+from wsdet.propose import source_of
+from wsdet.store import BoxStore
 from wsdet.types import Boxes, Pixels, ProposalSource, Sample
 
 NAMES = sorted(path.stem for path in (CONF / "proposals").glob("*.yaml"))
@@ -42,7 +44,17 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProposalS
         (tmp_path / "boxes.json").write_text(json.dumps(boxes))
         overrides.append(f"proposals.path={tmp_path}/boxes.json")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield build(compose("propose", overrides).proposals, "proposals")
+        yield source_of(compose("propose", overrides).proposals, lambda name, _: as_localized(tmp_path / name))
+
+
+def as_localized(folder: Path) -> Path:
+    """A store of a localizer's boxes, two labels an image."""
+    made = {
+        name: Boxes(np.array([[0, 0, w / 2, h], [0, 0, w, h]]), np.array([0.5, 0.9]), np.array([0, 1]))
+        for name, (h, w) in SIZES.items()
+    }
+    BoxStore(folder, {}).fill(list(made), lambda ids: made.items(), "test")
+    return folder
 
 
 def equal(a: Boxes, b: Boxes) -> bool:

@@ -93,9 +93,6 @@ class Files:
         Raises:
             InputError: the files have none for the image, or boxes that cannot be its.
         """
-        if isinstance(self._content, BoxStore):
-            stored = self._found(sample.image_id)
-            return Boxes(stored.xyxy, stored.scores)[: self.max_boxes or None]
         rows, where = self._rows(sample)
         xyxy = _checked(rows[:, :4], sample.size_hw, where)
         scores = rows[:, 4] if rows.shape[1] == 5 else -np.arange(len(rows), dtype=np.float64)
@@ -136,8 +133,11 @@ class Files:
 
     def _rows(self, sample: Sample) -> tuple[Doubles, str]:
         """(n, 4 or 5) rows with continuous x1, y1, x2, y2 in front, and where they come from."""
+        where = f"{self.path}, image {sample.image_id!r}"
+        if isinstance(self._content, BoxStore):
+            stored = self._found(sample.image_id)
+            return np.column_stack([stored.xyxy, stored.scores]), where
         if self._content is not None:
-            where = f"{self.path}, image {sample.image_id!r}"
             rows = checked_rows(self._found(sample.image_id), where)
             return _continuous(rows, self.order or "xyxy", self.counting or "continuous"), where
         path = file_of_image(self.path, sample.image_id)

@@ -265,7 +265,7 @@ def _report(
     from wsdet.report.page import write_report
 
     out, names = Path(cfg.out), cfg.names
-    title = " · ".join([names.data, names.network, names.localizer, names.proposals])
+    title = " · ".join([names.data, names.network, names.localizer, names.proposals, f"seed {cfg.seed}"])
     config = (out / "config.yaml").read_text(encoding="utf-8")
     write_report(out, dataset, metrics, title, config, train_ids, test_ids, localized, detections)
 

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ import pytest
 from wsdet.evaluate import evaluate_detections, evaluate_localization, evaluate_proposals
 from wsdet.report.page import write_report
 from wsdet.types import Boxes, Dataset, Sample
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Browser
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
 _DATA = re.compile(r'<script type="application/json" id="gallery-data">(.*?)</script>', re.DOTALL)
@@ -83,10 +86,11 @@ def test_nothing_is_asked_of_anyone(tmp_path: Path, tiny_dataset: Dataset) -> No
     assert "https://" not in page
     assert "@import" not in page
     assert "default-src 'none'" in page
-    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
 
 
-def test_hostile_names_stay_text(tmp_path: Path, tiny_dataset: Any) -> None:
+def written_with_hostile_names(tmp_path: Path, tiny_dataset: Any) -> str:
+    """A page on which everything that can have a name has a hostile one."""
     ids = {image_id: f"{image_id}{HOSTILE}" for image_id in tiny_dataset.samples}
     hostile = replace(
         tiny_dataset,
@@ -99,7 +103,11 @@ def test_hostile_names_stay_text(tmp_path: Path, tiny_dataset: Any) -> None:
     metrics["seconds"][HOSTILE] = 1.0
     metrics["proposals"][HOSTILE] = metrics["proposals"]["grid"]
     localized = {HOSTILE: hostile.truth}
-    page = written(tmp_path, hostile, metrics, title=HOSTILE, config=HOSTILE, localized=localized)
+    return written(tmp_path, hostile, metrics, title=HOSTILE, config=HOSTILE, localized=localized)
+
+
+def test_hostile_names_stay_text(tmp_path: Path, tiny_dataset: Any) -> None:
+    page = written_with_hostile_names(tmp_path, tiny_dataset)
     assert "<img" not in page
     assert "<b>c" not in page
     assert page.count("<script") == page.count("</script>") == 2
@@ -183,3 +191,90 @@ def test_the_size_is_bounded(tmp_path: Path, tiny_dataset: Dataset, monkeypatch:
     images = data_of(written(tmp_path, tiny_dataset, metrics))["images"]
     assert 0 < len(images) < 12
     assert sum(len(image["jpeg"]) for image in images) <= 6000
+
+
+def test_precision_and_recall_are_drawn_for_every_detector(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    page = written(tmp_path, tiny_dataset, measured(tiny_dataset))
+    section = page[page.index('<h2 id="curves">') : page.index('<h2 id="why-detections">')]
+    assert section.count("<svg") == len(tiny_dataset.classes)
+    assert section.count("<polyline") == 2 * len(tiny_dataset.classes)
+    assert section.count('class="key') == 2  # one legend for all
+
+
+# --- in a real browser
+
+
+def chosen(browser: Browser, **filters: str) -> tuple[str, int]:
+    """(what the gallery says, how many figures it shows) after filters are set."""
+    for name, value in filters.items():
+        event = "change" if name == "view" else "input"
+        field = f"document.getElementById('filter-{name}')"
+        browser.run(f"{field}.value = {json.dumps(value)}; {field}.dispatchEvent(new Event('{event}'))")
+    said = browser.run("document.getElementById('count').textContent")
+    return said, browser.run("document.querySelectorAll('#images figure').length")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (390, False), (1280, True), (1280, False)])
+def test_a_browser_shows_it_without_complaint(
+    browser: Browser, tmp_path: Path, tiny_dataset: Dataset, width: int, dark: bool
+) -> None:
+    written(tmp_path, tiny_dataset, measured(tiny_dataset))
+    browser.open(tmp_path / "report" / "index.html", width, dark)
+    assert chosen(browser) == ("6 images", 6)
+    assert browser.run("document.documentElement.scrollWidth") == width
+    red, *_ = json.loads(browser.run("getComputedStyle(document.body).backgroundColor.replace(/rgb.(.*)./, '[$1]')"))
+    assert (red < 60) == dark
+    assert browser.requests == []
+    assert browser.complaints == []
+
+
+def test_filters_choose_images(browser: Browser, tmp_path: Path, tiny_dataset: Any) -> None:
+    shifted = {
+        image_id: Boxes(boxes.xyxy + np.float32(image_id.endswith("0")) * 30, boxes.scores, boxes.labels)
+        for image_id, boxes in tiny_dataset.truth.items()
+    }
+    written(tmp_path, tiny_dataset, measured(tiny_dataset), localized={"stl": shifted, "other": tiny_dataset.truth})
+    browser.open(tmp_path / "report" / "index.html")
+    assert chosen(browser)[0] == "6 images"
+    assert chosen(browser, **{"class": "0"}) == ("2 images", 2)  # images 0 and 4 are of class 0
+    assert chosen(browser, low="0.5") == ("1 image", 1)
+    assert browser.run("document.querySelector('#images figcaption').textContent").startswith("train_4")
+    assert chosen(browser, low="", high="0.5") == ("1 image", 1)
+    assert chosen(browser, **{"class": "", "high": "", "kind": "correct"})[0] == "4 images"
+    assert chosen(browser, kind="", view="train/other") == ("6 images", 6)
+    assert chosen(browser, high="0.5") == ("0 images", 0)
+    assert chosen(browser, high="", view="pseudo", kind="right") == ("5 images", 5)  # one image has no object
+    n_right = browser.run("document.querySelectorAll('#images .picture i.good').length")
+    assert n_right == sum(len(tiny_dataset.truth[image_id]) for image_id in tiny_dataset.ids("test"))
+    assert browser.complaints == []
+
+
+def test_hostile_names_do_nothing_in_a_browser(browser: Browser, tmp_path: Path, tiny_dataset: Any) -> None:
+    written_with_hostile_names(tmp_path, tiny_dataset)
+    browser.open(tmp_path / "report" / "index.html")
+    assert browser.run("document.title") == HOSTILE
+    assert browser.run("document.querySelector('#filter-class option:nth-child(2)').textContent") == HOSTILE
+    assert HOSTILE in browser.run("document.querySelector('#images figcaption').textContent")
+    assert browser.run("document.querySelectorAll('img:not(.picture img)').length") == 0
+    assert chosen(browser, **{"class": "0"})[1] > 0
+    assert browser.requests == []
+    assert browser.complaints == []
+
+
+def test_many_images_come_as_they_are_looked_at(browser: Browser, tmp_path: Path, tiny_dataset: Any) -> None:
+    samples = {f"train_{n}": Sample(f"train_{n}", tiny_dataset.samples["train_0"].pixels, (0,)) for n in range(1000)}
+    many = replace(tiny_dataset, samples=samples, truth=dict.fromkeys(samples, tiny_dataset.truth["train_0"]))
+    metrics = {"images": {"train": 1000, "test": 0}}
+    written(tmp_path, many, metrics, localized={"stl": many.truth}, detections={}, test_ids=(), max_images=2000)
+    assert (tmp_path / "report" / "index.html").stat().st_size < 30e6
+    browser.open(tmp_path / "report" / "index.html")
+    said, shown = chosen(browser)
+    assert said == "1000 images"
+    assert 0 < shown < 300
+    assert browser.run("[...document.images].every((one) => one.loading === 'lazy')")
+    browser.run(
+        "new Promise((done) => { const step = () => { document.getElementById('more').scrollIntoView();"
+        "document.querySelectorAll('#images figure').length === 1000 ? done() : setTimeout(step, 20) }; step() })"
+    )
+    assert chosen(browser) == ("1000 images", 1000)
+    assert browser.complaints == []

@@ -12,7 +12,12 @@ _N_COLORS = 6
 
 
 def line_chart(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str, y_label: str, log_x: bool = False
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    x_range: tuple[float, float] | None = None,
+    with_legend: bool = True,
 ) -> str:
     """Lines by name over one x axis; values in [0, 1] on the y axis.
 
@@ -21,9 +26,11 @@ def line_chart(
         x_label: text under the x axis.
         y_label: text beside the y axis.
         log_x: a logarithmic x axis.
+        x_range: ends of the x axis; None: those of the lines.
+        with_legend: put the names above; else `legend` gives them for several charts.
     """
     every = [x for xs, _ in lines.values() for x in xs] or [1.0]
-    low, high = min(every), max(every)
+    low, high = x_range or (min(every), max(every))
     marks = (
         [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
         if log_x
@@ -39,7 +46,13 @@ def line_chart(
         points = " ".join(f"{x_at(x):.1f},{_y_at(y):.1f}" for x, y in zip(xs, ys, strict=True))
         paths.append(f'<polyline class="line c{number % _N_COLORS}" points="{points}"/>')
     ticks = {f"{mark:.4g}": x_at(mark) for mark in marks if low <= mark <= high}
-    return _legend(list(lines)) + _frame("".join(paths), ticks, x_label, y_label)
+    return (legend(list(lines)) if with_legend else "") + _frame("".join(paths), ticks, x_label, y_label)
+
+
+def legend(names: Sequence[str]) -> str:
+    """The names of a chart's lines in their colors."""
+    entries = (f'<span class="key c{i % _N_COLORS}">{escape(name)}</span>' for i, name in enumerate(names))
+    return f'<p class="legend">{"".join(entries)}</p>'
 
 
 def scatter_chart(points: Sequence[tuple[str, float, float]], x_label: str, y_label: str) -> str:
@@ -102,8 +115,3 @@ def _frame(inner: str, ticks: Mapping[str, float], x_label: str, y_label: str, t
         f'<text class="axis" transform="translate(11 {y}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
     )
     return f'<svg viewBox="0 0 {_W} {_H}" role="img">{"".join(parts)}{inner}</svg>'
-
-
-def _legend(names: Sequence[str]) -> str:
-    entries = (f'<span class="key c{i % _N_COLORS}">{escape(name)}</span>' for i, name in enumerate(names))
-    return f'<p class="legend">{"".join(entries)}</p>'

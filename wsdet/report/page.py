@@ -22,8 +22,9 @@ from wsdet.boxes import area
 from wsdet.files import replacing
 from wsdet.metrics.diagnosis import BOX_KINDS, ERROR_KINDS, DiagnosedDetections, diagnose_boxes, diagnose_detections
 from wsdet.metrics.localization import TopBoxes, center_correct, top_boxes
-from wsdet.report.charts import histogram, line_chart, scatter_chart
+from wsdet.report.charts import histogram, legend, line_chart, scatter_chart
 from wsdet.report.gallery import gallery
+from wsdet.report.precision_recall import precision_recall_charts
 from wsdet.types import Boxes, Dataset, InputError
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,17 @@ _PACKAGES = (
     "opencv-contrib-python-headless",
 )
 
+_SECTIONS = {
+    "boxes": "Pseudo-boxes",
+    "why-boxes": "Why boxes fail",
+    "detectors": "Detectors",
+    "curves": "Precision and recall",
+    "why-detections": "Why detections fail",
+    "proposals": "Proposals",
+    "gallery": "Gallery",
+    "time": "Time",
+    "settings": "Settings",
+}
 _DOUBTFUL = 50  # images to look at first where there are no true boxes
 
 BoxesById = Mapping[str, Boxes]
@@ -108,6 +120,7 @@ def write_report(
         _without_truth(firsts.get(main_method, {}), labels, images, dataset.classes) if not len(top.iou) else "",
         _box_kinds(diagnosed.get(main_method, []), dataset.classes, main_method),
         _detectors(metrics),
+        _precision_recall(list(detections), precision_recall_charts(detections, truth, counted, dataset.classes)),
         _error_kinds(errors.get("pseudo"), dataset.classes),
         _proposals(metrics),
         _gallery(dataset, firsts, detections, images, len(doubtful)),
@@ -159,25 +172,31 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     ratio = metrics.get("ratio_pseudo_to_ground_truth")
     if ratio is not None:
         tiles.append(
-            ("of the mAP that true boxes give, from pseudo-boxes", f"{ratio:.0%}", metrics.get("ratio_interval"), "0%")
+            ("of the mAP that true boxes give, from pseudo-boxes", ratio, metrics.get("ratio_interval"), ".0%")
         )
     for name, figures in metrics.get("detectors", {}).items():
-        tiles.append((f"mAP, trained on {_spaced(name)}", _number(figures["map"]), figures.get("map_interval"), ""))
+        tiles.append((f"mAP, trained on {_spaced(name)}", figures["map"], figures.get("map_interval"), ".3f"))
     first = next(iter(metrics.get("localization", {}).items()), None)
     if first:
-        tiles.append((f"CorLoc of {_spaced(first[0])}", _number(first[1]["corloc"]), first[1]["corloc_interval"], ""))
+        tiles.append((f"CorLoc of {_spaced(first[0])}", first[1]["corloc"], first[1]["corloc_interval"], ".3f"))
     images = ", ".join(f"{n:,} images to {split} on" for split, n in metrics.get("images", {}).items())
     return (
         f'<p class="muted">{escape(images)}</p><div class="tiles">' + "".join(_tile(*tile) for tile in tiles) + "</div>"
     )
 
 
-def _tile(text: str, value: str, interval: Sequence[float] | None, percent: str) -> str:
-    between = ""
+def _tile(text: str, value: float | None, interval: Sequence[float] | None, form: str) -> str:
+    """A figure as text and as a bar from 0 to 1, with the interval that it lies in."""
+    if value is None or np.isnan(value):
+        return f'<div class="card tile"><b>-</b><span>{escape(text)}</span></div>'
+    between, band = "", ""
     if interval:
-        low, high = (f"{end:.0%}" if percent else f"{end:.3f}" for end in interval)
-        between = f"<span>95 %: {low} to {high}</span>"
-    return f'<div class="card tile"><b>{escape(value)}</b><span>{escape(text)}</span>{between}</div>'
+        low, high = interval
+        between = f"<span>95 %: {low:{form}} to {high:{form}}</span>"
+        left = min(max(low, 0), 1)
+        band = f'<u style="left:{left:.1%};width:{min(high, 1) - left:.1%}"></u>'
+    meter = f'<div class="meter"><i style="width:{min(max(value, 0), 1):.1%}"></i>{band}</div>'
+    return f'<div class="card tile"><b>{value:{form}}</b>{meter}<span>{escape(text)}</span>{between}</div>'
 
 
 def _localization(
@@ -210,9 +229,10 @@ def _localization(
             centers[_spaced(name)] = (_MARGINS.tolist(), [center_correct(of_method, margin) for margin in _MARGINS])
     first, by_class = next((_spaced(name), figures["corloc_by_class"]) for name, figures in measured.items())
     return _section(
+        "boxes",
         "Do the pseudo-boxes find the objects?",
         "The first box of each class in each training image. CorLoc: IoU above 0.5 with an object of the class.",
-        _card("", _table(headers, rows), wide=True),
+        _card("", _table(headers, rows), "wide"),
         _card(f"CorLoc by class, {first}", _shares(by_class)),
         _card(f"IoU of the first box, {first}", histogram(top.iou.tolist(), "IoU", 0, 1, 0.5)),
         _card("Center of the box inside the object", line_chart(centers, "margin, share of the object", "share")),
@@ -247,7 +267,7 @@ def _without_truth(
         return ""
     sizes = {image["id"]: image["wh"] for image in images}
     boxed = {image_id: boxes for image_id, boxes in firsts.items() if len(boxes)}
-    tiles = _tile("of the images have a box", f"{len(boxed) / len(labels):.0%}", None, "")
+    tiles = _tile("of the images have a box", len(boxed) / len(labels), None, ".0%")
     cards = [
         _card(
             "Each class", _table(["class", "images", "with a box", "median score"], _by_class(labels, firsts, classes))
@@ -265,7 +285,7 @@ def _without_truth(
     if scores:
         cards.append(_card("Score of the first box", histogram(scores, "score", min(scores), max(scores))))
     note = "The data has no true boxes, so nothing here says whether a box is right: look at the most doubtful first."
-    return f'<div class="tiles">{tiles}</div>' + _section("The pseudo-boxes", note, *cards)
+    return f'<div class="tiles">{tiles}</div>' + _section("boxes", "The pseudo-boxes", note, *cards)
 
 
 def _by_class(labels: Mapping[str, Sequence[int]], firsts: BoxesById, classes: Sequence[str]) -> list[list[str]]:
@@ -291,11 +311,12 @@ def _box_kinds(diagnosed: Sequence[Any], classes: Sequence[str], name: str) -> s
     whole = {kind: sum(row[kind] for row in counts.values()) / len(diagnosed) for kind in BOX_KINDS}
     rows = [[classes[label], *(str(row[kind]) for kind in BOX_KINDS)] for label, row in counts.items()]
     return _section(
+        "why-boxes",
         f"Why boxes of {_spaced(name)} fail",
         "Part only: inside the object. Too large: holds the object. Group: holds several. Other object: overlaps one "
         "of another class more. Wrong place: none of these.",
         _card("All classes", _shares(whole)),
-        _card("Boxes by class", _table(["class", *BOX_KINDS], rows), wide=True),
+        _card("Boxes by class", _table(["class", *BOX_KINDS], rows), "double"),
     )
 
 
@@ -315,7 +336,18 @@ def _detectors(metrics: Mapping[str, Any]) -> str:
         ours, best = detectors["pseudo"]["ap"], detectors["ground_truth"]["ap"]
         points = [(name, best[name], ours[name]) for name in best if name in ours]
         cards.append(_card("Each class", scatter_chart(points, "AP, trained on true boxes", "AP, on pseudo-boxes")))
-    return _section("Detectors on the test images", "VOC's average precision with 11 points, IoU above 0.5.", *cards)
+    note = "VOC's average precision with 11 points, IoU above 0.5."
+    return _section("detectors", "Detectors on the test images", note, *cards)
+
+
+def _precision_recall(names: Sequence[str], charts: Mapping[str, str]) -> str:
+    if not charts:
+        return ""
+    cards = "".join(_card(of_class, chart) for of_class, chart in charts.items())
+    return (
+        '<h2 id="curves">Precision and recall of each class</h2>'
+        f'{legend([f"trained on {_spaced(name)}" for name in names])}<div class="grid small">{cards}</div>'
+    )
 
 
 def _error_kinds(errors: DiagnosedDetections | None, classes: Sequence[str]) -> str:
@@ -326,6 +358,7 @@ def _error_kinds(errors: DiagnosedDetections | None, classes: Sequence[str]) -> 
         [name, *(str(int(errors.counts[kind][label])) for kind in ERROR_KINDS)] for label, name in enumerate(classes)
     ]
     return _section(
+        "why-detections",
         "Why detections fail",
         "The detector trained on pseudo-boxes. Every detection counts, however low its score; the last column of the "
         "first table weighs them: mAP if errors of that kind alone were put right.",
@@ -345,7 +378,8 @@ def _proposals(metrics: Mapping[str, Any]) -> str:
             there = {float(n): value for n, value in figures[f"{panel}_at"].items() if value is not None}
             lines[_spaced(name)] = (list(there), list(there.values()))
         cards.append(_card(panel.capitalize(), line_chart(lines, "boxes an image", panel, log_x=True)))
-    return _section("Do the proposals cover the objects?", "IoU of 0.5, mean over the classes, test images.", *cards)
+    note = "IoU of 0.5, mean over the classes, test images."
+    return _section("proposals", "Do the proposals cover the objects?", note, *cards)
 
 
 def _gallery(
@@ -373,7 +407,7 @@ def _gallery(
         '<i class="sw" style="color:#ff4d63;border-style:dashed"></i>missed object</p>'
     )
     return (
-        f'<h2>Look at them</h2>{legend}<div class="filters">{selects}{limits}'
+        f'<h2 id="gallery">Look at them</h2>{legend}<div class="filters">{selects}{limits}'
         '<span class="muted" id="count"></span></div>'
         '<div id="images"></div><div id="more"></div>'
         f'<script type="application/json" id="gallery-data">{_json(data)}</script>'
@@ -389,15 +423,17 @@ def _time(metrics: Mapping[str, Any]) -> str:
         [
             _spaced(stage),
             f"{spent:.1f}",
-            f"{spent / total:.0%}",
             f"{passes[name]:,}" if (name := stage.removeprefix("localize/")) in passes else "",
         ]
         for stage, spent in seconds.items()
     ]
+    shares = {_spaced(stage): spent / total for stage, spent in seconds.items()}
     return _section(
+        "time",
         "Where the time went",
         f"{total / 60:.1f} minutes in all.",
-        _card("", _table(["stage", "seconds", "share", "pictures through the network"], rows)),
+        _card("Share of the time", _shares(shares)),
+        _card("", _table(["stage", "seconds", "pictures through the network"], rows), "double"),
     )
 
 
@@ -409,7 +445,9 @@ def _settings(config: str) -> str:
         except PackageNotFoundError:  # run from a checkout that is not installed, or another build of OpenCV
             continue
     settings = f"<details><summary>All settings</summary><pre>{escape(config)}</pre></details>"
-    return _section("How it was made", "", _card("", settings), _card("Versions", _table(["", ""], versions)))
+    return _section(
+        "settings", "How it was made", "", _card("", settings), _card("Versions", _table(["", ""], versions))
+    )
 
 
 def _page(title: str, body: str) -> str:
@@ -423,18 +461,25 @@ def _page(title: str, body: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head>"
-        f'<body><main><p class="muted">wsdet</p><h1>{escape(title)}</h1>{body}</main>'
+        f'<body><main><p class="muted">wsdet</p><h1>{escape(title)}</h1>{_contents(body)}{body}</main>'
         f"<script>{script}</script></body></html>\n"
     )
 
 
-def _section(heading: str, note: str, *cards: str) -> str:
+def _contents(body: str) -> str:
+    """Links to those sections that the page has."""
+    there = {anchor: text for anchor, text in _SECTIONS.items() if f'<h2 id="{anchor}">' in body}
+    return "<nav>" + "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in there.items()) + "</nav>"
+
+
+def _section(anchor: str, heading: str, note: str, *cards: str) -> str:
     text = f'<p class="muted">{escape(note)}</p>' if note else ""
-    return f'<h2>{escape(heading)}</h2>{text}<div class="grid">{"".join(cards)}</div>'
+    return f'<h2 id="{anchor}">{escape(heading)}</h2>{text}<div class="grid">{"".join(cards)}</div>'
 
 
-def _card(heading: str, inner: str, wide: bool = False) -> str:
-    return f'<div class="card{" wide" if wide else ""}">{f"<h3>{escape(heading)}</h3>" if heading else ""}{inner}</div>'
+def _card(heading: str, inner: str, width: str = "") -> str:
+    """A framed part; `width` is "", "double" or "wide"."""
+    return f'<div class="card {width}">{f"<h3>{escape(heading)}</h3>" if heading else ""}{inner}</div>'
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

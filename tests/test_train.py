@@ -83,9 +83,10 @@ def test_the_same_command_again_does_nothing_anew(run: Path) -> None:
     [
         ([*SCENES, "localizer.nms_iou=0.3"], "localizer.nms_iou=0.5, now it is localizer.nms_iou=0.3"),
         (["detector.train_on=[truth]"], "detector.train_on must name"),
+        (["detector.weighting=drop"], "detector.weighting must be one of none, keep, ignore, weight, got drop"),
         (["data=folder", "data.root=/no/such/folder"], "/no/such/folder"),
     ],
-    ids=["changed", "unknown", "absent"],
+    ids=["changed", "unknown", "misspelt", "absent"],
 )
 def test_what_cannot_be_is_said_in_one_line(run: Path, overrides: list[str], message: str) -> None:
     done = train(run, *overrides)

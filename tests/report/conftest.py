@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_PATIENCE = 120  # seconds
 
 
 class Browser:
@@ -86,6 +88,8 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._in], [], [], _PATIENCE)[0]:
+                raise TimeoutError(f"the browser said nothing for {_PATIENCE} seconds")
             chunk = os.read(self._in, 1 << 20)
             if not chunk:
                 pytest.skip("chromium was found, but it does not start here")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wsdet.cli import build, entry_point, limited, network_of, settings_of, train_classifier_of
 from wsdet.files import write_json
 from wsdet.ledger import Ledger
+from wsdet.settings import flatten
 from wsdet.types import Boxes, Dataset, InputError, Localizer
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _experiment(cfg: DictConfig) -> None:
     train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
     test_ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     _check_choices(cfg.detector)
+    _check_parts(cfg)
     train_on = _possible(cfg.detector.train_on, dataset, train_ids)
     ledger = Ledger(out / "ledger.json")
 
@@ -94,6 +96,19 @@ def _check_choices(detector: DictConfig) -> None:
             "detector.top_k must be >= 1 and detector.doubtful_below in [0, 1], "
             f"got {detector.top_k} and {detector.doubtful_below}"
         )
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Classes refuse impossible values when they are built: here before hours of work, not after.
+
+    Left out is what can only be built later: a center box whose size is learnt, proposals that a localizer makes.
+    """
+    protocols, proposals = cfg.detector.protocols, settings_of(cfg, "proposals")["proposals"]
+    build(protocols[cfg.detector.protocol], f"detector.protocols.{cfg.detector.protocol}")
+    if "width" not in cfg.localizer:
+        build(cfg.localizer, "localizer")
+    if not any("localizer" in key.split(".") for key in flatten(proposals)):
+        build(cfg.proposals, "proposals")
 
 
 def _possible(train_on: Sequence[str], dataset: Dataset, train_ids: Sequence[str]) -> list[str]:

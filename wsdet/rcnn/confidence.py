@@ -74,9 +74,10 @@ def weigh(
     weighed = {}
     for image_id, boxes in positives.items():
         trusted = confidence[image_id] >= doubtful_below
-        weights: Floats = np.ones(len(boxes), np.float32)
+        weights = np.ones(len(boxes), np.float32)
         if weighting == "weight":
-            weights = np.divide(confidence[image_id], [means[label] for label in boxes.labels.tolist()]).astype(np.float32)
+            weights *= confidence[image_id]
+            weights /= np.array([means[label] for label in boxes.labels.tolist()], np.float32)
         difficult = ~trusted if weighting == "ignore" else np.zeros(len(boxes), bool)
         one = Boxes(boxes.xyxy, weights, boxes.labels, difficult)
         weighed[image_id] = one[trusted] if weighting == "keep" else one

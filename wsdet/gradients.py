@@ -85,8 +85,9 @@ class Gradients:
     def _layer_maps(
         self, pictures: Tensor, layer: str | None, questions: Sequence[GradientQuestion], guided: bool
     ) -> list[Maps]:
-        with _Relus(guided), self._watched(layer) as seen:
-            scores = self._scores(self.backbone(pictures), questions)
+        # the way back ends at the layer: what comes before it need not be remembered
+        with _Relus(guided), self._watched(layer, is_end=True) as seen:
+            scores = self._scores(self.backbone(pictures.detach()), questions)
             maps = self._map(seen, layer)
             gradients = _gradient(scores, maps)
         activations = maps.detach().float().cpu().numpy()
@@ -102,8 +103,8 @@ class Gradients:
         return logits[torch.arange(len(logits)), chosen]
 
     @contextmanager
-    def _watched(self, layer: str | None) -> Iterator[list[Tensor]]:
-        """A list that receives what the layer makes in each of its calls."""
+    def _watched(self, layer: str | None, is_end: bool = False) -> Iterator[list[Tensor]]:
+        """A list that receives what the layer makes in each call; with `is_end`, gradients go back no further."""
         modules = dict(self.backbone.named_modules())
         name = layer or self._default_layer
         if name not in modules:
@@ -114,6 +115,8 @@ class Gradients:
         seen: list[Tensor] = []
 
         def keep(_: nn.Module, __: Any, output: Any) -> Any:
+            if is_end and isinstance(output, Tensor):
+                output = output.detach().requires_grad_()
             seen.append(output)
             # the network goes on with a copy, so that a later layer working in place does not overwrite what is kept
             return output.clone() if isinstance(output, Tensor) else output

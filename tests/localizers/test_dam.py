@@ -90,6 +90,22 @@ def test_only_the_k_blobs_of_highest_score_are_united() -> None:
     assert found.scores[0] == 1
 
 
+@pytest.mark.parametrize("labels", [(0,), ()], ids=["label", "prediction"])
+def test_blobs_can_be_scored_before_the_softmax(labels: tuple[int, ...]) -> None:
+    class Opposed(Oracle):
+        """Its logits say the opposite of its probabilities."""
+
+        def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+            answer = super().assemble(question, rows)
+            return (
+                Outputs(-answer.logits, answer.scores, answer.class_scores) if isinstance(answer, Outputs) else answer
+            )
+
+    probability, logit = (localize(plain(k=1, score=score), labels, Opposed()) for score in ("probability", "logit"))
+    np.testing.assert_array_equal(probability.xyxy[0], in_image(8, 12, 20, 24))
+    np.testing.assert_array_equal(logit.xyxy[0], in_image(16, 18, 28, 30))
+
+
 def test_blobs_grow_and_shrink_in_proportion_to_the_input() -> None:
     found = localize(plain(k=1, dilate=16, erode=8), (1,))  # 56 is a quarter of 224: 4 pixels out, to the border, 2 in
     np.testing.assert_array_equal(found.xyxy[0], in_image(40 - 2, 40 - 2, 50 + 2, 52 + 2))
@@ -167,6 +183,7 @@ def test_without_labels_the_prediction_is_localized() -> None:
         ({"percentile": 100}, "percentile must be"),
         ({"erode": 40}, "erode <= dilate"),
         ({"per": "image"}, "per must be"),
+        ({"score": "rank"}, "score must be"),
         ({"relative": 0}, "relative must be"),
     ],
 )

@@ -38,6 +38,7 @@ class Dam:
         erode: pixels by which it then shrinks (their code: 15 times).
         per: "label": a box for each label of the image; "top1": one for the class that the network predicts;
             "multi": one for each dataset class whose score is high. The last two look at no label: theirs is -1.
+        score: of a blob: the class's "probability", or its "logit", before the softmax.
         relative: for "multi", the lowest high score as a share of the highest.
 
     Raises:
@@ -54,6 +55,7 @@ class Dam:
         dilate: float = 30.0,
         erode: float = 22.5,
         per: Literal["label", "top1", "multi"] = "label",
+        score: Literal["probability", "logit"] = "probability",
         relative: float = 0.5,
     ) -> None:
         if not 1 <= k <= kmax:
@@ -64,6 +66,8 @@ class Dam:
             raise ValueError(f"erode and dilate must be 0 <= erode <= dilate, got {erode} and {dilate}")
         if per not in ("label", "top1", "multi"):
             raise ValueError(f"per must be 'label', 'top1' or 'multi', got {per!r}")
+        if score not in ("probability", "logit"):
+            raise ValueError(f"score must be 'probability' or 'logit', got {score!r}")
         if not 0 < relative <= 1:
             raise ValueError(f"relative must be in (0, 1], got {relative}")
         self.layer = layer
@@ -74,6 +78,7 @@ class Dam:
         self.dilate = dilate
         self.erode = erode
         self.per = per
+        self.score = score
         self.relative = relative
 
     def localize(self, sample: Sample) -> Dialogue[Boxes]:
@@ -107,7 +112,7 @@ class Dam:
             h, w = sample.size_hw
             return Boxes(np.array([[0, 0, w, h]], np.float32), labels=np.array([label]))
         (kept,) = yield [Kept(np.stack(blobs))]
-        scores = kept.class_scores[:, followed] if followed >= 0 else kept.scores[:, int(whole.scores[0].argmax())]
+        scores = self._scores(kept, whole, followed)
         best = np.argsort(-scores, kind="stable")[: self.k]
         mask = np.any([blobs[i] for i in best], axis=0)
         seen = np.stack([_resized(blob, sample.size_hw) for blob in blobs])
@@ -117,6 +122,15 @@ class Dam:
         ]
         xyxy = boxes.clip(boxes.scale(boxes.mask_to_xyxy(mask), mask.shape, sample.size_hw), sample.size_hw)
         return Boxes(xyxy, scores[best].mean(keepdims=True), np.array([label]))
+
+    def _scores(self, kept: Outputs, whole: Outputs, followed: int) -> Floats:
+        """(n,) scores of the class in what n blobs keep."""
+        if followed >= 0 and self.score == "probability":
+            return kept.class_scores[:, followed]
+        # of several outputs that stand for the class, the one that speaks for the whole image
+        best = whole.class_scores[0, followed] if followed >= 0 else whole.scores[0].max()
+        output = int(np.abs(whole.scores[0] - best).argmin())
+        return kept.scores[:, output] if self.score == "probability" else kept.logits[:, output]
 
     def _blob(self, gradient: Floats) -> Bools:
         """(s, s) the largest connected region of the pixels that feed a neuron most, of (3, s, s) guided gradients."""

@@ -74,3 +74,12 @@ def test_a_command_says_both_before_any_work(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"is in use by process {child.pid}" in done.stdout + done.stderr
     assert not (tmp_path / "config.yaml").exists()
+
+
+def test_half_written_files_of_a_killed_process_go(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    kept = [tmp_path / "sub" / name for name in ("a.part", ".hidden.part", "boxes.json")]
+    for path in [*kept, tmp_path / "sub" / ".boxes.json.123.part"]:
+        path.touch()
+    with locked(tmp_path):
+        assert sorted((tmp_path / "sub").iterdir()) == sorted(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ except ImportError:  # Windows: nothing keeps two processes apart there
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = ".lock"
+_LEFTOVER = re.compile(r"\..+\.\d+\.part", re.DOTALL)  # of a file's name and a process id
 
 
 def check_writable(folder: Path) -> None:
@@ -33,7 +35,9 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of the folder. The lock ends with the process, however that ends.
+    """Keeps other processes out of the folder, and clears it of what a killed one had half written.
+
+    The lock ends with the process, however that ends.
 
     Raises:
         InputError: another process works in it; the message names both.
@@ -52,7 +56,15 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
+        _remove_leftovers(folder)
         yield
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process had half written; see `wsdet.files.replacing`."""
+    for path in folder.rglob(".*.part"):
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _open(folder: Path) -> TextIO:

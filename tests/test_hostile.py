@@ -1,0 +1,205 @@
+"""The inventory of hostile and broken input: every kind with the test that feeds it, and what had no other home."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsdet.cli import build, compose
+from wsdet.data.folder import Folder
+from wsdet.data.images import read_image
+from wsdet.localize import localize
+from wsdet.localizers.constant_boxes import CenterBox
+from wsdet.store import BoxStore
+from wsdet.types import InputError
+
+TESTS = Path(__file__).parent
+
+# kind of input -> the test that gives it to the code and says what has to come of it
+INVENTORY = {
+    # image files
+    "zero-byte image": "data/test_images.py::test_what_is_no_whole_image_is_an_input_error",
+    "truncated JPEG": "data/test_images.py::test_what_is_no_whole_image_is_an_input_error",
+    "PNG with its pixels cut off": "data/test_images.py::test_what_is_no_whole_image_is_an_input_error",
+    "image of no pixels": "data/test_images.py::test_what_is_no_whole_image_is_an_input_error",
+    "text renamed to .jpg": "data/test_images.py::test_what_is_no_whole_image_is_an_input_error",
+    "SVG, PostScript or PDF renamed to .jpg": "data/test_images.py::test_what_is_no_whole_image_is_an_input_error",
+    "PNG renamed to .jpg": "data/test_images.py::test_the_suffix_does_not_matter",
+    "flipped bytes in a JPEG": "data/test_images.py::test_a_damaged_jpeg_is_pixels_or_an_input_error",
+    "CMYK JPEG": "data/test_images.py::test_a_cmyk_jpeg_is_red_as_it_looks",
+    "16-bit gray": "data/test_images.py::test_every_mode_becomes_rgb",
+    "1-bit": "data/test_images.py::test_every_mode_becomes_rgb",
+    "alpha": "data/test_images.py::test_every_mode_becomes_rgb",
+    "palette with a transparent color": "data/test_images.py::test_a_transparent_palette_color_is_white",
+    "floating-point or 32-bit pixels": "data/test_images.py::test_pixels_without_a_range_are_refused",
+    "1 x 1 image": "data/test_images.py::test_one_pixel_and_a_very_wide_image",
+    "20,000 pixels wide image": "data/test_images.py::test_one_pixel_and_a_very_wide_image",
+    "decompression bomb": "data/test_images.py::test_a_decompression_bomb_is_refused_from_its_header",
+    "more pixels than allowed": "data/test_images.py::test_the_limit_is_an_argument",
+    "each EXIF orientation": "data/test_images.py::test_orientation_turns_the_image_upright",
+    "broken EXIF": "data/test_images.py::test_broken_metadata_costs_nothing",
+    "animated GIF": "data/test_images.py::test_an_animation_gives_its_first_frame",
+    "missing image": "data/test_images.py::test_what_is_no_file_is_an_input_error",
+    "folder named as an image": "data/test_images.py::test_what_is_no_file_is_an_input_error",
+    "pipe named as an image": "data/test_images.py::test_what_is_no_file_is_an_input_error",
+    "name too long, or with NUL": "data/test_images.py::test_a_name_that_no_file_can_have_is_an_input_error",
+    "link to nothing, or to itself": "test_hostile.py::test_a_link_that_leads_nowhere",
+    "image that has vanished": "data/test_contract.py::test_one_bad_image_costs_itself_and_names_its_file",
+    "video that is none": "data/test_video.py::test_what_is_no_video_is_an_input_error",
+    # names
+    "names with spaces, quotes, newlines, non-ASCII": "data/test_folder.py::test_any_file_name",
+    "name that is not UTF-8": "data/test_folder.py::test_what_is_left_out",
+    "hidden files, links to folders": "data/test_folder.py::test_what_is_left_out",
+    "../, absolute or NUL in a VOC list": "data/test_voc.py::test_a_name_never_leaves_the_folder",
+    "../, absolute or NUL in a CSV": "data/test_csv_file.py::test_a_name_never_leaves_the_folder",
+    "../ in COCO's file_name": "data/test_coco.py::test_json_that_is_not_coco_is_refused",
+    "../ in a YOLO list": "data/test_yolo.py::test_a_list_never_leaves_the_folder",
+    "../ in the name of a proposal file": "proposals/test_files.py::test_image_ids_do_not_leave_the_folder",
+    "names that would leave an export": "test_export.py::test_strangers_names_stay_in_the_folder",
+    "names that are HTML": "report/test_page.py::test_hostile_names_stay_text",
+    "class names that are YAML": "formats/test_yolo.py::test_class_names_are_text_whatever_they_look_like",
+    "names that XML cannot hold": "formats/test_cvat.py::test_what_xml_cannot_hold_does_not_break_it",
+    # XML
+    "XML that is cut off, empty or binary": "data/test_voc.py::test_a_bad_annotation_costs_one_image",
+    "XML with entity expansion": "data/test_voc.py::test_a_bad_annotation_costs_one_image",
+    "XML with an external entity or document type": "data/test_voc.py::test_a_bad_annotation_costs_one_image",
+    "XML without a box, without a name": "data/test_voc.py::test_a_bad_annotation_costs_one_image",
+    "XML with an unknown class": "data/test_voc.py::test_a_bad_annotation_costs_one_image",
+    "XML of 17 MB": "data/test_voc.py::test_a_huge_annotation_is_not_read",
+    "XML 100,000 elements deep": "data/test_voc.py::test_deep_nesting_is_harmless",
+    # boxes
+    "NaN and infinite corners": "data/test_voc.py::test_a_bad_box_names_its_file_and_object",
+    "inverted box": "data/test_voc.py::test_a_bad_box_names_its_file_and_object",
+    "box of no area": "data/test_voc.py::test_a_bad_box_names_its_file_and_object",
+    "box outside the image": "data/test_voc.py::test_a_bad_box_names_its_file_and_object",
+    "corner that is no number": "data/test_voc.py::test_a_bad_box_names_its_file_and_object",
+    "negative corner, box partly outside": "data/test_voc.py::test_boxes_partly_outside_are_clipped",
+    "box of a line in Tiny ImageNet": "data/test_contract.py::test_true_boxes_lie_in_their_images_and_have_a_class",
+    # lists
+    "image listed twice": "data/test_voc.py::test_an_image_listed_twice_comes_once",
+    "image in both splits": "data/test_voc.py::test_an_image_in_both_splits_is_refused",
+    "annotation of a missing image": "data/test_voc.py::test_a_missing_image_costs_its_truth_and_itself",
+    "class list that is malformed": "data/test_voc.py::test_a_malformed_list_of_a_class_is_refused",
+    "class names that repeat or are blank": "data/test_voc.py::test_classes_must_be_unique_names",
+    # COCO
+    "no JSON, or JSON nested 100,000 deep": "data/test_coco.py::test_what_is_no_json_object_is_refused",
+    "COCO annotations of images it does not list": "data/test_coco.py::test_annotations_of_missing_images_are_counted",
+    "COCO with wrong, repeated or missing ids": "data/test_coco.py::test_json_that_is_not_coco_is_refused",
+    "COCO with crowds and float boxes": "data/test_coco.py::test_known_answers",
+    "COCO boxes of three numbers, text or 10**400": "data/test_coco.py::test_a_bad_box_costs_one_image",
+    "COCO image listed twice": "data/test_coco.py::test_an_image_listed_twice_has_all_its_annotations",
+    "COCO splits of different categories": "data/test_coco.py::test_the_splits_must_have_the_same_categories",
+    # CSV and YOLO
+    "CSV that is empty, unquoted or Latin-1": "data/test_csv_file.py::test_a_file_gone_wrong_is_refused",
+    "CSV label that is no class": "data/test_csv_file.py::test_given_classes_fix_the_order_and_refuse_others",
+    "YAML with Python objects, or that is no YAML": "data/test_yolo.py::test_a_data_yaml_gone_wrong_is_refused",
+    "YAML of nested aliases": "data/test_yolo.py::test_nested_aliases_are_harmless",
+    "YOLO class out of range": "data/test_yolo.py::test_a_bad_class_costs_one_image",
+    "YOLO row of too few numbers": "data/test_yolo.py::test_a_bad_box_costs_the_truth_of_one_image",
+    "folders that are splits, not classes": "data/test_folder.py::test_splits_that_are_not_named_are_noticed",
+    "several layouts that could be meant": "data/test_auto.py::test_what_is_not_clear_is_asked",
+    # files of boxes, stores
+    "MAT, NPZ or JSON that is none": "proposals/test_files.py::test_files_that_are_not_what_they_say",
+    "truncated MAT": "proposals/test_files.py::test_a_truncated_mat_is_an_error_of_input",
+    "pickled objects in an NPZ": "proposals/test_files.py::test_pickled_objects_are_not_loaded",
+    "zip bomb": "proposals/test_files.py::test_a_zip_bomb_is_not_unpacked",
+    "damaged part of a store": "test_store.py::test_a_damaged_part_is_named_with_the_remedy",
+    "damaged settings of a store": "test_store.py::test_damaged_settings_are_named",
+    "store of other settings": "test_store.py::test_other_settings_are_refused_by_the_first_key",
+    # checkpoints
+    "checkpoint with code in it": "test_backbones.py::test_code_in_a_checkpoint_is_not_run",
+    "checkpoint of the wrong shape, or of another network": (
+        "test_backbones.py::test_other_networks_weights_are_refused_and_change_nothing"
+    ),
+    "truncated checkpoint": "test_backbones.py::test_truncated_files",
+    "checkpoint without tensors": "test_backbones.py::test_checkpoint_without_tensors",
+    "checkpoint that describes itself wrongly": "test_backbones.py::test_damaged_description",
+    "detector whose model.json names code to run": "test_detect.py::test_a_detector_cannot_name_code_to_run",
+    # the machine, and what was asked for
+    "full disk": "test_store.py::test_a_full_disk_is_named_and_loses_nothing",
+    "folder that cannot be written": "test_run_folder.py::test_a_command_says_both_before_any_work",
+    "second process on a run folder": "test_run_folder.py::test_the_second_process_is_told_who_the_first_is",
+    "settings of impossible values": "test_hostile.py::test_impossible_settings_are_said_before_any_work",
+    "one bad image in a run": "test_hostile.py::test_one_bad_image_is_recorded_and_ends_nothing_unless_strict",
+}
+
+
+def test_the_inventory_is_large() -> None:
+    assert len(INVENTORY) >= 60
+
+
+@pytest.mark.parametrize("place", sorted(set(INVENTORY.values())))
+def test_every_kind_has_its_test(place: str) -> None:
+    path, name = place.split("::")
+    tree = ast.parse((TESTS / path).read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("nothing"), lambda path: path.symlink_to(path.name)])
+def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg' (does not exist|cannot be read)"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("node", "overrides", "says"),
+    [
+        (None, ["batch_size=0"], "batch_size must be a whole number of at least 1, got 0"),
+        (None, ["in_flight=-3"], "in_flight must be a whole number of at least 1, got -3"),
+        (None, ["workers=-1"], "workers must be a whole number of at least 0, got -1"),
+        (None, ["limit=-1"], "limit must be a whole number of at least 0, got -1"),
+        (None, ["limit=many"], "limit must be a whole number of at least 0, got 'many'"),
+        (None, ["seed=1.5"], r"seed must be a whole number of at least 0, got 1\.5"),
+        (None, ["strict=perhaps"], "strict must be true or false, got 'perhaps'"),
+        (None, ["localizer=nonsense"], "nonsense"),
+        (None, ["no.such.key=1"], "no"),
+        ("data", ["data.n_train=-1"], "data.n_train must be >= "),
+        ("data", ["data.clutter=2"], r"data.clutter must be in \[0, 1\], got 2"),
+        ("data", ["data=folder", "data.root=/nowhere"], "'/nowhere' does not exist"),
+        ("data", ["data=auto", "data.root=/nowhere"], "'/nowhere' does not exist"),
+        ("localizer", ["localizer.drop=sideways"], "localizer: .*drop must be 'class' or 'top', got 'sideways'"),
+        ("localizer", ["localizer.weights.drop=0.9"], "weights must be >= 0 .* and sum to 1"),
+        ("localizer", ["localizer=eiss", "localizer.alpha=2"], r"alpha must be in \(0, 1\), got 2"),
+        ("localizer", ["localizer=dam", "localizer.percentile=100"], r"percentile must be in \[0, 100\), got 100"),
+        ("localizer", ["localizer=center_box", "localizer.width=2"], "must be shares"),
+        ("localizer", ["localizer=sliding_window", "localizer.stride=0"], "stride must be a share"),
+        ("proposals", ["proposals.sigma=0"], "sigma must be > 0, got 0"),
+        ("proposals", ["proposals.color_spaces=[xyz]"], "color_spaces must be some of"),
+        ("proposals", ["proposals.max_boxes=-1"], "max_boxes must be >= 0, got -1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_impossible_settings_are_said_before_any_work(node: str | None, overrides: Sequence[str], says: str) -> None:
+    def begin() -> None:
+        cfg = compose("train", overrides)
+        if node is not None:
+            build(cfg[node], node)
+
+    with pytest.raises(InputError, match=f"(?s){says}"):
+        begin()
+
+
+def test_one_bad_image_is_recorded_and_ends_nothing_unless_strict(
+    tmp_path: Path, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        (tmp_path / "photos" / "cat").mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / "cat" / f"{number}.png")
+    (tmp_path / "photos" / "cat" / "1.png").write_bytes(b"broken")
+    dataset: Any = Folder(tmp_path / "photos", test_fraction=0)
+    no_network: Any = None  # which a constant box never asks
+    store = BoxStore(tmp_path / "store", {})
+    report = localize(dataset, dataset.ids("train"), CenterBox(), no_network, store)
+    assert (report.done, list(report.failed)) == (2, ["cat/1.png"])
+    assert "1.png' cannot be read as JPEG, PNG" in BoxStore(tmp_path / "store").failed["cat/1.png"]
+    assert "1 images failed, each with its reason in" in caplog.text
+    with pytest.raises(InputError, match=r"1\.png' cannot be read"):
+        localize(dataset, dataset.ids("train"), CenterBox(), no_network, store, strict=True)

@@ -59,7 +59,7 @@ def _experiment(cfg: DictConfig) -> None:
         network = network_of(cfg, dataset, train_ids)
     localized = _localize(cfg, dataset, train_ids, network, ledger)
     with ledger.stage("propose"):
-        proposals = _propose(cfg, dataset, [*train_ids, *test_ids])
+        proposals = _propose(cfg, dataset, [*train_ids, *test_ids], network)
     positives = _positives(cfg, dataset, train_ids, train_on, localized)
     with ledger.stage("train_detectors"):
         detectors = _train_detectors(cfg, dataset, train_ids, positives, proposals, network)
@@ -126,10 +126,11 @@ def _localize(
     cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network, ledger: Ledger
 ) -> dict[str, BoxStore]:
     """Pseudo-boxes of the configured localizer and of the baselines, by name."""
-    from wsdet.localize import localize
+    from wsdet.localize import learn_size, localize, visualize
     from wsdet.localizers.constant_boxes import CenterBox
     from wsdet.store import BoxStore
 
+    learn_size(cfg.localizer, dataset, ids)
     methods: dict[str, Localizer] = {cfg.names.localizer: build(cfg.localizer, "localizer")}
     settings = {cfg.names.localizer: settings_of(cfg, "data", "localizer") | {"network": network.settings}}
     for name, side in zip(BASELINES, (0.7, 1.0), strict=True):
@@ -140,15 +141,24 @@ def _localize(
         stores[name] = BoxStore(Path(cfg.shared) / "localization" / name, settings[name])
         with ledger.stage(f"localize/{name}", lambda: network.n_pictures):
             localize(dataset, ids, method, network, stores[name], cfg.batch_size, cfg.in_flight, cfg.strict)
+    if cfg.visualize:
+        shown, folder = limited(ids, cfg.visualize, cfg.seed), Path(cfg.out) / "evidence" / cfg.names.localizer
+        visualize(dataset, shown, methods[cfg.names.localizer], network, folder, cfg.batch_size, cfg.in_flight)
     return stores
 
 
-def _propose(cfg: DictConfig, dataset: Dataset, ids: Sequence[str]) -> BoxStore:
-    from wsdet.propose import propose
+def _propose(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> BoxStore:
+    from wsdet.localize import localized
+    from wsdet.propose import propose, source_of
     from wsdet.store import BoxStore
 
     store = BoxStore(Path(cfg.shared) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
-    propose(dataset, ids, build(cfg.proposals, "proposals"), store, cfg.workers, cfg.strict)
+
+    def run(name: str, node: DictConfig) -> Path:
+        folder = Path(cfg.shared) / "localization" / name
+        return localized(cfg, folder, node, dataset, ids, network, settings_of(cfg, "data"))
+
+    propose(dataset, ids, source_of(cfg.proposals, run), store, cfg.workers, cfg.strict)
     return store
 
 

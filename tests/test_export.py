@@ -95,6 +95,15 @@ def test_the_same_again_is_the_same_bytes(tmp_path: Path, format: str) -> None:
     assert not [path for path in contents[0] if path.suffix == ".part"]
 
 
+def test_who_reads_pseudo_boxes_back_as_truth_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"})
+    for format in ("coco", "yolo"):
+        write(dataset, {"1.jpg": some_boxes([1])}, tmp_path / format, format, images="copy")
+    Coco(tmp_path / "coco", "train", None, images="images")
+    Yolo(tmp_path / "yolo", test_split=None)
+    assert caplog.text.count("its boxes were made by m, not by people") == 2
+
+
 def test_minimum_score_keeps_the_score_itself(tmp_path: Path) -> None:
     dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"})
     contents = write(dataset, {"1.jpg": some_boxes([0.25, 0.5, 1])}, tmp_path / "out", min_score=0.5)

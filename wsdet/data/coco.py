@@ -107,6 +107,11 @@ def _read_listing(path: Path, images: str) -> _Listing:
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object with images, annotations and categories")
+    info = content.get("info")
+    if isinstance(info, dict) and info.get("description") == "boxes by wsdet":
+        log.warning(
+            "%s: its boxes were made by %s, not by people: figures against them say nothing", path, info.get("method")
+        )
     names: dict[int, str] = {}
     for entry, where in _entries(content, "categories", path):
         _add(names, _get(entry, "id", int, where), _get(entry, "name", str, where), where)

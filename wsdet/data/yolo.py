@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,8 @@ from wsdet.data.image_files import ImageFiles, LazyMapping
 from wsdet.data.images import MAX_PIXELS, read_size
 from wsdet.data.paths import existing_folder, image_names, inside
 from wsdet.types import Boxes, InputError
+
+log = logging.getLogger(__name__)
 
 
 class Yolo(ImageFiles):
@@ -50,6 +53,9 @@ class Yolo(ImageFiles):
     ) -> None:
         folder = existing_folder(root, "the folder that holds the data.yaml")
         content = read_data_yaml(folder / file)
+        if "wsdet" in content:
+            made_by = content.get("method")
+            log.warning("%s: its boxes were made by %s, not by people: figures against them say nothing", root, made_by)
         classes = _classes(content, folder / file)
         train = list(_images(content, train_split, folder, file))
         test = list(_images(content, test_split, folder, file)) if test_split is not None else []

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,9 @@ from benchmark import clock_of, parser_of, report, seconds_in_turns, start
 from wsdet.backbones import build_backbone
 from wsdet.data.synthetic import Synthetic
 from wsdet.network import Network
-from wsdet.proposals.selective_search import SelectiveSearch
-from wsdet.propose import propose
 from wsdet.rcnn.cross_validation import choose_c
 from wsdet.rcnn.features import BoxFeatures, RoiFeatures, WarpFeatures
 from wsdet.rcnn.svm import Planes, Solver, SvmProblem, liblinear, newton_cg, objective
-from wsdet.store import BoxStore
 from wsdet.types import Floats, Sample
 
 _WARPED = 32
@@ -64,11 +62,11 @@ def machines(options: argparse.Namespace, clock: Callable[[], float]) -> dict[st
     """Seconds to choose C, to train and to train again after mining, and how far the objectives are apart."""
     problem, mined, images = _problem(options.rows, options.dim, options.classes, options.device)
     few = options.classes_one_by_one
-    together, seconds, c = _train(problem, mined, images, newton_cg, clock)
+    _, seconds, c = _train(problem, mined, images, newton_cg, clock)
     one_by_one, few_seconds, few_c = _train(_first(problem, few), _first(mined, few), images, liblinear, clock)
     counted_up = few_seconds * options.classes / few
     wanted = _first(mined, few).weighted(torch.from_numpy(few_c).to(problem.x))
-    reached, best = (objective(wanted, planes) for planes in (together.columns(torch.arange(few)), one_by_one))
+    reached, best = objective(wanted, newton_cg(wanted)), objective(wanted, one_by_one)
     return {
         "svm_seconds": seconds,
         "linear_svc_seconds": counted_up,
@@ -118,14 +116,14 @@ def _train(
 
 
 def proposals(n_images: int, workers: int) -> dict[str, float]:
-    """Wall-clock seconds of Selective Search in one process and in several."""
-    dataset = Synthetic(n_train=n_images, n_test=0, size=400)
+    """Wall-clock seconds of Selective Search in one process and in several, start of the program included."""
     seconds = []
     for processes in (1, workers):
         with tempfile.TemporaryDirectory() as folder:
-            store = BoxStore(Path(folder) / "store", {})
+            images = ["data=synthetic", "data.size=400", f"data.n_train={n_images}", "data.n_test=0"]
+            command = [sys.executable, "-m", "wsdet.propose", *images, f"workers={processes}", f"out={folder}"]
             begin = time.perf_counter()
-            propose(dataset, dataset.ids("train"), SelectiveSearch(), store, processes)
+            subprocess.run(command, check=True, capture_output=True)
             seconds.append(time.perf_counter() - begin)
     return {
         "proposal_processes": workers,
@@ -152,7 +150,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=4096)
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--classes-one-by-one", type=int, default=1, help="of them, timed with LinearSVC")
-    parser.add_argument("--images", type=int, default=12, help="for the proposals")
+    parser.add_argument("--images", type=int, default=40, help="for the proposals")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for the proposals")
     return parser.parse_args()
 

@@ -1,0 +1,164 @@
+"""Every localizer and baseline on the same images of one object each, in one table: see benchmark_localizers.sh."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsdet.allocator import keep_freed_memory
+from wsdet.cli import CONF, build, limited, network_of, settings_of
+from wsdet.evaluate import evaluate_localization
+from wsdet.files import replacing, write_json
+from wsdet.ledger import Ledger
+from wsdet.localize import learn_size, localize
+from wsdet.report.table import Cell, table
+from wsdet.store import BoxStore
+from wsdet.types import Dataset, InputError, Split
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from wsdet.network import Network
+
+log = logging.getLogger("benchmark_localizers")
+
+NAMES = tuple(sorted(path.stem for path in (CONF / "localizer").glob("*.yaml")))
+COLUMNS = ("CorLoc", "95 %", "mean IoU", "center 0", "center 0.2", "images/s", "passes/image", "images")
+
+
+def benchmark(shared: Sequence[str], own: Sequence[str], split: Split) -> dict[str, Any]:
+    """Measures every localizer that can be built; what is finished in `out` is kept.
+
+    Args:
+        shared: overrides of `python -m wsdet.localize` for all localizers; `out` and `data` among them.
+        own: overrides of single localizers, such as "eiss.stride=8".
+        split: the images' split; those with one object alone are taken.
+
+    Returns:
+        Figures by localizer, best CorLoc first, and why others were left out.
+    """
+    cfg = composed(shared)
+    dataset: Dataset = build(cfg.data, "data")
+    train_ids = dataset.ids("train")
+    ids = limited(of_one_object(dataset, dataset.ids(split)), cfg.limit, cfg.seed)
+    network, ledger = network_of(cfg, dataset, train_ids), Ledger(Path(cfg.out) / "ledger.json")
+    measured: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    keep_freed_memory()
+    for name in NAMES:
+        changes = [f"localizer.{one.removeprefix(f'{name}.')}" for one in own if one.startswith(f"{name}.")]
+        try:
+            one = composed([*shared, f"localizer={name}", *changes])
+            store = localized(one, name, dataset, ids, train_ids, network, ledger)
+        except InputError as error:
+            log.warning("%s is left out: %s", name, error)
+            left_out[name] = str(error)
+            continue
+        seconds, passes = (ledger.column(column)[name] / len(store) for column in ("seconds", "forward_passes"))
+        figures = evaluate_localization(store, dataset, ids)
+        measured[name] = figures | {"images_per_second": 1 / seconds, "passes_per_image": passes}
+    best_first = sorted(measured, key=lambda name: (measured[name]["corloc"], measured[name]["mean_iou"]), reverse=True)
+    return {
+        "data": settings_of(cfg, "data")["data"] | {"split": split},
+        "network": network.settings,
+        "machine": {"processor": platform.processor() or platform.machine(), "device": str(network.device)},
+        "localizers": {name: measured[name] for name in best_first},
+        "left_out": left_out,
+    }
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The config of `python -m wsdet.localize` with these overrides."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            cfg = compose("localize", list(overrides))
+        except HydraException as error:
+            raise InputError(str(error)) from error
+    for part in ("data", "network", "localizer"):
+        for key in sorted(OmegaConf.missing_keys(cfg[part])):
+            raise InputError(f"{key} has no default")
+    return cfg
+
+
+def of_one_object(dataset: Dataset, ids: Sequence[str]) -> list[str]:
+    """Images whose annotation has exactly one object, of a class that the image is labeled with."""
+    truth = dataset.truth
+    boxes = {image_id: truth[image_id] for image_id in ids if image_id in truth}
+    return [
+        image_id
+        for image_id, true in boxes.items()
+        if len(true) == 1 and tuple(true.labels) == tuple(dataset.labels(image_id))
+    ]
+
+
+def localized(
+    cfg: DictConfig,
+    name: str,
+    dataset: Dataset,
+    ids: Sequence[str],
+    train_ids: Sequence[str],
+    network: Network,
+    ledger: Ledger,
+) -> BoxStore:
+    """The boxes of a localizer, what they cost entered in the ledger."""
+    learn_size(cfg.localizer, dataset, train_ids)
+    localizer = build(cfg.localizer, "localizer")
+    settings = settings_of(cfg, "data", "localizer") | {"network": network.settings}
+    store = BoxStore(Path(cfg.out) / "localization" / name, settings)
+    with ledger.stage(name, lambda: network.n_pictures):
+        localize(dataset, ids, localizer, network, store, cfg.batch_size, cfg.in_flight, cfg.strict)
+    return store
+
+
+def as_table(measured: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    rows: list[list[Cell]] = []
+    for name, figures in measured["localizers"].items():
+        low, high = figures["corloc_interval"] or (float("nan"), float("nan"))
+        center = figures["center_correct"]
+        rows.append(
+            [
+                name,
+                figures["corloc"],
+                f"{low:.3f}-{high:.3f}",
+                figures["mean_iou"],
+                center["0.0"],
+                center["0.2"],
+                f"{figures['images_per_second']:.3g}",
+                round(figures["passes_per_image"]),
+                figures["images"],
+            ]
+        )
+    return table(["localizer", *COLUMNS], rows)
+
+
+def main() -> None:
+    """The command line: overrides alone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    own = [one for one in sys.argv[1:] if one.split("=")[0].split(".")[0] in NAMES]
+    splits = [one for one in sys.argv[1:] if one.startswith("split=")]
+    shared = [one for one in sys.argv[1:] if one not in own and one not in splits]
+    out = next((Path(one.removeprefix("out=")) for one in shared if one.startswith("out=")), None)
+    if out is None or splits[1:] or not set(splits) <= {"split=train", "split=test"}:
+        sys.exit("give out=DIR, data=... and network=...; split= may be train or test")
+    try:
+        measured = benchmark(shared, own, "train" if splits == ["split=train"] else "test")
+    except InputError as error:
+        sys.exit(str(error))
+    write_json(out / "table.json", measured)
+    text = as_table(measured)
+    with replacing(out / "table.md") as beside:
+        beside.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

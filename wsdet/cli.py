@@ -133,6 +133,7 @@ def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> N
         wnids=getattr(dataset, "wnids", None),
         device=cfg.device,
         precision=cfg.precision,
+        incremental=cfg.incremental,
         **options,
     )
 

@@ -105,7 +105,7 @@ class Network:
         self._mean = 255 * torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1)
         if incremental not in (True, False, "auto"):
-            raise InputError(f"network.incremental must be true, false or auto, got {incremental!r}")
+            raise InputError(f"incremental must be true, false or auto, got {incremental!r}")
         self._is_incremental = self.device.type == "cpu" if incremental == "auto" else incremental
         self._known: WeakKeyDictionary[View, Known] = WeakKeyDictionary()
         self._known_fills: dict[Fill, Known] = {}

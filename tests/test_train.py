@@ -72,10 +72,19 @@ def test_the_same_command_again_does_nothing_anew(run: Path) -> None:
     parts = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
     models = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
     before = json.loads((run / "metrics.json").read_text())
+    (run / "finished.json").unlink()  # else it would not even look
     assert train(run, *SCENES).returncode == 0
     assert all(path.stat().st_mtime_ns == when for path, when in (parts | models).items())
     after = json.loads((run / "metrics.json").read_text())
     assert {k: v for k, v in before.items() if k != "seconds"} == {k: v for k, v in after.items() if k != "seconds"}
+
+
+def test_a_finished_run_is_left_alone(run: Path) -> None:
+    report = run / "report" / "index.html"
+    before = report.stat().st_mtime_ns
+    assert train(run, *SCENES).returncode == 0
+    assert report.stat().st_mtime_ns == before
+    assert "nothing to do" in (run / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(

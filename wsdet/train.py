@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wsdet.cli import build, entry_point, limited, network_of, settings_of, train_classifier_of
 from wsdet.files import write_json
 from wsdet.ledger import Ledger
+from wsdet.seal import is_sealed, seal
 from wsdet.settings import flatten
 from wsdet.types import Boxes, Dataset, InputError, Localizer
 
@@ -50,6 +51,10 @@ def _experiment(cfg: DictConfig) -> None:
     dataset: Dataset = build(cfg.data, "data")
     train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
     test_ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
+    made_of = settings_of(cfg, *cfg) | {"images": [train_ids, test_ids]}
+    if is_sealed(out / "finished.json", made_of):
+        log.info("nothing to do: %s was finished with the same settings on the same images", out)
+        return
     _check_choices(cfg.detector)
     _check_parts(cfg)
     train_on = _possible(cfg.detector.train_on, dataset, train_ids)
@@ -80,7 +85,12 @@ def _experiment(cfg: DictConfig) -> None:
     if cfg.report:
         _report(cfg, dataset, train_ids, test_ids, metrics, localized, detections)
     stores = [*localized.values(), proposals, *detections.values()]
-    _summarize(cfg, metrics, {image_id: why for store in stores for image_id, why in store.failed.items()})
+    failed = {image_id: why for store in stores for image_id, why in store.failed.items()}
+    _summarize(cfg, metrics, failed)
+    if not failed:  # they are tried again
+        folders = [*(store.folder for store in stores), *(out / "detectors" / name for name in detectors)]
+        pages = [out / "report"] if cfg.report else []
+        seal(out / "finished.json", made_of, [out / "metrics.json", *folders, *pages])
 
 
 def _check_choices(detector: DictConfig) -> None:

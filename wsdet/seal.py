@@ -1,0 +1,35 @@
+"""The mark of a finished run: the same settings on the same images have nothing left to do there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wsdet import __version__
+from wsdet.files import read_json, write_json
+
+
+def seal(path: Path, made_of: Mapping[str, Any], left: Iterable[Path]) -> None:
+    """Marks a run as finished.
+
+    Args:
+        path: the mark.
+        made_of: all that the run depends on, as plain JSON values.
+        left: files and folders that the run left; without one of them it is not finished.
+    """
+    write_json(path, {"made_of": _digest(made_of), "left": [str(one) for one in left]})
+
+
+def is_sealed(path: Path, made_of: Mapping[str, Any]) -> bool:
+    """Whether a run of this version of the program was finished with the same `made_of`, and is all there."""
+    if not path.exists():
+        return False
+    mark = read_json(path)
+    return mark["made_of"] == _digest(made_of) and all(Path(one).exists() for one in mark["left"])
+
+
+def _digest(made_of: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([__version__, made_of], sort_keys=True).encode()).hexdigest()

@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsdet.data.images import FORMATS
 from wsdet.types import InputError
 
 _IMAGE = "images/1.jpg"
@@ -58,19 +57,20 @@ def _fuzz(name: str, seconds: int, corpus: Path) -> None:
         sys.exit("scripts/fuzz.py needs atheris: pip install atheris")
     seeds, make = READERS[name]
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(seeds()):
-        (corpus / f"seed-{number}").write_bytes(seed)
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         _write_image(Path(folder))
         with atheris.instrument_imports(include=["wsdet", "yaml", "defusedxml"]):
             read = make(Path(folder))
+            for number, seed in enumerate(seeds()):
+                (corpus / f"seed-{number}").write_bytes(seed)
 
         def one(data: bytes) -> None:
             with suppress(InputError):
                 read(data)
 
         options = [f"-max_total_time={seconds}", f"-artifact_prefix={corpus}/", "-timeout=20", "-rss_limit_mb=4096"]
+        options.append("-len_control=0")  # from the start inputs as long as the seeds: short ones are no files
         atheris.Setup([sys.argv[0], *options, str(corpus)], one)
         atheris.Fuzz()
 
@@ -279,6 +279,8 @@ _CSV = b'image,labels,split\nimages/1.jpg,"cat; dog",train\n'
 
 
 def _pictures() -> list[bytes]:
+    from wsdet.data.images import FORMATS
+
     pixels = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
     files = [io.BytesIO() for _ in FORMATS]
     for file, name in zip(files, FORMATS, strict=True):

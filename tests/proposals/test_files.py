@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,16 @@ def test_files_that_are_not_what_they_say(tmp_path: Path, name: str, content: by
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
         Files(tmp_path / name, order="xyxy", counting="from_1")
+
+
+def test_an_archive_of_a_zip_version_to_come(tmp_path: Path) -> None:  # found by scripts/fuzz.py
+    content = base64.b64decode(
+        "UEsDBCAgICAgICAgIAoAAAAAAADwPwAAAAAAAABAAAAAAAAACEAAAAAAAAAQQAAAAAAAAOA/UEsBAi0D0////wAAAAAhAG9E+0+oAAAAqAAA"
+        "AAUAAAAAAAAAAAAAAIABAAAAADEubnB5UEsFBgAAAAABAAEAMwAAAAAAAAAAAA=="
+    )
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz is not an \.npz archive that can be read: zip file version"):
+        Files(tmp_path / "a.npz", order="xyxy", counting="from_1")
 
 
 def test_a_truncated_mat_is_an_error_of_input(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
         "boxes",
         "questions",
         "segmentation",
+        "sensitivity",
         "opencv",
         "localizers",
     }

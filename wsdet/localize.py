@@ -55,8 +55,11 @@ def localize(
         masks: a folder that receives the masks that `localizer` makes beside its boxes, if any.
 
     Raises:
-        InputError: with `strict`, an image cannot be read.
+        InputError: `localizer` was trained for another network or other classes; or, with `strict`, an image cannot be
+            read.
     """
+    if hasattr(localizer, "check"):  # what was trained says what it fits
+        localizer.check(dataset.classes, getattr(network, "fingerprint", ""))
 
     def produce(missing: Sequence[str]) -> Iterator[Outcome]:
         for image_id, outcome, notes in _with_notes(dataset, missing, localizer, network, batch_size, in_flight):

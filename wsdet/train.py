@@ -32,7 +32,7 @@ BASELINES = ("center_box", "full_image")
 
 
 def _run(cfg: DictConfig) -> None:
-    tasks = {"experiment": _experiment, "classifier": _classifier}
+    tasks = {"experiment": _experiment, "classifier": _classifier, "box_regressor": _box_regressor}
     if cfg.task not in tasks:
         raise InputError(f"task must be one of {', '.join(tasks)}, got {cfg.task}")
     tasks[cfg.task](cfg)
@@ -42,6 +42,60 @@ def _classifier(cfg: DictConfig) -> None:
     dataset: Dataset = build(cfg.data, "data")
     path = train_classifier_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
     log.info("the classifier is in %s; use it as network.weights=%s", path, path)
+
+
+def _box_regressor(cfg: DictConfig) -> None:
+    from wsdet.evaluate import evaluate_localization
+    from wsdet.report.box_curve import draw_box_curve
+    from wsdet.report.table import localization_table
+    from wsdet.training.box_curve import METHODS, train_box_regressors
+    from wsdet.training.sensitivity_maps import SensitivityMaps
+
+    out, settings = Path(cfg.out), settings_of(cfg, "box_regressor", "n_boxes", "trainer")
+    options, n_boxes = settings["box_regressor"], settings["n_boxes"]
+    dataset: Dataset = build(cfg.data, "data")
+    ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
+    network = network_of(cfg, dataset, ids)
+    channels, side = options.pop("channels"), min(options.pop("map_side"), network.input_size)
+    made_of = settings_of(cfg, "data") | {"network": network.settings}
+    trained = train_box_regressors(
+        dataset,
+        ids,
+        _teachers(cfg, dataset, ids, network),
+        SensitivityMaps(out / "sensitivity_maps", made_of, channels, side),
+        network,
+        out / "box_regressor",
+        n_boxes=n_boxes if isinstance(n_boxes, list) else [n_boxes],
+        largest=cfg.boxes == "ground_truth",
+        seed=cfg.seed,
+        batch_size=cfg.batch_size,
+        in_flight=cfg.in_flight,
+        trainer_options=settings["trainer"],
+        **options,
+    )
+    figures = {
+        method: {
+            one.n_boxes: evaluate_localization(one.found[method], dataset, list(one.found[method])) for one in trained
+        }
+        for method in METHODS
+    }
+    named = {f"{method}@{n}": of_one for method, by_n in figures.items() for n, of_one in by_n.items()}
+    write_json(out / "metrics.json", {"localization": named})
+    log.info("images kept for the test, by boxes learned from\n%s", localization_table(named))
+    if len(trained) > 1:
+        draw_box_curve(out / "box_regressor" / "curve.png", figures)
+    log.info("use it as localizer=sensitivity localizer.weights=%s", trained[-1].path)
+
+
+def _teachers(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Mapping[str, Boxes]:
+    """What a box regressor learns from: true boxes, the configured localizer's, or those of a store."""
+    from wsdet.store import BoxStore
+
+    if cfg.boxes == "ground_truth":
+        return dataset.truth
+    if cfg.boxes == "pseudo":
+        return _localize(cfg, dataset, ids, network, Ledger(Path(cfg.out) / "ledger.json"))[cfg.names.localizer]
+    return BoxStore(cfg.boxes)
 
 
 def _experiment(cfg: DictConfig) -> None:

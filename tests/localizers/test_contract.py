@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from wsdet.backbones import build_backbone
 from wsdet.cli import CONF, build
 from wsdet.engine import localize_all
 from wsdet.network import Network
+from wsdet.sensitivity import BoxRegressor
 from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
 
 NAMES = sorted(path.stem for path in (CONF / "localizer").glob("*.yaml"))
@@ -30,11 +34,22 @@ def network() -> Network:
 
 
 @pytest.fixture(params=NAMES, scope="module")
-def localizer(request: pytest.FixtureRequest) -> Localizer:
+def localizer(request: pytest.FixtureRequest, regressor: Path) -> Localizer:
     """Each localizer of conf/localizer, at its defaults."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("localize", [f"localizer={request.param}", f"network.input_size={SIDE}"])
+        if OmegaConf.is_missing(cfg.localizer, "weights"):
+            cfg.localizer.weights = str(regressor)
         return build(cfg.localizer, "localizer")
+
+
+@pytest.fixture(scope="module")
+def regressor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the sensitivity localizer has no default for."""
+    path = tmp_path_factory.mktemp("regressor") / "regressor.safetensors"
+    weights = np.random.default_rng(0).normal(0, 0.01, (1, 4, SIDE, SIDE)).astype(np.float32)
+    BoxRegressor(weights, np.array([[0.2, 0.2, 0.8, 0.8]], np.float32), ("a",), input_size=SIDE).save(path)
+    return path
 
 
 def found(

@@ -27,7 +27,6 @@ def fit(
     name: str,
     options: Mapping[str, Any],
     callbacks: Sequence[pl.Callback] = (),
-    every_n_epochs: int = 1,
 ) -> pl.Trainer:
     """Trains `module` in place, going on from the last checkpoint in `<out>/checkpoints`, and returns its trainer.
 
@@ -39,17 +38,10 @@ def fit(
         name: what is trained, for the bar and the log: "classifier".
         options: further arguments of `pytorch_lightning.Trainer`; what is decided here cannot be changed by them.
         callbacks: further callbacks.
-        every_n_epochs: how often a checkpoint replaces the one before it.
     """
     folder = out / "checkpoints"
     resume_from = _newest_checkpoint(folder, name)
-    checkpoint = ModelCheckpoint(
-        folder,
-        "{epoch:04d}",
-        every_n_epochs=every_n_epochs,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    checkpoint = ModelCheckpoint(folder, "{epoch:04d}", save_on_train_epoch_end=True, enable_version_counter=False)
     fixed = {
         "max_epochs": epochs,
         "default_root_dir": out,

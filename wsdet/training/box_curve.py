@@ -1,0 +1,110 @@
+"""Box regressors of one network from more and more boxes, and what each of them finds in images kept for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from wsdet.network import Network
+from wsdet.training.box_examples import (
+    Budget,
+    center_regressor,
+    found_by,
+    lessons_of,
+    split_ids,
+    validation_budget,
+)
+from wsdet.training.box_regressor import train_box_regressor
+from wsdet.training.sensitivity_maps import SensitivityMaps
+from wsdet.types import Boxes, Dataset, InputError
+
+METHODS = ("sensitivity", "ridge", "center_box")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One box regressor, beside its references.
+
+    Attributes:
+        name: the number of boxes that was asked for, or "all".
+        n_boxes: boxes that it learned from.
+        path: its weights.
+        found: for each of `METHODS`, boxes of the test images by image id: Lightning's regressor, the closed form, and
+            the centered box of the average size of the same boxes.
+    """
+
+    name: str
+    n_boxes: int
+    path: Path
+    found: dict[str, dict[str, Boxes]]
+
+
+def train_box_regressors(
+    dataset: Dataset,
+    ids: Sequence[str],
+    boxes: Mapping[str, Boxes],
+    maps: SensitivityMaps,
+    network: Network,
+    out: Path,
+    *,
+    n_boxes: Sequence[int] = (0,),
+    budget: Budget = "class",
+    largest: bool = True,
+    seed: int = 0,
+    batch_size: int = 32,
+    in_flight: int = 16,
+    **options: Any,
+) -> list[Trained]:
+    """Trains a regressor for each entry of `n_boxes`, in `out` / its name; what is there already is read.
+
+    The images are split by `seed` (see `wsdet.training.box_examples`); the same ones are the test for every entry.
+
+    Args:
+        dataset: gives images and their labels.
+        ids: its images; one without a label is left out.
+        boxes: what is learned from, by image id: the truth, or a localizer's boxes.
+        maps: keeps the sensitivity maps, those of a part of the images until more are needed.
+        network: makes the maps.
+        out: folder of the trainings.
+        n_boxes: how many boxes of the training part to learn from, 0 for all. A fifth as many of the validation part
+            are chosen by.
+        budget: whether `n_boxes` counts the boxes of each class, or all together.
+        largest: see `lessons_of`.
+        seed: of the split and the order in which boxes are taken.
+        batch_size: pictures in one backward pass.
+        in_flight: images under way at once.
+        options: see `train_box_regressor`.
+
+    Raises:
+        InputError: there are too few boxes, or `out` holds trainings with other settings.
+    """
+    if not n_boxes or any(n < 0 for n in n_boxes):
+        raise InputError(f"n_boxes must be 0 (all) or more, or a list of such numbers, got {list(n_boxes)}")
+    if budget not in get_args(Budget):
+        raise InputError(f"box_regressor.budget must be one of {', '.join(get_args(Budget))}, got {budget!r}")
+    split = split_ids([image_id for image_id in ids if dataset.labels(image_id)], seed)
+    to_learn, to_choose = (lessons_of(boxes, dataset, part, largest) for part in (split.train, split.validation))
+    tested = [(image_id, label) for image_id in split.test for label in dataset.labels(image_id)]
+    trained = []
+    for n in n_boxes:
+        name = str(n) if n else "all"
+        lessons = to_learn.first(n, budget), to_choose.first(validation_budget(n), budget)
+        wanted = [image_id for part in lessons for image_id, _ in part.pairs]
+        maps.fill(dataset, list(dict.fromkeys([*wanted, *split.test])), network, batch_size, in_flight)
+        train, validation = (part.examples(maps) for part in lessons)
+        regressor, ridge = train_box_regressor(
+            train,
+            validation,
+            out / name,
+            dataset.classes,
+            network.fingerprint,
+            network.input_size,
+            maps.channels,
+            **options,
+        )
+        regressors = dict(zip(METHODS, (regressor, ridge, center_regressor(train, regressor)), strict=True))
+        found = {method: found_by(one, maps, tested) for method, one in regressors.items()}
+        trained.append(Trained(name, len(train), out / name / "regressor.safetensors", found))
+    return trained

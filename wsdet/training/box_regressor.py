@@ -1,0 +1,449 @@
+"""Training of the linear map from sensitivity maps to boxes: by Lightning, and in closed form as a reference.
+
+Targets are the corners (x1, y1, x2, y2) as shares of the image's sides, y; inputs are the pixels of sensitivity maps,
+shifted by their mean and divided by one number so that their mean squared length is 1, x. Both minimize the objective
+of ridge regression,
+
+    1/n sum_i |W x_i + b - y_i|^2 + r |W|^2,
+
+so they have the same optimum. The penalty r, and whether each class has a map of its own (fitted to its own examples
+alone), are those whose closed form has most boxes with IoU > 0.5 among the validation examples; ties go to the smaller
+squared error. Lightning then takes ten L-BFGS steps over all examples an epoch until the squared error of the
+validation examples no longer falls, and keeps the weights of its best epoch.
+
+An image mirrored left to right has a mirrored map and a mirrored box: `mirror` adds each example's image in the mirror.
+
+A run folder holds
+
+    settings.json                                 what the weights depend on; training there with other settings refuses
+    checkpoints/                                  the last state, while the training is under way
+    regressor.safetensors, regressor.json         the map that Lightning found
+    ridge.safetensors, ridge.json                 the closed form
+    training.json                                 what was chosen, and how well both do on the validation examples
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from wsdet.boxes import area
+from wsdet.files import write_json
+from wsdet.sensitivity import BoxRegressor, Channels, proper
+from wsdet.settings import claim
+from wsdet.training.fitting import fit
+from wsdet.training.ridge import RidgePath
+from wsdet.training.sensitivity_maps import Halves
+from wsdet.types import Floats, InputError, Ints
+
+log = logging.getLogger(__name__)
+
+PerClass = bool | Literal["auto"]
+Group = tuple[Tensor, Tensor]  # (n, d) inputs and (n, 4) targets of the examples that share a map
+
+PENALTIES = tuple(10.0 ** (power / 2) for power in range(-12, 3))
+
+_STEPS = 10  # of L-BFGS in an epoch
+_FEWEST = 2  # examples of a class that can have a map of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What a box regressor learns from, or is chosen by.
+
+    Attributes:
+        maps: (n, side, side) float16 sensitivity maps.
+        corners: (n, 4) boxes as shares of the image's sides.
+        labels: (n,) their classes.
+    """
+
+    maps: Halves
+    corners: Floats
+    labels: Ints
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def mirrored(self) -> Examples:
+        """Each of them, and each of them in the mirror."""
+        corners = self.corners.copy()
+        corners[:, [0, 2]] = 1 - corners[:, [2, 0]]
+        return Examples(
+            np.concatenate([self.maps, self.maps[:, :, ::-1]]),
+            np.concatenate([self.corners, corners]),
+            np.tile(self.labels, 2),
+        )
+
+
+class BoxRegressorModule(pl.LightningModule):
+    """Linear maps learning to be those of ridge regression.
+
+    Args:
+        weights: (k, 4, d) to begin with.
+        biases: (k, 4) to begin with.
+        penalty: r of the objective, which is summed over the k maps.
+        counts: examples of each map, over all processes.
+
+    Attributes:
+        best_weights: those of the epoch with the least validation error, as `best_biases`.
+        best_error: mean squared error of that epoch's validation examples, summed over the four corners.
+    """
+
+    best_weights: Tensor
+    best_biases: Tensor
+    best_error: Tensor
+
+    def __init__(self, weights: Tensor, biases: Tensor, penalty: float, counts: Sequence[int]) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(weights.clone())
+        self.biases = nn.Parameter(biases.clone())
+        self.penalty = penalty
+        self.counts = tuple(counts)
+        self.register_buffer("best_weights", weights.clone())
+        self.register_buffer("best_biases", biases.clone())
+        self.register_buffer("best_error", torch.tensor(torch.inf))
+        self._errors: list[float] = []
+
+    def training_step(self, batch: Sequence[Group], batch_idx: int) -> Tensor:
+        """The objective; of several processes, each sees a share of the examples, and the mean is the objective."""
+        errors = [self._squared_error(index, group) / self.counts[index] for index, group in enumerate(batch)]
+        loss = self.trainer.world_size * torch.stack(errors).sum() + self.penalty * self.weights.square().sum()
+        self.log("loss", loss, batch_size=1)
+        return loss
+
+    def validation_step(self, batch: Sequence[Group], batch_idx: int) -> None:
+        """Measures all validation examples, in every process alike."""
+        n = sum(len(targets) for _, targets in batch)
+        error = torch.stack([self._squared_error(index, group) for index, group in enumerate(batch)]).sum() / n
+        if error < self.best_error:
+            self.best_error.copy_(error)
+            self.best_weights.copy_(self.weights)
+            self.best_biases.copy_(self.biases)
+        self.log("validation", error, batch_size=1, sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """L-BFGS without line search and tolerances, which would look at a process's own loss: all take equal steps."""
+        return torch.optim.LBFGS(
+            self.parameters(), max_iter=_STEPS, history_size=20, tolerance_grad=0, tolerance_change=0
+        )
+
+    def _squared_error(self, index: int, group: Group) -> Tensor:
+        x, y = group
+        return (x @ self.weights[index].T + self.biases[index] - y).square().sum()
+
+
+def train_box_regressor(
+    train: Examples,
+    validation: Examples,
+    out: Path,
+    classes: Sequence[str],
+    network: str,
+    input_size: int,
+    channels: Channels = "max",
+    *,
+    per_class: PerClass = "auto",
+    mirror: bool = True,
+    penalties: Sequence[float] = PENALTIES,
+    epochs: int = 50,
+    patience: int = 3,
+    trainer_options: Mapping[str, Any] | None = None,
+) -> tuple[BoxRegressor, BoxRegressor]:
+    """The regressors that Lightning and the closed form make of the examples; read where they are there already.
+
+    Memory: n x d x 4 bytes for n examples (twice as many when mirrored) of d pixels, some copies of them, and
+    min(n, d)^2 x 8 bytes for the closed form.
+
+    Args:
+        train: what is learned from.
+        validation: what is chosen by.
+        out: folder of the training, see this module; a training that was stopped goes on.
+        classes: names of the classes that labels index.
+        network: fingerprint of the network whose maps these are.
+        input_size: side of its input.
+        channels: how they were made.
+        per_class: whether each class has a map of its own, for which it needs two examples, mirrored ones counted;
+            "auto": chosen.
+        mirror: see above.
+        penalties: values of r to choose from.
+        epochs: ten L-BFGS steps each, at most so many.
+        patience: epochs without a smaller validation error after which the training stops.
+        trainer_options: further arguments of `pytorch_lightning.Trainer`, such as accelerator and devices. Precision
+            is always float32: a linear map gains nothing from less.
+
+    Returns:
+        Lightning's, then the closed form.
+
+    Raises:
+        InputError: `out` holds a training with other settings; there are too few examples, or of a class with
+            `per_class`; or an argument is out of range.
+    """
+    _check(train, validation, per_class, penalties, epochs, patience)
+    settings = {
+        "per_class": per_class,
+        "mirror": mirror,
+        "penalties": list(penalties),
+        "epochs": epochs,
+        "patience": patience,
+        "network": network,
+        "channels": channels,
+        "train": _digest(train),
+        "validation": _digest(validation),
+    }
+    claim(out, settings)
+    paths = out / "regressor.safetensors", out / "ridge.safetensors"
+    if (out / "training.json").exists():
+        log.info("box regressor: trained already -> %s", paths[0])
+        return BoxRegressor.load(paths[0]), BoxRegressor.load(paths[1])
+
+    start = time.perf_counter()
+    log.info("box regressor: %d boxes to learn from, %d to choose by", len(train), len(validation))
+    learned = train.mirrored() if mirror else train
+    x, unit = _standardized(learned.maps)
+    chosen = _choose(x, learned, unit, validation, len(classes), per_class, penalties)
+    options = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
+    module = _fitted(x, learned, unit, validation, chosen, len(classes), out, epochs, patience, options)
+    found = {
+        "regressor": unit.undone(module.best_weights.numpy(), module.best_biases.numpy()),
+        "ridge": unit.undone(chosen.weights, chosen.biases),
+    }
+    described = {"penalty": chosen.penalty, "train": len(train), "validation": len(validation)}
+    regressors = [
+        BoxRegressor(
+            weights.reshape(-1, 4, *train.maps.shape[1:]),
+            biases,
+            tuple(classes),
+            channels,
+            input_size,
+            network,
+            described,
+        )
+        for weights, biases in found.values()
+    ]
+    for path, regressor in zip(paths, regressors, strict=True):
+        regressor.save(path)
+    measured = {name: _measured(one, validation) for name, one in zip(found, regressors, strict=True)}
+    seconds = round(time.perf_counter() - start, 1)
+    write_json(
+        out / "training.json",
+        {
+            "boxes": {"train": len(train), "validation": len(validation)},
+            "penalty": chosen.penalty,
+            "per_class": chosen.per_class,
+            "validation": measured,
+            "seconds": seconds,
+        },
+    )
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    log.info(
+        "box regressor: penalty %.2g, %s; IoU > 0.5 in %.3f of the validation boxes (closed form %.3f), %.1f s -> %s",
+        chosen.penalty,
+        "a map for each class" if chosen.per_class else "one map",
+        measured["regressor"]["found"],
+        measured["ridge"]["found"],
+        seconds,
+        paths[0],
+    )
+    return regressors[0], regressors[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """What inputs are shifted by, (d,), and divided by."""
+
+    mean: Floats
+    scale: float
+
+    def of(self, maps: Halves) -> Floats:
+        """(n, d) inputs of (n, side, side) maps."""
+        return (maps.reshape(len(maps), -1).astype(np.float32) - self.mean) / np.float32(self.scale)
+
+    def undone(self, weights: Floats, biases: Floats) -> tuple[Floats, Floats]:
+        """The same linear maps, (k, 4, d) and (k, 4), of maps as they are."""
+        weights = weights / np.float32(self.scale)
+        return weights, (biases - weights @ self.mean).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """The closed form that does best on the validation examples."""
+
+    penalty: float
+    per_class: bool
+    weights: Floats
+    biases: Floats
+
+
+def _check(
+    train: Examples,
+    validation: Examples,
+    per_class: PerClass,
+    penalties: Sequence[float],
+    epochs: int,
+    patience: int,
+) -> None:
+    if len(train) < 2 or not len(validation):
+        raise InputError(
+            "a box regressor needs at least 2 boxes to learn from and 1 to choose by, "
+            f"got {len(train)} and {len(validation)}; give more images (limit=) or more boxes (n_boxes=)"
+        )
+    if not penalties or min(penalties) <= 0:
+        raise InputError(f"penalties must be some numbers above 0, got {list(penalties)}")
+    if per_class not in (True, False, "auto"):
+        raise InputError(f"per_class must be true, false or auto, got {per_class!r}")
+    for name, value in (("epochs", epochs), ("patience", patience)):
+        if value < 1:
+            raise InputError(f"{name} must be >= 1, got {value}")
+
+
+def _standardized(maps: Halves) -> tuple[Floats, _Unit]:
+    """(n, d) inputs of mean 0 and mean squared length 1, and what makes them."""
+    x = maps.reshape(len(maps), -1).astype(np.float32)
+    mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    x -= mean
+    scale = float(np.sqrt(np.einsum("nd,nd->", x, x, dtype=np.float64) / len(x))) or 1.0
+    x /= np.float32(scale)
+    return x, _Unit(mean, scale)
+
+
+def _choose(
+    x: Floats,
+    learned: Examples,
+    unit: _Unit,
+    validation: Examples,
+    n_classes: int,
+    per_class: PerClass,
+    penalties: Sequence[float],
+) -> _Choice:
+    fewest = min(int((learned.labels == label).sum()) for label in range(n_classes))
+    if fewest < _FEWEST and per_class is True:
+        raise InputError(
+            f"per_class=true needs {_FEWEST} examples of every class, mirrored ones counted, one class has {fewest}; "
+            "set it to auto or false, or give more boxes (n_boxes=)"
+        )
+    candidates = [False, True] if per_class == "auto" else [per_class]
+    best: tuple[float, float] | None = None
+    choice: _Choice | None = None
+    inputs, side = unit.of(validation.maps), learned.maps.shape[-1]
+    for candidate in candidates:
+        if candidate and fewest < _FEWEST:
+            continue
+        rows = _groups(learned.labels, n_classes, candidate)
+        paths = [RidgePath(x[of_one], learned.corners[of_one]) for of_one in rows]
+        for penalty in penalties:
+            weights, biases = (np.stack(parts) for parts in zip(*(path.solve(penalty) for path in paths), strict=True))
+            at = validation.labels if candidate else np.zeros(len(validation), np.int64)
+            corners = _applied(weights, biases, inputs, at)
+            error, found = _error(corners, validation.corners), _found(proper(corners, 1 / side), validation.corners)
+            if best is None or (found, -error) > best:
+                best, choice = (found, -error), _Choice(penalty, candidate, weights, biases)
+    return cast(_Choice, choice)
+
+
+def _applied(weights: Floats, biases: Floats, inputs: Floats, at: Ints) -> Floats:
+    """(n, 4) corners of (n, d) inputs by the linear maps (k, 4, d) and (k, 4) that (n,) `at` names."""
+    corners = np.empty((len(inputs), 4), np.float32)
+    for index in np.unique(at):
+        corners[at == index] = inputs[at == index] @ weights[index].T + biases[index]
+    return corners
+
+
+def _fitted(
+    x: Floats,
+    learned: Examples,
+    unit: _Unit,
+    validation: Examples,
+    chosen: _Choice,
+    n_classes: int,
+    out: Path,
+    epochs: int,
+    patience: int,
+    options: Mapping[str, Any],
+) -> BoxRegressorModule:
+    """What Lightning makes of the chosen objective, from maps that give each example the mean box."""
+    of_training, of_validation = (
+        _groups(examples.labels, n_classes, chosen.per_class) for examples in (learned, validation)
+    )
+    module = BoxRegressorModule(
+        torch.zeros(len(of_training), 4, x.shape[1]),
+        torch.from_numpy(np.stack([learned.corners[rows].mean(axis=0) for rows in of_training])),
+        chosen.penalty,
+        [len(rows) for rows in of_training],
+    )
+    loaders = _Loaders(
+        [(x[rows], learned.corners[rows]) for rows in of_training],
+        [(unit.of(validation.maps[rows]), validation.corners[rows]) for rows in of_validation],
+    )
+    fit(module, loaders, out, epochs, "box regressor", options, [EarlyStopping("validation", 0.0, patience)])
+    return module
+
+
+def _groups(labels: Ints, n_classes: int, per_class: bool) -> list[Ints]:
+    """The rows of the examples that share a map."""
+    return [np.flatnonzero(labels == label) for label in range(n_classes)] if per_class else [np.arange(len(labels))]
+
+
+class _Loaders(pl.LightningDataModule):
+    """All examples as one batch: of several processes, each learns from its share and measures everything."""
+
+    def __init__(self, train: Sequence[tuple[Floats, Floats]], validation: Sequence[tuple[Floats, Floats]]) -> None:
+        super().__init__()
+        self.train_groups, self.validation_groups = (
+            [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in groups] for groups in (train, validation)
+        )
+
+    def train_dataloader(self) -> DataLoader[list[Group]]:
+        trainer = cast(pl.Trainer, self.trainer)
+        share = slice(trainer.global_rank, None, trainer.world_size)
+        return _one_batch([(x[share], y[share]) for x, y in self.train_groups])
+
+    def val_dataloader(self) -> DataLoader[list[Group]]:
+        return _one_batch(self.validation_groups)
+
+
+def _one_batch(groups: list[Group]) -> DataLoader[list[Group]]:
+    return DataLoader([groups], batch_size=None)  # type: ignore[arg-type]  # a list is a data set of its items
+
+
+def _measured(regressor: BoxRegressor, examples: Examples) -> dict[str, float]:
+    corners = regressor.predict(examples.maps.astype(np.float32), examples.labels)
+    return {
+        "squared_error": _error(corners, examples.corners),
+        "mean_iou": float(_overlaps(corners, examples.corners).mean()),
+        "found": _found(corners, examples.corners),
+    }
+
+
+def _error(corners: Floats, wanted: Floats) -> float:
+    return float(np.square(corners - wanted).sum(axis=1).mean())
+
+
+def _found(corners: Floats, wanted: Floats) -> float:
+    """Share of the boxes with IoU > 0.5."""
+    return float((_overlaps(corners, wanted) > 0.5).mean())
+
+
+def _overlaps(a: Floats, b: Floats) -> Floats:
+    """(n,) IoU of (n, 4) with (n, 4) boxes, row by row; one of them has an area."""
+    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
+    together = np.prod(np.maximum(high - low, 0), axis=1)
+    return together / (area(a) + area(b) - together)
+
+
+def _digest(examples: Examples) -> str:
+    digest = hashlib.sha256()
+    for part in (examples.maps, examples.corners, examples.labels):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,85 @@
+"""The studies' arithmetic, on made-up boxes: what they measure, not how they run."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet.types import Boxes, Dataset
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "scripts"))
+    return importlib.import_module(request.param)
+
+
+def one_box(*corners: float, label: int = 0) -> Boxes:
+    return Boxes(np.array([corners]), labels=np.array([label]))
+
+
+@pytest.mark.parametrize("study", ["benchmark_localizers"], indirect=True)
+def test_images_of_one_object_alone_are_compared(study: Any, tiny_dataset: Dataset) -> None:
+    assert study.of_one_object(tiny_dataset, tiny_dataset.ids("train")) == ["train_0", "train_1", "train_2"]
+
+
+@pytest.mark.parametrize("study", ["benchmark_localizers"], indirect=True)
+def test_the_table_has_a_row_for_each_localizer(study: Any) -> None:
+    figures = {
+        "corloc": 0.5,
+        "corloc_interval": None,
+        "mean_iou": 0.4,
+        "center_correct": {"0.0": 1.0, "0.2": 0.5},
+        "images_per_second": 1234.5,
+        "passes_per_image": 0.0,
+        "images": 3,
+    }
+    lines = study.as_table({"localizers": {"cam": figures, "dam": figures}}).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["cam", "dam"]
+    assert len(lines[0].split("|")) == len(study.COLUMNS) + 3
+
+
+@pytest.mark.parametrize("study", ["eiss_curves"], indirect=True)
+def test_a_search_that_ended_keeps_its_last_region(study: Any) -> None:
+    searches = {
+        "a": {"xyxy": [[0, 0, 10, 10], [0, 0, 10, 5]], "cropped": [0.4, 0.2], "blackened": [0, 0.1], "score": 0.4},
+        "b": {"xyxy": [[0, 0, 10, 10]], "cropped": [0.5], "blackened": [0.5], "score": 0.5},
+    }
+    truth = {"a": one_box(0, 0, 10, 5), "b": one_box(0, 0, 10, 10)}
+    curves = study.mean_curves(searches, truth, 3)
+    np.testing.assert_allclose(curves["mean_iou"], [0.75, 1, 1])
+    np.testing.assert_allclose(curves["cropped"], [1, 0.75, 0.75])
+    np.testing.assert_allclose(curves["blackened"], [0.5, 0.625, 0.625])
+    assert (curves["images"], curves["mean_iterations"]) == (2, 1.5)
+
+
+@pytest.mark.parametrize("study", ["class_correlation"], indirect=True)
+def test_a_box_inside_its_object_is_told_from_one_beside_it(study: Any) -> None:
+    truth = dict.fromkeys("abc", one_box(0, 0, 10, 10))
+    found = {"a": one_box(2, 2, 6, 6), "b": one_box(0, 0, 10, 9), "c": one_box(8, 8, 12, 12)}
+    figures = study.figures(found, truth, ["a", "b", "c", "missing"])
+    assert figures["images"] == 3
+    assert figures["inside"] == pytest.approx(1 / 3)
+    assert figures["corloc"] == pytest.approx(1 / 3)
+    assert figures["box_to_object"] == pytest.approx(0.4)
+    assert [study.family_of(wnid) for wnid in ("n02123045", "n02106662", "n04146614", "n02132136")] == [
+        "cats",
+        "dogs",
+        *2 * ["single classes"],
+    ]
+
+
+@pytest.mark.parametrize("study", ["cross_dataset"], indirect=True)
+def test_each_target_class_finds_its_nearest_known_class(study: Any, tiny_dataset: Dataset) -> None:
+    known = {"cat": np.array([1.0, 0]), "dog": np.array([3.0, 3.0])}
+    close = study.nearest({"lynx": np.array([2.0, 0.1]), "wolf": np.array([1.0, 0.9])}, known)
+    assert {target: name for target, (name, _) in close.items()} == {"lynx": "cat", "wolf": "dog"}
+    assert close["wolf"][1] == pytest.approx(1.9 / np.sqrt(2 * 1.81))
+    ids = ("train_0", "train_1", "train_4")
+    boxes = {image_id: tiny_dataset.truth[image_id][:1] for image_id in ids}
+    assert study.top_1_recall(boxes, tiny_dataset) == {"square": 1, "bar": 1, "disc": 0}

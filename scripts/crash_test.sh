@@ -76,7 +76,13 @@ import json
 import sys
 from pathlib import Path
 
-TIMES = {"log.txt", "config.yaml", "ledger.json", "output.txt", ".lock"}
+TIMES = {"log.txt", "config.yaml", "ledger.json", "finished.json", "output.txt", ".lock"}
+
+
+def without_seconds(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_seconds(inner) for key, inner in value.items() if key != "seconds"}
+    return [without_seconds(inner) for inner in value] if isinstance(value, list) else value
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -84,8 +90,8 @@ def content(folder: Path) -> dict[str, bytes]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in TIMES:
             data = path.read_bytes()
-            if path.name in ("metrics.json", "training.json"):
-                data = json.dumps({k: v for k, v in json.loads(data).items() if k != "seconds"}).encode()
+            if path.suffix == ".json":
+                data = json.dumps(without_seconds(json.loads(data))).encode()
             files[str(path.relative_to(folder))] = data
     return files
 

@@ -19,6 +19,7 @@ from wsdet.types import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from wsdet.backbones import Backbone
     from wsdet.network import Network
     from wsdet.types import Dataset
 
@@ -140,20 +141,12 @@ def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> N
 
 def train_classifier_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> Path:
     """The weights file of the classifier that `cfg.network.training` describes, trained now if it is not there yet."""
-    from wsdet.backbones import build_backbone, replace_head
     from wsdet.training.classifier import train_classifier
 
     settings = settings_of(cfg, "network", "trainer")
     options, training = settings["network"], settings["network"]["training"]
-    backbone = build_backbone(
-        options["architecture"],
-        input_size=options["input_size"],
-        weights=options["weights"],
-        model_name=options.get("model_name"),
-        seed=cfg.seed,
-    )
     return train_classifier(
-        replace_head(backbone, len(dataset.classes), cfg.seed),
+        untrained_of(cfg, dataset),
         dataset,
         train_ids,
         Path(cfg.get("shared", cfg.out)) / "classifier",
@@ -163,6 +156,21 @@ def train_classifier_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[s
         seed=cfg.seed,
         **training,
     )
+
+
+def untrained_of(cfg: DictConfig, dataset: Dataset) -> Backbone:
+    """The network of `cfg.network` before it is trained from the labels: its own weights, a new head."""
+    from wsdet.backbones import build_backbone, replace_head
+
+    options = settings_of(cfg, "network")["network"]
+    backbone = build_backbone(
+        options["architecture"],
+        input_size=options["input_size"],
+        weights=options["weights"],
+        model_name=options.get("model_name"),
+        seed=cfg.seed,
+    )
+    return replace_head(backbone, len(dataset.classes), cfg.seed)
 
 
 def settings_of(cfg: DictConfig, *keys: str) -> dict[str, Any]:

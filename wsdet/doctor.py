@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsdet import opencv
-from wsdet.cli import build, compose, limited, settings_of
+from wsdet.cli import build, compose, limited, settings_of, untrained_of
 from wsdet.report.table import table
 from wsdet.store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError
@@ -215,7 +215,6 @@ def _samples(dataset: Dataset, ids: Sequence[str]) -> list[Any]:
 
 def _network(cfg: DictConfig, dataset: Dataset) -> tuple[Network, bool]:
     """The network, and whether the run would train it first; what it answers does not matter here."""
-    from wsdet.backbones import build_backbone, replace_head
     from wsdet.network import Network, load_network
 
     options = settings_of(cfg, "network")["network"]
@@ -223,16 +222,8 @@ def _network(cfg: DictConfig, dataset: Dataset) -> tuple[Network, bool]:
     if head != "finetune":
         where = {"device": cfg.device, "precision": cfg.precision}
         return load_network(classes=dataset.classes, wnids=getattr(dataset, "wnids", None), **where, **options), False
-    backbone = build_backbone(
-        options["architecture"],
-        input_size=options["input_size"],
-        weights=options["weights"],
-        model_name=options.get("model_name"),
-        seed=cfg.seed,
-    )
     outputs = [[label] for label in range(len(dataset.classes))]
-    backbone = replace_head(backbone, len(dataset.classes), cfg.seed)
-    return Network(backbone, outputs, options["activation"], cfg.device, cfg.precision), True
+    return Network(untrained_of(cfg, dataset), outputs, options["activation"], cfg.device, cfg.precision), True
 
 
 def _seconds_of_training(network: Network, head_only: bool) -> float:

@@ -15,7 +15,8 @@ from wsdet.data.scenes import Scene, plan_scene
 from wsdet.data.species import SPECIES, bodies
 from wsdet.types import Boxes, InputError, Sample, Split
 
-_SMALLEST = 32
+_SMALLEST = 32  # pixels
+_KEPT_BYTES = 64_000_000
 
 
 class Synthetic:
@@ -86,6 +87,7 @@ class Synthetic:
         }
         self._bodies = bodies(class_correlation)
         self._truth = _PlannedTruth(self)
+        self._painted: dict[str, Sample] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,13 +103,18 @@ class Synthetic:
         return tuple(int(label) for label in np.unique(self._truth[image_id].labels))
 
     def load(self, image_id: str) -> Sample:
-        """Paints the image.
+        """The image, painted when first asked for; the first 64 MB of images are kept, as every stage asks again.
 
         Raises:
             InputError: there is no such image.
         """
+        if image_id in self._painted:
+            return self._painted[image_id]
         scene = self.scene(image_id)
-        return Sample(image_id, paint(scene, self._rng(image_id, "pixels"), self.clutter), scene.labels)
+        sample = Sample(image_id, paint(scene, self._rng(image_id, "pixels"), self.clutter), scene.labels)
+        if (len(self._painted) + 1) * sample.pixels.nbytes <= _KEPT_BYTES:
+            self._painted[image_id] = sample
+        return sample
 
     @property
     def truth(self) -> Mapping[str, Boxes]:

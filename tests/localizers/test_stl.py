@@ -157,6 +157,9 @@ def test_segments_cover_the_scene(color_space: str) -> None:
         ({"segmentations": [("cmyk", 50)]}, "segmentations must be"),
         ({"order": "size"}, "order must be"),
         ({"smallest": 1}, "smallest must be"),
+        ({"top_classes": 0}, "top_classes must be"),
+        ({"max_boxes": -1}, "max_boxes >= 0"),
+        ({"nms_iou": 1.5}, "nms_iou must be"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

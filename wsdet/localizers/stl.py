@@ -16,9 +16,10 @@ import numpy as np
 
 from wsdet import boxes, opencv
 from wsdet.localizers.dialogue import Dialogue, side_by_side
+from wsdet.localizers.responses import Response, response_of
 from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Whole
 from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
-from wsdet.types import Bools, Boxes, Floats, Ints, Pixels, Sample
+from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
 
 TERMS = ("drop", "appearance", "size", "fill")
 _TRUST = 1 / 3  # in the network; on 110 one-object VOC training images 0.15 to 0.4 do as well, 0 and 1 clearly worse
@@ -75,6 +76,10 @@ class Stl:
             raise ValueError(f"order must be 'drop' or 'expected_iou', got {order!r}")
         if not 0 <= smallest < 1:
             raise ValueError(f"smallest must be in [0, 1), got {smallest}")
+        if top_classes < 1 or max_boxes < 0:
+            raise ValueError(f"top_classes must be >= 1 and max_boxes >= 0, got {top_classes} and {max_boxes}")
+        if not 0 <= nms_iou <= 1:
+            raise ValueError(f"nms_iou must be in [0, 1], got {nms_iou}")
         for color_space, k in segmentations:
             if color_space not in COLOR_SPACES or k < 1:
                 raise ValueError(f"segmentations must be ({COLOR_SPACES}, k >= 1) pairs, got ({color_space!r}, {k})")
@@ -100,7 +105,8 @@ class Stl:
         frame = _Frame(sample.size_hw, self.size, None if feature_map is None else _integral(feature_map))
         resized = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
         segmentations = [_segment(resized, color_space, k) for color_space, k in self.segmentations]
-        targets = [self._target(label, whole) for label in (sample.labels if self.drop == "class" else (-1,))]
+        labels = sample.labels if self.drop == "class" else (-1,)
+        targets = [_Target(label, response_of(label, whole, self.top_classes), whole) for label in labels]
         regions = yield from side_by_side(
             [self._cluster(segments, frame, target) for target in targets for segments in segmentations]
         )
@@ -109,12 +115,6 @@ class Stl:
             xyxy, drops = (np.concatenate(parts) for parts in zip(*regions[n * i : n * (i + 1)], strict=True))
             found.append((yield from self._ranked(xyxy, drops, frame, target)))
         return Boxes.concatenate(found)
-
-    def _target(self, label: int, whole: Outputs) -> _Target:
-        if label >= 0 and np.isfinite(whole.class_scores[0, label]):
-            return _Target(label, whole.class_scores[0, [label]])
-        top = np.argsort(-whole.scores[0], kind="stable")[: self.top_classes]
-        return _Target(label, whole.scores[0, top], top)
 
     def _cluster(self, segments: _Segments, frame: _Frame, target: _Target) -> Dialogue[tuple[Floats, Floats]]:
         """All regions of one clustering: (2k - 1, 4) boxes in the frame and their (2k - 1,) drops."""
@@ -200,24 +200,21 @@ class _Target:
 
     Attributes:
         label: of the boxes; -1 for none.
-        whole: (c,) scores of the whole image.
-        outputs: (c,) the network's outputs; None: the class scores of `label`, c = 1.
+        response: reads the scores that are followed.
+        whole: the answer for the whole image.
     """
 
     label: int
-    whole: Floats
-    outputs: Ints | None = None
+    response: Response
+    whole: Outputs
 
     def probability(self, outputs: Outputs) -> Floats:
         """(n,) how surely the target is in each of n pictures, 0 to 1."""
-        return np.clip(self._scores(outputs).sum(axis=1), 0, 1)
+        return np.clip(self.response(outputs).sum(axis=1), 0, 1)
 
     def drop(self, masked: Outputs) -> Floats:
         """(n,) d_CL (Eq. 2) or d_WL (Eq. 3) of n masked pictures."""
-        return np.maximum(self.whole - self._scores(masked), 0).sum(axis=1)
-
-    def _scores(self, outputs: Outputs) -> Floats:
-        return outputs.class_scores[:, [self.label]] if self.outputs is None else outputs.scores[:, self.outputs]
+        return np.maximum(self.response(self.whole) - self.response(masked), 0).sum(axis=1)
 
 
 _SIGMA = 0.8

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark import processor
+
 from wsdet.allocator import keep_freed_memory
-from wsdet.cli import CONF, build, limited, network_of, settings_of
+from wsdet.cli import CONF, build, compose, limited, network_of, settings_of
 from wsdet.evaluate import evaluate_localization
 from wsdet.files import replacing, write_json
 from wsdet.ledger import Ledger
@@ -41,7 +42,7 @@ def benchmark(shared: Sequence[str], own: Sequence[str], split: Split) -> dict[s
     Returns:
         Figures by localizer, best CorLoc first, and why others were left out.
     """
-    cfg = composed(shared)
+    cfg = compose("localize", shared)
     dataset: Dataset = build(cfg.data, "data")
     train_ids = dataset.ids("train")
     ids = limited(of_one_object(dataset, dataset.ids(split)), cfg.limit, cfg.seed)
@@ -52,7 +53,7 @@ def benchmark(shared: Sequence[str], own: Sequence[str], split: Split) -> dict[s
     for name in NAMES:
         changes = [f"localizer.{one.removeprefix(f'{name}.')}" for one in own if one.startswith(f"{name}.")]
         try:
-            one = composed([*shared, f"localizer={name}", *changes])
+            one = compose("localize", [*shared, f"localizer={name}", *changes])
             store = localized(one, name, dataset, ids, train_ids, network, ledger)
         except InputError as error:
             log.warning("%s is left out: %s", name, error)
@@ -65,27 +66,10 @@ def benchmark(shared: Sequence[str], own: Sequence[str], split: Split) -> dict[s
     return {
         "data": settings_of(cfg, "data")["data"] | {"split": split},
         "network": network.settings,
-        "machine": {"processor": platform.processor() or platform.machine(), "device": str(network.device)},
+        "machine": {"processor": processor(), "device": str(network.device)},
         "localizers": {name: measured[name] for name in best_first},
         "left_out": left_out,
     }
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The config of `python -m wsdet.localize` with these overrides."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            cfg = compose("localize", list(overrides))
-        except HydraException as error:
-            raise InputError(str(error)) from error
-    for part in ("data", "network", "localizer"):
-        for key in sorted(OmegaConf.missing_keys(cfg[part])):
-            raise InputError(f"{key} has no default")
-    return cfg
 
 
 def of_one_object(dataset: Dataset, ids: Sequence[str]) -> list[str]:

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmark_localizers import composed, localized, of_one_object
+from benchmark_localizers import localized, of_one_object
 
 from wsdet.boxes import area, intersection, iou
-from wsdet.cli import build, limited, network_of
+from wsdet.cli import build, compose, limited, network_of
 from wsdet.files import write_json
 from wsdet.ledger import Ledger
 from wsdet.report.table import table
@@ -32,7 +32,7 @@ COLUMNS = ("images", "CorLoc", "mean IoU", "box / object", "inside")
 
 def study(overrides: Sequence[str], out: Path, families: bool) -> dict[str, dict[str, float]]:
     """Figures of the first boxes in the test images of one object, for all of them or by family of classes."""
-    cfg = composed([*overrides, f"out={out}"])
+    cfg = compose("localize", [*overrides, f"out={out}"])
     dataset: Dataset = build(cfg.data, "data")
     ids = limited(of_one_object(dataset, dataset.ids("test")), cfg.limit, cfg.seed)
     network = network_of(cfg, dataset, dataset.ids("train"))

@@ -16,9 +16,7 @@ small=(data.n_train=24 data.n_test=8 data.size=64 network.input_size=64 network.
 # in the folder of one experiment; paths are relative, so that what is written does not depend on where it lies
 pipeline() {
     "$python" -m wsdet.train "${small[@]}" out=run || return
-    if grep -q box_regressor "$root/conf/train.yaml"; then
-        "$python" -m wsdet.train "${small[@]}" task=box_regressor out=regressor || return
-    fi
+    "$python" -m wsdet.train "${small[@]}" task=box_regressor out=regressor || return
     for format in coco voc parquet; do
         "$python" -m wsdet.export boxes=run/localization/stl_fast "${small[@]:0:3}" \
             format=$format images=copy out=exported/$format || return

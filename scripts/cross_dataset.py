@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_localizers import composed
 from scipy.stats import spearmanr
 
-from wsdet.cli import build, limited, network_of
+from wsdet.cli import build, compose, limited, network_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.files import replacing, write_json
@@ -109,7 +108,7 @@ def draw(path: Path, points: Mapping[str, Mapping[str, Any]], rank: float) -> No
 
 def study(out: Path, known: Sequence[str], target: Sequence[str], network: Sequence[str], boxes: Path, n: int) -> None:
     """Writes the points and their picture."""
-    first, second = (composed([*data, *network, f"out={out}"]) for data in (known, target))
+    first, second = (compose("localize", [*data, *network, f"out={out}"]) for data in (known, target))
     known_data: Dataset = build(first.data, "data")
     target_data: Dataset = build(second.data, "data")
     classifier = network_of(first, known_data, known_data.ids("train"))

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from benchmark_localizers import composed, of_one_object
+from benchmark_localizers import of_one_object
 from tqdm import tqdm
 
 from wsdet.boxes import iou
-from wsdet.cli import build, limited, network_of, settings_of
+from wsdet.cli import build, compose, limited, network_of, settings_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.files import read_json, replacing, write_json
@@ -39,7 +39,7 @@ CURVES = {"cropped": "#1f77b4", "blackened": "#222222", "mean_iou": "#35a853"}
 def search(overrides: Sequence[str], k: int, iterations: int, out: Path) -> dict[str, Any]:
     """The mean curves of one K over the images; (iterations,) each."""
     asked = ["localizer=eiss", "localizer.eta=null", f"localizer.k={k}", f"localizer.max_iterations={iterations}"]
-    cfg = composed([*overrides, *asked, f"out={out}"])
+    cfg = compose("localize", [*overrides, *asked, f"out={out}"])
     dataset: Dataset = build(cfg.data, "data")
     ids = limited(of_one_object(dataset, dataset.ids("train")), cfg.limit, cfg.seed)
     network, folder = network_of(cfg, dataset, dataset.ids("train")), out / f"k{k}"

@@ -15,10 +15,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from hydra import compose, initialize_config_dir
 from tqdm import tqdm
 
-from wsdet.cli import CONF, build, limited, network_of
+from wsdet.cli import build, compose, limited, network_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.files import write_json
@@ -30,8 +29,7 @@ from wsdet.types import Boxes, Dataset, Floats, InputError, Localizer
 
 def main(out: Path, overrides: Sequence[str]) -> None:
     """Prints and writes the figures."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("localize", [*overrides, f"out={out}"])
+    cfg = compose("localize", [*overrides, f"out={out}"])
     dataset: Dataset = build(cfg.data, "data")
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wsdet.report.table import table
+
 # benchmark, figure, what it is, what it should be
 _ROWS = (
     ("stl", "speedup", "STL-CL by the engine: times as fast as one picture at a time", ">= 10"),
@@ -46,13 +48,13 @@ def main() -> None:
     ]
     lines = [
         f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}, {machine['precision']}\n",
-        "| figure | measured | wanted |",
-        "|---|---:|---:|",
-        *(f"| {row['figure']} | {_plain(row['measured'])} | {row['wanted']} |" for row in rows),
+        table(
+            ["figure", "measured", "wanted"], [[row["figure"], _plain(row["measured"]), row["wanted"]] for row in rows]
+        ),
     ]
     (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    table = {"processor": machine["processor"], "threads": machine["threads"], "rows": rows}
-    (folder / "table.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    whole = {"processor": machine["processor"], "threads": machine["threads"], "rows": rows}
+    (folder / "table.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 

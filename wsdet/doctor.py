@@ -220,10 +220,12 @@ def _network(cfg: DictConfig, dataset: Dataset) -> tuple[Network, bool]:
     options = settings_of(cfg, "network")["network"]
     head, _ = options.pop("head"), options.pop("training")
     if head != "finetune":
-        where = {"device": cfg.device, "precision": cfg.precision}
+        where = {"device": cfg.device, "precision": cfg.precision, "incremental": cfg.incremental}
         return load_network(classes=dataset.classes, wnids=getattr(dataset, "wnids", None), **where, **options), False
     outputs = [[label] for label in range(len(dataset.classes))]
-    return Network(untrained_of(cfg, dataset), outputs, options["activation"], cfg.device, cfg.precision), True
+    return Network(
+        untrained_of(cfg, dataset), outputs, options["activation"], cfg.device, cfg.precision, cfg.incremental
+    ), True
 
 
 def _seconds_of_training(network: Network, head_only: bool) -> float:

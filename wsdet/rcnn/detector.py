@@ -378,7 +378,6 @@ def _read_description(path: Path) -> dict[str, Any]:
     }
     if not isinstance(said, dict) or said.get("format") != _FORMAT:
         raise InputError(f"{path} does not describe a detector of this version ({_FORMAT!r}); train it again")
-    said.setdefault("box_regression", False)  # files from before there was any
     for name, kind in fields.items():
         if not isinstance(said.get(name), kind) or (isinstance(said[name], bool) and kind is not bool):
             raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")

@@ -30,8 +30,8 @@ from wsdet.engine import localize_all
 from wsdet.localizers.sliding import Sliding
 from wsdet.localizers.stl import Stl
 from wsdet.network import Network
+from wsdet.pyramid import average_cells
 from wsdet.questions import Outputs, Picture, Question
-from wsdet.rcnn.features import average_cells
 from wsdet.rcnn.svm import SvmProblem, newton_cg
 from wsdet.store import BoxStore
 from wsdet.types import Boxes, Floats, InputError, Sample

@@ -58,7 +58,7 @@ class SequentialStl:
     def localize(self, sample: Sample) -> Boxes:
         """Boxes of each label (STL-WL: of the image), scored by their drop, best first."""
         self.image = self.network.image(sample.pixels)  # (3, h, w)
-        self.picture = self.network.resized(self.image, (self.size, self.size))  # (1, 3, s, s)
+        self.picture = self.network.resized(self.image[None].float(), (self.size, self.size))  # (1, 3, s, s)
         self.image_hw = sample.size_hw
         frame = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
         self.whole = self.network.outputs(self.pass_through(self.picture))

@@ -11,7 +11,7 @@ import torch
 
 from wsdet.backbones import Backbone, build_backbone
 from wsdet.network import Network, load_network, resolve_device, resolve_precision
-from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Whole
+from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Regions, Whole
 from wsdet.types import InputError, Sample
 from wsdet.weights import save_weights
 
@@ -120,10 +120,25 @@ def test_an_answer_does_not_depend_on_what_shares_its_batch(network: Network) ->
         np.testing.assert_allclose(network.answer([pictures[i]])[0], together[i], atol=1e-5)
 
 
+def test_a_region_is_nearly_its_crop_and_depends_on_nothing_else(network: Network) -> None:
+    pixels = np.full((2 * SIDE, 3 * SIDE, 3), 90, np.uint8)
+    pixels[:SIDE, :SIDE] = np.random.default_rng(0).integers(0, 256, 3)
+    image = Sample("a", pixels)
+    xyxy = np.array([[4, 4, SIDE - 4, SIDE - 4], [SIDE + 9, SIDE + 9, 3 * SIDE, 2 * SIDE]], np.float32)
+    regions, crops = ask(network, Regions(xyxy), image), ask(network, Cropped(xyxy), image)
+    # plain colors: what the network sees around the boxes' borders is all that differs
+    np.testing.assert_allclose(regions.scores, crops.scores, atol=0.15)
+    assert (np.abs(regions.logits - regions.logits[::-1]) > np.abs(regions.logits - crops.logits)).mean() > 0.5
+    for row in (0, 1):
+        alone = ask(network, Regions(xyxy[row : row + 1]), image)
+        np.testing.assert_allclose(alone.logits[0], regions.logits[row], atol=1e-5)
+    assert ask(network, Regions(xyxy[:0]), image).scores.shape == (0, network.backbone.n_outputs)
+
+
 def test_a_feature_map_is_the_trunks(network: Network) -> None:
     image = sample()
     answer = ask(network, FeatureMap(), image)
-    expected = network.trunk(network.resized(network.image(image.pixels), (SIDE, SIDE)))[0]
+    expected = network.trunk(network.resized(network.image(image.pixels)[None].float(), (SIDE, SIDE)))[0]
     np.testing.assert_allclose(answer, expected.numpy(), atol=1e-6)
 
 

@@ -44,6 +44,18 @@ def intersection(a: Floats, b: Floats) -> Floats:
     return sides[..., 0] * sides[..., 1]
 
 
+def expected_iou(xyxy: Floats, belief: Floats) -> Floats:
+    """(n,) mean IoU of each of (n, 4) boxes with the object, believed to be box i with a probability ~ `belief[i]`.
+
+    Args:
+        xyxy: (n, 4) corners.
+        belief: (n,) >= 0; all alike where all are 0.
+    """
+    total = belief.sum()
+    shares = belief / total if total > 0 else np.full(len(xyxy), 1 / max(len(xyxy), 1))
+    return (iou(xyxy, xyxy) @ shares).astype(np.float32)
+
+
 def nms(xyxy: Floats, scores: Floats, iou_threshold: float) -> Ints:
     """Indices of the boxes that greedy non-maximum suppression keeps, best first.
 

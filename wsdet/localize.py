@@ -136,6 +136,26 @@ def localized(
     return folder
 
 
+def localizer_of(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Localizer:
+    """The localizer of `cfg.localizer`.
+
+    Proposals that it looks at, its `source`, are made first for all images, in parallel processes.
+    """
+    from omegaconf import OmegaConf
+
+    from wsdet.proposals.files import Files
+    from wsdet.propose import proposed
+
+    node = cfg.localizer
+    if "source" not in node:
+        return build(node, "localizer")
+    same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
+    name = cfg.names.proposals if same else f"for_{cfg.names.localizer}"
+    store = proposed(cfg, node.source, name, dataset, ids, lambda: network)
+    rest = OmegaConf.masked_copy(node, [key for key in node if key != "source"])
+    return build(rest, "localizer", source=Files(store.folder))
+
+
 def learn_size(node: DictConfig, dataset: Dataset, ids: Sequence[str]) -> None:
     """Puts the average size of the true boxes in the images `ids` into a center box's config that leaves it open.
 
@@ -192,8 +212,8 @@ def _run(cfg: DictConfig) -> None:
     dataset = build(cfg.data, "data")
     ids = [*limited(dataset.ids("train"), cfg.limit, cfg.seed), *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
     learn_size(cfg.localizer, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
-    localizer, name = build(cfg.localizer, "localizer"), cfg.names.localizer
     network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
+    localizer, name = localizer_of(cfg, dataset, ids, network), cfg.names.localizer
     settings = settings_of(cfg, "data", "localizer") | {"network": network.settings}
     store = BoxStore(Path(cfg.out) / "localization" / name, settings | ({"masks": True} if cfg.masks else {}))
     masks = Path(cfg.out) / "masks" / name if cfg.masks else None

@@ -26,6 +26,7 @@ from wsdet.backbones import Backbone, build_backbone
 from wsdet.gradients import Gradients
 from wsdet.imagenet import class_outputs
 from wsdet.incremental import IncrementalNetwork, Known
+from wsdet.pyramid import Pyramid
 from wsdet.questions import (
     Cropped,
     FeatureMap,
@@ -40,6 +41,7 @@ from wsdet.questions import (
     Picture,
     PixelGradient,
     Question,
+    Regions,
     Whole,
 )
 from wsdet.types import Floats, InputError, Ints, Pixels, Sample
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_REGION_GRID = 3  # cells along a side of a region that the head is given: more change little and cost more
+_REGION_BATCH = 128  # regions that the head is given at once
 _COPY_SIDES = 4  # the copy of an image on the device is at most so many network inputs wide or high
 
 
@@ -108,6 +112,8 @@ class Network:
             raise InputError(f"incremental must be true, false or auto, got {incremental!r}")
         self._is_incremental = self.device.type == "cpu" if incremental == "auto" else incremental
         self._known: WeakKeyDictionary[View, Known] = WeakKeyDictionary()
+        self._levels: WeakKeyDictionary[View, tuple[Tensor, ...]] = WeakKeyDictionary()
+        self._pyramid = Pyramid(self.input_size)
         self._known_fills: dict[Fill, Known] = {}
 
     @property
@@ -128,15 +134,20 @@ class Network:
         copy = image[None].float()
         if shrink < 1:
             copy = _resize(copy, (max(1, round(h * shrink)), max(1, round(w * shrink))))
-        return View(copy, self.resized(image, (self.input_size, self.input_size))[0], sample.size_hw)
+        picture = self.resized(image[None].float(), (self.input_size, self.input_size))[0]
+        return View(copy, picture, sample.size_hw)
 
     def image(self, pixels: Pixels) -> Tensor:
         """(3, h, w) uint8 on the device of (h, w, 3) pixels."""
         return torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)
 
     def resized(self, image: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(1, 3, h', w') normalized pictures in the working precision of a (3, h, w) image, antialiased."""
-        return self.normalized(_resize(image[None].float(), size_hw))
+        """(1, 3, h', w') normalized, in the working precision, of (1, 3, h, w) values in [0, 255]; antialiased."""
+        return self.normalized(_resize(image, size_hw))
+
+    def levels(self, image: Tensor, sizes_hw: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
+        """The trunk's map of an image, (1, 3, h, w) in [0, 255], at each of several sizes: (rows, columns, d) each."""
+        return tuple(self.trunk(self.resized(image, size_hw))[0].permute(1, 2, 0) for size_hw in sizes_hw)
 
     def normalized(self, pictures: Tensor) -> Tensor:
         """(n, 3, h, w) of values in [0, 255], normalized, in the working precision; the mean color becomes 0."""
@@ -177,6 +188,8 @@ class Network:
     def answer(self, pictures: Sequence[Picture]) -> list[Any]:
         """A row of answer for each of `pictures`, all of one route: logits (c,), a feature map, gradients, ..."""
         self.n_pictures += len(pictures)
+        if pictures and isinstance(pictures[0].question, Regions):
+            return [self._region_logits(picture.view, picture.question) for picture in pictures]  # type: ignore[arg-type]
         if pictures and isinstance(pictures[0].question, GradientQuestion):
             asked = [(question, row) for _, question, row in pictures if isinstance(question, GradientQuestion)]
             return self._gradients.answer(torch.stack([picture.view.picture for picture in pictures]), asked)
@@ -201,6 +214,8 @@ class Network:
             return rows[0]
         if isinstance(question, GuidedBackprop):
             return rows[0] if len(rows) else np.zeros((0, 3, self.input_size, self.input_size), np.float32)
+        if isinstance(question, Regions):
+            return self.outputs(rows[0])
         n_outputs = self.backbone.n_outputs
         return self.outputs(np.stack(rows) if len(rows) else np.zeros((0, n_outputs), np.float32))
 
@@ -211,6 +226,17 @@ class Network:
             maps[row].float().cpu().numpy() if isinstance(picture.question, FeatureMap) else logits[row]
             for row, picture in enumerate(pictures)
         ]
+
+    def _region_logits(self, view: View, question: Regions) -> Floats:
+        """(n, c) logits of boxes read off the image's maps; a map costs as many pictures as its image has inputs."""
+        if view not in self._levels:
+            sizes_hw = self._pyramid.sizes_hw(view.size_hw)
+            self.n_pictures += round(sum(h * w for h, w in sizes_hw) / self.input_size**2)
+            self._levels[view] = self.levels(view.copy, sizes_hw)
+        averages = self._pyramid.averages(self._levels[view], view.size_hw, question.xyxy, _REGION_GRID)
+        cells = averages.unflatten(1, (_REGION_GRID, _REGION_GRID)).permute(0, 3, 1, 2)  # (n, d, grid, grid)
+        parts = [self.backbone.head(part.to(self.dtype)).float() for part in cells.split(_REGION_BATCH)]
+        return torch.cat([averages.new_empty(0, self.backbone.n_outputs), *parts]).cpu().numpy()
 
     @cached_property
     def _incremental(self) -> IncrementalNetwork | None:

@@ -18,7 +18,7 @@ Fill = Literal["mean", "black"]
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Answer to `Whole`, `Masked`, `Cropped` and `Kept`: one row a picture that went through the network.
+    """Answer to `Whole`, `Masked`, `Cropped`, `Kept` and `Regions`: one row a picture or box.
 
     Attributes:
         logits: (n, c) outputs of the last fully connected layer, before the softmax.
@@ -70,6 +70,21 @@ class Kept:
     """
 
     masks: Bools
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The inside of each box as `Cropped` shows it, but read off maps of the whole image at several scales.
+
+    Nearly the class scores of crops, at the price of about twenty passes for any number of boxes: the network sees
+    a box in its surroundings, and its head gets averages over a grid of cells (`wsdet.pyramid`).
+    Answer: `Outputs`, a row a box.
+
+    Attributes:
+        xyxy: (n, 4) boxes.
+    """
+
+    xyxy: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +186,7 @@ class LayerMaps:
 
 
 GradientQuestion = PixelGradient | NeuronRank | GuidedBackprop | LayerMaps
-Question = Whole | Masked | Cropped | Kept | FeatureMap | GradientQuestion | Note
+Question = Whole | Masked | Cropped | Kept | Regions | FeatureMap | GradientQuestion | Note
 
 
 class Picture(NamedTuple):
@@ -192,6 +207,8 @@ def picture_keys(question: Question) -> list[bytes]:
             return [name + row.tobytes() for row in np.asarray(xyxy, np.float32)]
         case Kept(masks=masks):
             return [name + np.packbits(mask).tobytes() for mask in masks]
+        case Regions(xyxy=xyxy):
+            return [name + np.asarray(xyxy, np.float32).tobytes()]
         case GuidedBackprop(neurons=neurons, layer=layer):
             places = np.asarray(neurons).tolist()
             return [name + f"{layer} {places}".encode()] if places else []
@@ -208,6 +225,8 @@ def route(question: Question) -> str:
     match question:
         case Whole() | Masked() | Cropped() | Kept() | FeatureMap():
             return "forward"
+        case Regions():
+            return "regions"
         case PixelGradient():
             return "gradient"
         case NeuronRank(layer=layer, guided=guided):

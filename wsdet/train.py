@@ -100,6 +100,7 @@ def _teachers(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Ne
 
 def _experiment(cfg: DictConfig) -> None:
     from wsdet.evaluate import write_average_precision
+    from wsdet.propose import proposed
 
     out = Path(cfg.out)
     dataset: Dataset = build(cfg.data, "data")
@@ -118,7 +119,8 @@ def _experiment(cfg: DictConfig) -> None:
         network = network_of(cfg, dataset, train_ids)
     localized = _localize(cfg, dataset, train_ids, network, ledger)
     with ledger.stage("propose"):
-        proposals = _propose(cfg, dataset, [*train_ids, *test_ids], network)
+        every_id = [*train_ids, *test_ids]
+        proposals = proposed(cfg, cfg.proposals, cfg.names.proposals, dataset, every_id, lambda: network)
     positives = _positives(cfg, dataset, train_ids, train_on, localized)
     with ledger.stage("train_detectors"):
         detectors = _train_detectors(cfg, dataset, train_ids, positives, proposals, network)
@@ -167,12 +169,12 @@ def _check_parts(cfg: DictConfig) -> None:
 
     Left out is what can only be built later: a center box whose size is learnt, proposals that a localizer makes.
     """
-    protocols, proposals = cfg.detector.protocols, settings_of(cfg, "proposals")["proposals"]
+    protocols = cfg.detector.protocols
     build(protocols[cfg.detector.protocol], f"detector.protocols.{cfg.detector.protocol}")
-    if "width" not in cfg.localizer:
-        build(cfg.localizer, "localizer")
-    if not any("localizer" in key.split(".") for key in flatten(proposals)):
-        build(cfg.proposals, "proposals")
+    for name, node in settings_of(cfg, "localizer", "proposals").items():
+        waits = "width" in node or any("localizer" in key.split(".") for key in flatten(node))
+        if not waits:
+            build(cfg[name], name)
 
 
 def _possible(train_on: Sequence[str], dataset: Dataset, train_ids: Sequence[str]) -> list[str]:
@@ -190,12 +192,13 @@ def _localize(
     cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network, ledger: Ledger
 ) -> dict[str, BoxStore]:
     """Pseudo-boxes of the configured localizer and of the baselines, by name."""
-    from wsdet.localize import learn_size, localize, visualize
+    from wsdet.localize import learn_size, localize, localizer_of, visualize
     from wsdet.localizers.constant_boxes import CenterBox
     from wsdet.store import BoxStore
 
     learn_size(cfg.localizer, dataset, ids)
-    methods: dict[str, Localizer] = {cfg.names.localizer: build(cfg.localizer, "localizer")}
+    with ledger.stage("propose"):
+        methods: dict[str, Localizer] = {cfg.names.localizer: localizer_of(cfg, dataset, ids, network)}
     settings = {cfg.names.localizer: settings_of(cfg, "data", "localizer") | {"network": network.settings}}
     for name, side in zip(BASELINES, (0.7, 1.0), strict=True):
         methods.setdefault(name, CenterBox(side, side))
@@ -209,21 +212,6 @@ def _localize(
         shown, folder = limited(ids, cfg.visualize, cfg.seed), Path(cfg.out) / "evidence" / cfg.names.localizer
         visualize(dataset, shown, methods[cfg.names.localizer], network, folder, cfg.batch_size, cfg.in_flight)
     return stores
-
-
-def _propose(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> BoxStore:
-    from wsdet.localize import localized
-    from wsdet.propose import propose, source_of
-    from wsdet.store import BoxStore
-
-    store = BoxStore(Path(cfg.shared) / "proposals" / cfg.names.proposals, settings_of(cfg, "data", "proposals"))
-
-    def run(name: str, node: DictConfig) -> Path:
-        folder = Path(cfg.shared) / "localization" / name
-        return localized(cfg, folder, node, dataset, ids, network, settings_of(cfg, "data"))
-
-    propose(dataset, ids, source_of(cfg.proposals, run), store, cfg.workers, cfg.strict)
-    return store
 
 
 def _positives(

@@ -11,12 +11,14 @@ import pytest
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import TERMS, Stl, _segment
-from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Picture, Question
+from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Picture, Question, Regions
 from wsdet.segmentation import COLOR_SPACES
 from wsdet.types import Boxes, InputError, Sample
 
 SIDE = 100
 OBJECTS = {0: [20, 30, 60, 80], 1: [65, 5, 97, 40]}  # class -> its rectangle in the picture below
+
+TRUE = np.array(list(OBJECTS.values()), np.float32)
 
 
 def scene() -> np.ndarray:
@@ -43,7 +45,8 @@ class Oracle:
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
         if isinstance(question, FeatureMap):
             return rows[0]
-        logits, scores = (np.stack(column).astype(np.float32) for column in zip(*rows, strict=True))
+        every_row = rows[0] if isinstance(question, Regions) else rows
+        logits, scores = (np.stack(column).astype(np.float32) for column in zip(*every_row, strict=True))
         class_scores = scores.copy()
         class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
         return Outputs(logits, scores, class_scores)
@@ -51,17 +54,20 @@ class Oracle:
     def _row(self, picture: Picture) -> Any:
         if isinstance(picture.question, FeatureMap):
             return scene()[::10, ::10].transpose(2, 0, 1).astype(np.float32)
-        true = np.array(list(OBJECTS.values()), np.float32)
+        if isinstance(picture.question, Regions):
+            return [self._crop(box) for box in picture.question.xyxy]
         seen = np.full(2, 0.5)
         if isinstance(picture.question, (Masked, Cropped)):
-            box = picture.question.xyxy[picture.row : picture.row + 1]
-            inside = boxes.intersection(box, true)[0]
-            if isinstance(picture.question, Masked):
-                seen = 0.5 * (1 - inside / boxes.area(true))
-            else:
-                x1, y1, x2, y2 = box[0].astype(int)
-                return scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2], inside**2 / boxes.area(true) / boxes.area(box)
+            box = picture.question.xyxy[picture.row]
+            if isinstance(picture.question, Cropped):
+                return self._crop(box)
+            seen = 0.5 * (1 - boxes.intersection(box[None], TRUE)[0] / boxes.area(TRUE))
         return seen, seen
+
+    def _crop(self, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x1, y1, x2, y2 = box.astype(int)
+        inside = boxes.intersection(box[None], TRUE)[0]
+        return scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2], inside**2 / boxes.area(TRUE) / boxes.area(box[None])
 
 
 def localize(stl: Stl, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
@@ -92,11 +98,11 @@ def test_the_drop_saturates_and_the_expected_iou_does_not() -> None:
     assert boxes.area(found.xyxy).min() >= 0.01 * SIDE**2
 
 
-def test_the_expected_iou_takes_the_crops_that_were_looked_at() -> None:
+def test_the_expected_iou_asks_once_more_about_all_regions_of_a_label() -> None:
     by_drop, by_expected_iou = Oracle(), Oracle()
-    localize(Stl(size=SIDE), (0,), by_drop)
-    localize(Stl(size=SIDE, order="expected_iou"), (0,), by_expected_iou)
-    assert by_expected_iou.n_pictures == by_drop.n_pictures
+    localize(Stl(size=SIDE), (0, 1), by_drop)
+    localize(Stl(size=SIDE, order="expected_iou"), (0, 1), by_expected_iou)
+    assert by_expected_iou.n_pictures == by_drop.n_pictures + 2
 
 
 def test_without_labels_the_boxes_have_none_and_no_label_gives_no_box() -> None:
@@ -156,7 +162,8 @@ def test_segments_cover_the_scene(color_space: str) -> None:
         ({"weights": {"drop": 1.0}}, "weights must be"),
         ({"segmentations": [("cmyk", 50)]}, "segmentations must be"),
         ({"order": "size"}, "order must be"),
-        ({"smallest": 1}, "smallest must be"),
+        ({"smallest": 1}, "smallest in"),
+        ({"trust": 0}, "trust must be"),
         ({"top_classes": 0}, "top_classes must be"),
         ({"max_boxes": -1}, "max_boxes >= 0"),
         ({"nms_iou": 1.5}, "nms_iou must be"),

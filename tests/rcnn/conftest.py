@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,10 @@ class BlockColors:
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
     def resized(self, image: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        return F.interpolate(image[None].float(), size_hw, mode="bilinear", antialias=True) / 255
+        return F.interpolate(image, size_hw, mode="bilinear", antialias=True) / 255
+
+    def levels(self, image: Tensor, sizes_hw: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
+        return tuple(self.trunk(self.resized(image, size_hw))[0].permute(1, 2, 0) for size_hw in sizes_hw)
 
     def trunk(self, pictures: Tensor) -> Tensor:
         self.n_pictures += len(pictures)
@@ -35,7 +40,8 @@ class BlockColors:
     def crops(self, image: Tensor, xyxy: Tensor, context: int = 0) -> Tensor:
         crops = []
         for x1, y1, x2, y2 in xyxy.round().int().tolist():
-            crops.append(self.resized(image[:, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)], (32, 32))[0])
+            cut = image[None, :, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)].float()
+            crops.append(self.resized(cut, (32, 32))[0])
         return torch.stack(crops)
 
 

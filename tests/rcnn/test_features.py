@@ -7,7 +7,8 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from wsdet.rcnn.features import RoiFeatures, WarpFeatures, average_cells, build_features
+from wsdet.pyramid import average_cells
+from wsdet.rcnn.features import RoiFeatures, WarpFeatures, build_features
 from wsdet.types import Sample
 
 
@@ -71,7 +72,7 @@ def test_a_box_is_looked_at_where_its_size_is_nearest_to_the_target(network: Any
     sides = np.array([64, 40, 30, 16, 8, 2], np.float32)
     xyxy = np.stack([np.zeros(6), np.zeros(6), sides, sides], axis=1).astype(np.float32)
     # resized to 32, 64 and 128 pixels, so a side of 30 becomes 15, 30 and 60: 30 is nearest to 32
-    assert features._best_level(sample.size_hw, xyxy).tolist() == [0, 1, 1, 2, 2, 2]
+    assert features.pyramid.level_of(sample.size_hw, xyxy).tolist() == [0, 1, 1, 2, 2, 2]
     assert [tuple(level.shape) for level in features.maps(sample).levels] == [(4, 4, 3), (8, 8, 3), (16, 16, 3)]
 
 

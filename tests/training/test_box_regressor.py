@@ -106,6 +106,15 @@ def test_validation_chooses_whether_each_class_has_its_own_map(apart: float, exp
     assert len(regressor.weights) == expected
 
 
+def test_a_class_that_nothing_is_chosen_by_still_has_its_map(tmp_path: Path) -> None:
+    learned, chosen_by = linear_examples(120, 0, 0.03), linear_examples(20, 1)
+    rows = np.flatnonzero(chosen_by.labels == 0)
+    chosen_by = Examples(chosen_by.maps[rows], chosen_by.corners[rows], chosen_by.labels[rows])
+    regressor, ridge = train(learned, chosen_by, tmp_path, per_class=True)
+    assert len(regressor.weights) == 2
+    np.testing.assert_allclose(regressor.biases, ridge.biases, atol=0.05)
+
+
 def test_noise_is_met_by_a_larger_penalty(tmp_path: Path) -> None:
     penalties = {}
     for name, noise in (("exact", 0.0), ("noisy", 0.2)):

@@ -17,12 +17,11 @@ import numpy as np
 from wsdet import boxes, opencv
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.localizers.responses import Response, response_of
-from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Whole
+from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Regions, Whole
 from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
 from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
 
 TERMS = ("drop", "appearance", "size", "fill")
-_TRUST = 1 / 3  # in the network; on 110 one-object VOC training images 0.15 to 0.4 do as well, 0 and 1 clearly worse
 
 
 class Stl:
@@ -41,8 +40,9 @@ class Stl:
         adjacent_only: merge only regions that touch, the paper's own suggestion for speed.
         order: what ranks the regions. "drop": their own drop, as in the paper. It saturates: hiding more than the
             object costs no less than hiding the object. "expected_iou": how much they overlap the object on average,
-            where region i is believed to be the object as far as the network sees the class in its crop and misses it
-            in the image without it: E[IoU(b)] = sum_i p_i IoU(b, b_i), p_i ~ (f(crop_i) (1 - f(masked_i)))^(1/3).
+            where region i is believed to be the object as far as the network sees the class in it, as in
+            `wsdet.localizers.vote`.
+        trust: for "expected_iou", in the network, above 0: see `Vote`.
         smallest: for "expected_iou", smaller regions than this share of the image are no candidates for the object.
         nms_iou: overlap above which the lesser candidate is dropped.
         max_boxes: keep so many boxes a label, 0 for all.
@@ -61,6 +61,7 @@ class Stl:
         appearance: Literal["crop", "map"] = "crop",
         adjacent_only: bool = False,
         order: Literal["drop", "expected_iou"] = "drop",
+        trust: float = 0.2,
         smallest: float = 0.0,
         nms_iou: float = 0.5,
         max_boxes: int = 0,
@@ -74,8 +75,8 @@ class Stl:
             raise ValueError(f"appearance must be 'crop' or 'map', got {appearance!r}")
         if order not in ("drop", "expected_iou"):
             raise ValueError(f"order must be 'drop' or 'expected_iou', got {order!r}")
-        if not 0 <= smallest < 1:
-            raise ValueError(f"smallest must be in [0, 1), got {smallest}")
+        if trust <= 0 or not 0 <= smallest < 1:
+            raise ValueError(f"trust must be > 0 and smallest in [0, 1), got {trust} and {smallest}")
         if top_classes < 1 or max_boxes < 0:
             raise ValueError(f"top_classes must be >= 1 and max_boxes >= 0, got {top_classes} and {max_boxes}")
         if not 0 <= nms_iou <= 1:
@@ -92,6 +93,7 @@ class Stl:
         self.appearance = appearance
         self.adjacent_only = adjacent_only
         self.order = order
+        self.trust = trust
         self.smallest = smallest
         self.nms_iou = nms_iou
         self.max_boxes = max_boxes
@@ -187,9 +189,8 @@ class Stl:
             xyxy = np.unique(xyxy, axis=0)
             large = boxes.area(xyxy) >= self.smallest * frame.size**2
             xyxy = xyxy[large] if large.any() else xyxy
-            masked, cropped = yield [Masked(frame.to_image(xyxy)), Cropped(frame.to_image(xyxy))]
-            belief = (target.probability(cropped) * (1 - target.probability(masked))) ** _TRUST
-            scores = boxes.iou(xyxy, xyxy) @ (belief / max(belief.sum(), 1e-12))
+            (inside,) = yield [Regions(frame.to_image(xyxy))]
+            scores = boxes.expected_iou(xyxy, target.response(inside).sum(axis=1) ** self.trust)
         kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
         return Boxes(frame.to_image(xyxy[kept]), scores[kept], np.full(len(kept), target.label))
 
@@ -207,10 +208,6 @@ class _Target:
     label: int
     response: Response
     whole: Outputs
-
-    def probability(self, outputs: Outputs) -> Floats:
-        """(n,) how surely the target is in each of n pictures, 0 to 1."""
-        return np.clip(self.response(outputs).sum(axis=1), 0, 1)
 
     def drop(self, masked: Outputs) -> Floats:
         """(n,) d_CL (Eq. 2) or d_WL (Eq. 3) of n masked pictures."""

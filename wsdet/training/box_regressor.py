@@ -268,7 +268,7 @@ class _Unit:
 
     def of(self, maps: Halves) -> Floats:
         """(n, d) inputs of (n, side, side) maps."""
-        return (maps.reshape(len(maps), -1).astype(np.float32) - self.mean) / np.float32(self.scale)
+        return (maps.reshape(len(maps), self.mean.size).astype(np.float32) - self.mean) / np.float32(self.scale)
 
     def undone(self, weights: Floats, biases: Floats) -> tuple[Floats, Floats]:
         """The same linear maps, (k, 4, d) and (k, 4), of maps as they are."""

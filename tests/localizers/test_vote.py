@@ -1,0 +1,103 @@
+"""Votes of proposals, with made-up beliefs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet import boxes
+from wsdet.engine import localize_all
+from wsdet.localizers.vote import Vote
+from wsdet.questions import Outputs, Picture, Question, Regions
+from wsdet.types import Boxes, Floats, InputError, Sample
+
+# a part, the object three times over, the scene, and a crumb of it
+XYXY = np.array([[10, 10, 30, 30], [5, 5, 50, 50], [6, 4, 52, 50], [4, 6, 50, 52], [0, 0, 100, 100], [0, 0, 2, 2]])
+SCORES = np.array([0.9, 0.6, 0.6, 0.6, 0.3, 1.0])  # of class 0: a part tells it best
+
+
+class Source:
+    def __init__(self, xyxy: Floats = XYXY) -> None:
+        self.xyxy = xyxy
+
+    def propose(self, sample: Sample) -> Boxes:
+        return Boxes(self.xyxy.astype(np.float32).reshape(-1, 4))
+
+
+class Oracle:
+    """Class 1 is seen in the scene alone; class 2 has no output; the network's own outputs are classes 0 and 1."""
+
+    def prepare(self, sample: Sample) -> Any:
+        return None
+
+    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+        return [self._rows(picture.question) for picture in pictures]
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        return rows[0]
+
+    def _rows(self, question: Question) -> Outputs:
+        seen = SCORES[[0]]
+        if isinstance(question, Regions):
+            nearest = boxes.iou(question.xyxy, XYXY.astype(np.float32)).argmax(axis=1)
+            seen = SCORES[nearest]
+        scores = np.stack([seen, 1 - seen], axis=1).astype(np.float32)
+        unknown = np.full((len(seen), 1), np.nan, np.float32)
+        return Outputs(scores, scores, np.concatenate([scores, unknown], axis=1))
+
+
+def localize(vote: Vote, labels: tuple[int, ...]) -> Boxes:
+    sample = Sample("a", np.zeros((100, 100, 3), np.uint8), labels)
+    ((_, outcome),) = localize_all([("a", sample)], vote, Oracle())
+    assert not isinstance(outcome, InputError)
+    return outcome
+
+
+def test_the_object_on_which_proposals_agree_comes_before_the_part_that_scores_best() -> None:
+    found = localize(Vote(Source()), (0,))
+    assert boxes.iou(found.xyxy[:1], np.float32([[5, 5, 50, 50]]))[0, 0] > 0.8
+    assert (np.diff(found.scores) <= 0).all()
+    assert not (found.xyxy == XYXY[5]).all(axis=1).any()  # the crumb is no candidate
+
+
+def test_full_trust_and_nothing_to_agree_with_take_the_score() -> None:
+    apart = XYXY[[0, 4]]
+    found = localize(Vote(Source(apart), trust=50.0), (0,))
+    assert found.xyxy[0].tolist() == apart[0].tolist()
+
+
+def test_scores_are_the_expected_iou() -> None:
+    found = localize(Vote(Source(XYXY[:2]), trust=1.0), (0,))
+    overlap = boxes.iou(XYXY[:1].astype(np.float32), XYXY[1:2].astype(np.float32))[0, 0]
+    np.testing.assert_allclose(found.scores, [(0.9 + 0.6 * overlap) / 1.5, (0.6 + 0.9 * overlap) / 1.5], rtol=1e-5)
+
+
+def test_every_label_has_boxes_a_class_without_output_and_an_image_without_label_by_the_top_classes() -> None:
+    found = localize(Vote(Source(), top_classes=1), (0, 1, 2))
+    assert set(found.labels) == {0, 1, 2}
+    own, unknown = (found[found.labels == label] for label in (0, 2))
+    np.testing.assert_array_equal(own.xyxy, unknown.xyxy)
+    weakly = localize(Vote(Source(), top_classes=1), ())
+    assert set(weakly.labels) == {-1}
+    np.testing.assert_array_equal(weakly.xyxy, own.xyxy)
+
+
+@pytest.mark.parametrize("xyxy", [np.zeros((0, 4)), XYXY[5:]], ids=["none", "a crumb"])
+def test_without_a_candidate_it_is_the_whole_image(xyxy: Floats) -> None:
+    assert localize(Vote(Source(xyxy)), (0,)).xyxy.tolist() == [[0, 0, 100, 100]]
+
+
+def test_so_many_are_looked_at_and_kept() -> None:
+    assert localize(Vote(Source(), n_proposals=1), (0,)).xyxy.tolist() == [XYXY[0].tolist()]
+    assert len(localize(Vote(Source(), max_boxes=1), (0, 1))) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_proposals": -1}, {"max_boxes": -1}, {"top_classes": 0}, {"trust": 0}, {"smallest": 1}, {"nms_iou": 2}]
+)
+def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Vote(Source(), **wrong)

@@ -1,0 +1,79 @@
+"""Proposals in the order of their expected overlap with the object: every proposal votes for those that look like it.
+
+A class score alone prefers the part that tells the class best, a cat's face to the cat. Proposals crowd around whole
+objects, faces and scenes alike, so a box is better judged by all of them: proposal i is believed to be the object as
+far as the network sees the class in it, p_i ~ f(i)^trust, and a box is worth E[IoU(b)] = sum_i p_i IoU(b, b_i).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsdet import boxes
+from wsdet.localizers.dialogue import Dialogue
+from wsdet.localizers.responses import response_of
+from wsdet.questions import Note, Regions, Whole
+from wsdet.types import Boxes, ProposalSource, Sample
+
+
+class Vote:
+    """The boxes of a source in the order of their expected IoU with the object of each label.
+
+    An image costs about twenty passes, whatever the number of boxes. An image without labels is localized by the
+    classes that the network predicts best for it, as in STL-WL, and so is a label that the network has no output for.
+
+    Args:
+        source: gives boxes, best first.
+        n_proposals: how many of them are looked at; 0: all.
+        trust: in the network, above 0: the exponent of its probabilities. The better the network, the more it bears.
+        smallest: smaller boxes than this share of the image are no candidates for the object, in [0, 1).
+        top_classes: how many classes are followed where there is no label.
+        nms_iou: overlap above which the lesser box is dropped.
+        max_boxes: keep so many boxes a label, 0 for all.
+
+    Raises:
+        ValueError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        source: ProposalSource,
+        n_proposals: int = 400,
+        trust: float = 0.2,
+        smallest: float = 0.02,
+        top_classes: int = 5,
+        nms_iou: float = 0.5,
+        max_boxes: int = 0,
+    ) -> None:
+        if n_proposals < 0 or max_boxes < 0 or top_classes < 1:
+            raise ValueError(
+                "n_proposals and max_boxes must be >= 0 and top_classes >= 1, "
+                f"got {n_proposals}, {max_boxes} and {top_classes}"
+            )
+        if trust <= 0 or not 0 <= smallest < 1 or not 0 <= nms_iou <= 1:
+            raise ValueError(
+                f"trust must be > 0, smallest in [0, 1) and nms_iou in [0, 1], got {trust}, {smallest} and {nms_iou}"
+            )
+        self.source = source
+        self.n_proposals = n_proposals
+        self.trust = trust
+        self.smallest = smallest
+        self.top_classes = top_classes
+        self.nms_iou = nms_iou
+        self.max_boxes = max_boxes
+
+    def localize(self, sample: Sample) -> Dialogue[Boxes]:
+        """Boxes of each label, scored by their expected IoU; the whole image where no proposal is large enough."""
+        (h, w), xyxy = sample.size_hw, self.source.propose(sample).xyxy[: self.n_proposals or None]
+        xyxy = xyxy[boxes.area(xyxy) >= self.smallest * h * w]
+        if not len(xyxy):
+            xyxy = np.array([[0, 0, w, h]], np.float32)
+        whole, inside = yield [Whole(), Regions(xyxy)]
+        found = []
+        for label in sample.labels or (-1,):
+            belief = response_of(label, whole, self.top_classes)(inside).sum(axis=1) ** self.trust
+            scores = boxes.expected_iou(xyxy, belief)
+            yield [Note("votes", {"label": label, "xyxy": xyxy, "belief": belief})]
+            kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
+            found.append(Boxes(xyxy[kept], scores[kept], np.full(len(kept), label)))
+        return Boxes.concatenate(found)

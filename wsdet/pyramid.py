@@ -1,0 +1,137 @@
+"""An image pyramid: the network's maps of one image at several scales, and averages over boxes read off them.
+
+A network trained on objects that fill its input does not know the same object three times as large or small, so the
+trunk runs over the image at several scales, and a box is looked at where it comes nearest to the size that the network
+knows best (SPPnet, He et al. 2014, section 4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsdet.boxes import clip
+from wsdet.types import Floats, Ints
+
+_LONGEST = 32.0  # network inputs: what a saved detector may ask of the memory
+_SHORTEST_SIDE = 0.25  # of the network's input: a picture is never resized below it, whatever its aspect ratio
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The scales at which a network looks at images, and which box it looks at where.
+
+    Attributes:
+        input_size: side of the network's input in pixels.
+        scales: short sides that the image is resized to, in network inputs. The defaults are 240, 400 and 700 px for
+            an input of 227.
+        target: wanted square root of a box's area after resizing, in network inputs (190 px for 227).
+        longest: no side of a resized image is above so many network inputs; narrow images are resized less.
+
+    Raises:
+        ValueError: a scale, the target or the longest side is outside its range.
+    """
+
+    input_size: int
+    scales: tuple[float, ...] = (1.06, 1.76, 3.08)
+    target: float = 0.84
+    longest: float = 9.0
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0 or self.target <= 0:
+            raise ValueError(f"scales and target must be > 0, got {list(self.scales)} and {self.target}")
+        if not 0 < self.longest <= _LONGEST:
+            raise ValueError(f"longest must be in (0, {_LONGEST}] network inputs, got {self.longest}")
+
+    def sizes_hw(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
+        """Height and width of an image of `size_hw` pixels at each scale."""
+        shortest = max(1, round(_SHORTEST_SIDE * self.input_size))
+        h, w = size_hw
+        return [(max(shortest, round(h * f)), max(shortest, round(w * f))) for f in self._factors(size_hw)]
+
+    def level_of(self, size_hw: tuple[int, int], xyxy: Floats) -> Ints:
+        """(n,) the scale at which the size of each of (n, 4) boxes comes nearest to the target."""
+        side = np.sqrt((xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1]))
+        off = np.abs(side[:, None] * self._factors(size_hw) - self.target * self.input_size)
+        return np.asarray(off.argmin(axis=1))
+
+    @torch.inference_mode()
+    def averages(self, levels: Sequence[Tensor], size_hw: tuple[int, int], xyxy: Floats, grid: int) -> Tensor:
+        """(n, grid * grid, d) float32 averages over the cells of boxes, each read off the map that fits it best.
+
+        The average over a cell is exact, through an integral image of the map (piecewise constant over its
+        positions): RoIAlign without its sampling grid, and three times as fast on a CPU.
+
+        Args:
+            levels: the trunk's map at each scale, (rows, columns, d).
+            size_hw: height and width of the image.
+            xyxy: (n, 4) boxes in pixels of the image; what lies outside it is cut off.
+            grid: cells along a side of a box.
+        """
+        xyxy = clip(np.asarray(xyxy, np.float32).reshape(-1, 4), size_hw)
+        device, (h, w) = levels[0].device, size_hw
+        averages = torch.empty(len(xyxy), grid * grid, levels[0].shape[-1], device=device)
+        best = self.level_of(size_hw, xyxy)
+        for level, map_ in enumerate(levels):
+            rows = np.flatnonzero(best == level)
+            if len(rows):
+                factor = np.array([map_.shape[1] / w, map_.shape[0] / h] * 2, np.float32)
+                boxes = torch.from_numpy(xyxy[rows] * factor).to(device)
+                averages[torch.from_numpy(rows).to(device)] = average_cells(map_.float(), boxes, grid)
+        return averages
+
+    def _factors(self, size_hw: tuple[int, int]) -> Floats:
+        """What the sides of an image are multiplied by at each scale."""
+        return np.array(
+            [self.input_size * min(scale / min(size_hw), self.longest / max(size_hw)) for scale in self.scales]
+        )
+
+
+def average_cells(map_: Tensor, xyxy: Tensor, grid: int) -> Tensor:
+    """(n, grid * grid, d) averages of a map over the cells of boxes; a box under one position is widened to it.
+
+    Args:
+        map_: (rows, columns, d) float32.
+        xyxy: (n, 4) boxes in positions of the map: (0, 0, columns, rows) is all of it.
+        grid: cells along a side of a box.
+    """
+    rows, columns, channels = map_.shape
+    mean = map_.mean(dim=(0, 1))  # taken out before and put back after: sums stay small, so float32 is exact enough
+    integral = map_.new_zeros(rows + 1, columns + 1, channels)
+    integral[1:, 1:] = (map_ - mean).cumsum(0).cumsum(1)
+    columns_at, x_weights, x_sides = _cell_edges(xyxy[:, 0], xyxy[:, 2], columns, grid)
+    rows_at, y_weights, y_sides = _cell_edges(xyxy[:, 1], xyxy[:, 3], rows, grid)
+    # a cell's sum is the integral at its four corners, each interpolated from four entries: 16 entries a cell
+    entries = rows_at[:, :, None, :, None] * (columns + 1) + columns_at[:, None, :, None, :]
+    weights = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
+    weights = weights / (y_sides * x_sides)[:, None, None, None, None]
+    sums = F.embedding_bag(
+        entries.reshape(-1, 16), integral.view(-1, channels), per_sample_weights=weights.reshape(-1, 16), mode="sum"
+    )
+    return (sums + mean).view(-1, grid * grid, channels)
+
+
+def _cell_edges(start: Tensor, stop: Tensor, length: int, grid: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One axis of `average_cells`: where the integral is read for each cell, with which weights, and cells' sides.
+
+    Returns:
+        (n, grid, 4) entries and weights: two around the cell's start, with negative weights, two around its stop;
+        (n,) sides of the cells.
+    """
+    side = (stop - start).clamp(min=1)
+    start = ((start + stop - side) / 2).clamp(min=0).minimum(length - side)
+    edges = start[:, None] + side[:, None] * torch.linspace(0, 1, grid + 1, device=start.device)
+    below = edges.floor().clamp(0, length - 1)
+    fraction = edges - below
+    at = torch.stack([below, below + 1], dim=-1).long()  # (n, grid + 1, 2)
+    weights = torch.stack([1 - fraction, fraction], dim=-1)
+    return (
+        torch.cat([at[:, :-1], at[:, 1:]], dim=-1),
+        torch.cat([-weights[:, :-1], weights[:, 1:]], dim=-1),
+        side / grid,
+    )

@@ -140,7 +140,8 @@ def test_segments_to_xyxy_is_the_box_of_each_segments_mask(rng: np.random.Genera
 
 
 def test_the_expected_iou_is_the_mean_overlap_with_what_is_believed() -> None:
-    xyxy = np.float32([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])
-    np.testing.assert_allclose(boxes.expected_iou(xyxy, np.float32([3, 1, 0])), [(3 + 1 / 3) / 4, (1 + 3 / 3) / 4, 0])
+    xyxy = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], np.float32)
+    expected = boxes.expected_iou(xyxy, np.array([3, 1, 0], np.float32))
+    np.testing.assert_allclose(expected, [(3 + 1 / 3) / 4, (1 + 3 / 3) / 4, 0])
     np.testing.assert_allclose(boxes.expected_iou(xyxy, np.zeros(3, np.float32))[2], 1 / 3)  # nothing believed: alike
     assert boxes.expected_iou(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)).shape == (0,)

@@ -58,7 +58,7 @@ def localize(vote: Vote, labels: tuple[int, ...]) -> Boxes:
 
 def test_the_object_on_which_proposals_agree_comes_before_the_part_that_scores_best() -> None:
     found = localize(Vote(Source()), (0,))
-    assert boxes.iou(found.xyxy[:1], np.float32([[5, 5, 50, 50]]))[0, 0] > 0.8
+    assert boxes.iou(found.xyxy[:1], XYXY[1:2].astype(np.float32))[0, 0] > 0.8
     assert (np.diff(found.scores) <= 0).all()
     assert not (found.xyxy == XYXY[5]).all(axis=1).any()  # the crumb is no candidate
 

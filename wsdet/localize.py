@@ -139,21 +139,45 @@ def localized(
 def localizer_of(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Localizer:
     """The localizer of `cfg.localizer`.
 
-    Proposals that it looks at, its `source`, are made first for all images, in parallel processes.
+    Proposals that it looks at, its `source`, are made first for all images, in parallel processes. Where its `weights`
+    are "labels", they are trained from those of the training images then.
     """
     from omegaconf import OmegaConf
 
     from wsdet.proposals.files import Files
     from wsdet.propose import proposed
 
-    node = cfg.localizer
-    if "source" not in node:
-        return build(node, "localizer")
-    same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
-    name = cfg.names.proposals if same else f"for_{cfg.names.localizer}"
-    store = proposed(cfg, node.source, name, dataset, ids, lambda: network)
-    rest = OmegaConf.masked_copy(node, [key for key in node if key != "source"])
-    return build(rest, "localizer", source=Files(store.folder))
+    node, made = cfg.localizer, dict[str, Any]()
+    if "source" in node:
+        same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
+        name = cfg.names.proposals if same else f"for_{cfg.names.localizer}"
+        store = proposed(cfg, node.source, name, dataset, ids, lambda: network)
+        made["source"] = Files(store.folder)
+        if node.get("weights") == "labels":
+            made["weights"] = _trained_on_labels(cfg, dataset, store, network)
+    return build(OmegaConf.masked_copy(node, [key for key in node if key not in made]), "localizer", **made)
+
+
+def _trained_on_labels(cfg: DictConfig, dataset: Dataset, proposals: BoxStore, network: Network) -> Path:
+    """The weights of a region classifier for the training images, trained now if they are not there yet."""
+    from wsdet.rcnn.features import RoiFeatures
+    from wsdet.rcnn.map_cache import MapCache
+    from wsdet.training.region_classifier import train_region_classifier
+
+    run, features = Path(cfg.get("shared", cfg.out)), RoiFeatures(network)
+    settings = settings_of(cfg, "region_classifier", "trainer")
+    return train_region_classifier(
+        dataset,
+        limited(dataset.ids("train"), cfg.limit, cfg.seed),
+        proposals,
+        features,
+        MapCache(run / "feature_maps", features),
+        run / "region_classifier",
+        n_proposals=cfg.localizer.n_proposals,
+        trainer_options=settings["trainer"],
+        seed=cfg.seed,
+        **settings["region_classifier"],
+    )
 
 
 def learn_size(node: DictConfig, dataset: Dataset, ids: Sequence[str]) -> None:

@@ -41,6 +41,7 @@ from wsdet.questions import (
     Picture,
     PixelGradient,
     Question,
+    RegionFeatures,
     Regions,
     Whole,
 )
@@ -188,8 +189,8 @@ class Network:
     def answer(self, pictures: Sequence[Picture]) -> list[Any]:
         """A row of answer for each of `pictures`, all of one route: logits (c,), a feature map, gradients, ..."""
         self.n_pictures += len(pictures)
-        if pictures and isinstance(pictures[0].question, Regions):
-            return [self._region_logits(picture.view, picture.question) for picture in pictures]  # type: ignore[arg-type]
+        if pictures and isinstance(pictures[0].question, Regions | RegionFeatures):
+            return [self._read_off(picture.view, picture.question) for picture in pictures]  # type: ignore[arg-type]
         if pictures and isinstance(pictures[0].question, GradientQuestion):
             asked = [(question, row) for _, question, row in pictures if isinstance(question, GradientQuestion)]
             return self._gradients.answer(torch.stack([picture.view.picture for picture in pictures]), asked)
@@ -210,7 +211,7 @@ class Network:
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
         """The answer to `question` from the rows that `answer` gave for its pictures."""
-        if isinstance(question, FeatureMap | PixelGradient | NeuronRank | LayerMaps):
+        if isinstance(question, FeatureMap | RegionFeatures | PixelGradient | NeuronRank | LayerMaps):
             return rows[0]
         if isinstance(question, GuidedBackprop):
             return rows[0] if len(rows) else np.zeros((0, 3, self.input_size, self.input_size), np.float32)
@@ -227,13 +228,19 @@ class Network:
             for row, picture in enumerate(pictures)
         ]
 
-    def _region_logits(self, view: View, question: Regions) -> Floats:
-        """(n, c) logits of boxes read off the image's maps; a map costs as many pictures as its image has inputs."""
+    def _read_off(self, view: View, question: Regions | RegionFeatures) -> Floats:
+        """(n, c) logits of boxes or their (n, d) features, read off the image's maps at several scales.
+
+        The maps of an image cost as many pictures as the image at these scales has network inputs.
+        """
         if view not in self._levels:
             sizes_hw = self._pyramid.sizes_hw(view.size_hw)
             self.n_pictures += round(sum(h * w for h, w in sizes_hw) / self.input_size**2)
             self._levels[view] = self.levels(view.copy, sizes_hw)
-        averages = self._pyramid.averages(self._levels[view], view.size_hw, question.xyxy, _REGION_GRID)
+        grid = question.grid if isinstance(question, RegionFeatures) else _REGION_GRID
+        averages = self._pyramid.averages(self._levels[view], view.size_hw, question.xyxy, grid)
+        if isinstance(question, RegionFeatures):
+            return averages.flatten(1).cpu().numpy()
         cells = averages.unflatten(1, (_REGION_GRID, _REGION_GRID)).permute(0, 3, 1, 2)  # (n, d, grid, grid)
         parts = [self.backbone.head(part.to(self.dtype)).float() for part in cells.split(_REGION_BATCH)]
         return torch.cat([averages.new_empty(0, self.backbone.n_outputs), *parts]).cpu().numpy()

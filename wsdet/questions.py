@@ -88,6 +88,19 @@ class Regions:
 
 
 @dataclass(frozen=True, eq=False)
+class RegionFeatures:
+    """What `Regions` is read off: (n, d * grid * grid) float32, the averages of a box cell by cell in rows.
+
+    Attributes:
+        xyxy: (n, 4) boxes.
+        grid: cells along a side of a box.
+    """
+
+    xyxy: Floats
+    grid: int = 3
+
+
+@dataclass(frozen=True, eq=False)
 class FeatureMap:
     """The last convolutional feature map of the whole image. Answer: (d, rows, columns) float32."""
 
@@ -186,7 +199,7 @@ class LayerMaps:
 
 
 GradientQuestion = PixelGradient | NeuronRank | GuidedBackprop | LayerMaps
-Question = Whole | Masked | Cropped | Kept | Regions | FeatureMap | GradientQuestion | Note
+Question = Whole | Masked | Cropped | Kept | Regions | RegionFeatures | FeatureMap | GradientQuestion | Note
 
 
 class Picture(NamedTuple):
@@ -209,6 +222,8 @@ def picture_keys(question: Question) -> list[bytes]:
             return [name + np.packbits(mask).tobytes() for mask in masks]
         case Regions(xyxy=xyxy):
             return [name + np.asarray(xyxy, np.float32).tobytes()]
+        case RegionFeatures(xyxy=xyxy, grid=grid):
+            return [name + f"{grid} ".encode() + np.asarray(xyxy, np.float32).tobytes()]
         case GuidedBackprop(neurons=neurons, layer=layer):
             places = np.asarray(neurons).tolist()
             return [name + f"{layer} {places}".encode()] if places else []
@@ -225,7 +240,7 @@ def route(question: Question) -> str:
     match question:
         case Whole() | Masked() | Cropped() | Kept() | FeatureMap():
             return "forward"
-        case Regions():
+        case Regions() | RegionFeatures():
             return "regions"
         case PixelGradient():
             return "gradient"

@@ -167,12 +167,14 @@ def _check_choices(detector: DictConfig) -> None:
 def _check_parts(cfg: DictConfig) -> None:
     """Classes refuse impossible values when they are built: here before hours of work, not after.
 
-    Left out is what can only be built later: a center box whose size is learnt, proposals that a localizer makes.
+    Left out is what can only be built later: a center box whose size is learnt, weights that are trained first,
+    proposals that a localizer makes.
     """
     protocols = cfg.detector.protocols
     build(protocols[cfg.detector.protocol], f"detector.protocols.{cfg.detector.protocol}")
     for name, node in settings_of(cfg, "localizer", "proposals").items():
-        waits = "width" in node or any("localizer" in key.split(".") for key in flatten(node))
+        made_later = "width" in node or node.get("weights") == "labels"
+        waits = made_later or any("localizer" in key.split(".") for key in flatten(node))
         if not waits:
             build(cfg[name], name)
 

@@ -14,6 +14,7 @@ from wsdet.backbones import build_backbone
 from wsdet.cli import CONF, build
 from wsdet.engine import localize_all
 from wsdet.network import Network
+from wsdet.region_classifier import RegionClassifier
 from wsdet.sensitivity import BoxRegressor
 from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
 
@@ -34,12 +35,14 @@ def network() -> Network:
 
 
 @pytest.fixture(params=NAMES, scope="module")
-def localizer(request: pytest.FixtureRequest, regressor: Path) -> Localizer:
+def localizer(request: pytest.FixtureRequest, regressor: Path, region_classifier: Path) -> Localizer:
     """Each localizer of conf/localizer, at its defaults."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("localize", [f"localizer={request.param}", f"network.input_size={SIDE}"])
         if OmegaConf.is_missing(cfg.localizer, "weights"):
             cfg.localizer.weights = str(regressor)
+        elif cfg.localizer.get("weights") == "labels":
+            cfg.localizer.weights = str(region_classifier)
         return build(cfg.localizer, "localizer")
 
 
@@ -49,6 +52,15 @@ def regressor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("regressor") / "regressor.safetensors"
     weights = np.random.default_rng(0).normal(0, 0.01, (1, 4, SIDE, SIDE)).astype(np.float32)
     BoxRegressor(weights, np.array([[0.2, 0.2, 0.8, 0.8]], np.float32), ("a",), input_size=SIDE).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def region_classifier(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Path:
+    """What is trained on the labels for those that ask for it."""
+    path = tmp_path_factory.mktemp("regions") / "model.safetensors"
+    a, b = np.random.default_rng(0).normal(0, 0.1, (2, 9 * 128, 3)).astype(np.float32)
+    RegionClassifier(a, np.zeros(3, np.float32), b, ("a", "b", "c"), 3, network.fingerprint).save(path)
     return path
 
 

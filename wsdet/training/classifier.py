@@ -232,7 +232,7 @@ def train_classifier(
         "validation": validation,
         "seed": seed,
         "classes": list(dataset.classes),
-        "images": _digest_of_labels(dataset, ids),
+        "images": digest_of_labels(dataset, ids),
         "initial_weights": _digest_of_weights(backbone),
     }
     out = Path(out)
@@ -374,7 +374,8 @@ def _rate(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
 
 
-def _digest_of_labels(dataset: Dataset, ids: Sequence[str]) -> str:
+def digest_of_labels(dataset: Dataset, ids: Sequence[str]) -> str:
+    """Short hash of images and their labels: what a training on them is told by."""
     digest = hashlib.sha256()
     for image_id in ids:
         digest.update(json.dumps([image_id, dataset.labels(image_id)]).encode())

@@ -1,0 +1,118 @@
+"""Learning from labels alone which regions show what, on images whose regions are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsdet.backbones import build_backbone
+from wsdet.network import Network
+from wsdet.rcnn.features import RoiFeatures
+from wsdet.rcnn.map_cache import MapCache
+from wsdet.region_classifier import RegionClassifier
+from wsdet.training.region_classifier import RegionModule, train_region_classifier
+from wsdet.types import Boxes, InputError, Sample
+
+CPU = {"accelerator": "cpu"}
+COLORS = ((230, 40, 40), (40, 60, 230))
+
+
+class Patches:
+    """Gray images with a patch of the color of each of their classes; proposals are a 4 x 4 grid of places."""
+
+    classes = ("red", "blue")
+
+    def __init__(self, n_images: int = 24) -> None:
+        self.places: dict[str, dict[int, int]] = {}
+        rng = np.random.default_rng(0)
+        for index in range(n_images):
+            labels = [(0,), (1,), (0, 1)][index % 3]
+            self.places[f"i{index}"] = dict(zip(labels, rng.permutation(16)[:2].tolist(), strict=False))
+        self.proposals = {image_id: Boxes(self.xyxy(range(16))) for image_id in self.places}
+
+    def xyxy(self, places: Any) -> np.ndarray:
+        corners = np.array([[place % 4, place // 4] for place in places], np.float32) * 16
+        return np.concatenate([corners, corners + 16], axis=1)
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        return tuple(self.places[image_id])
+
+    def load(self, image_id: str) -> Sample:
+        if image_id == "i3":
+            raise InputError("i3 cannot be read")
+        rng = np.random.default_rng(int(image_id[1:]))
+        pixels = rng.integers(100, 150, (64, 64, 3)).astype(np.uint8)
+        for label, place in self.places[image_id].items():
+            x, y = place % 4 * 16, place // 4 * 16
+            pixels[y : y + 16, x : x + 16] = COLORS[label]
+        return Sample(image_id, pixels, self.labels(image_id))
+
+
+@pytest.fixture(scope="module")
+def features() -> RoiFeatures:
+    network = Network(build_backbone("tiny", 2, 64, seed=0), [(0,), (1,)], device="cpu", precision="float32")
+    return RoiFeatures(network, grid=1)
+
+
+def train(features: RoiFeatures, folder: Path, **options: Any) -> Path:
+    patches = Patches()
+    ids = [*patches.places]
+    cache = MapCache(folder / "maps", features)
+    options = {"epochs": 6, "trainer_options": CPU} | options
+    return train_region_classifier(patches, ids, patches.proposals, features, cache, folder / "out", **options)  # type: ignore[arg-type]
+
+
+def test_the_labels_teach_where_each_class_is(features: RoiFeatures, tmp_path: Path) -> None:
+    patches = Patches()
+    classifier = RegionClassifier.load(train(features, tmp_path))
+    right = total = 0
+    for image_id, places in patches.places.items():
+        if image_id == "i3":
+            continue
+        maps = features.maps(patches.load(image_id))
+        scores = classifier.scores(features.features(maps, patches.xyxy(range(16))).numpy())
+        right += sum(int(scores[:, label].argmax() == place) for label, place in places.items())
+        total += len(places)
+    assert right / total > 0.8  # by chance 1 / 16
+    assert classifier.network == features.network.fingerprint
+
+
+def test_a_killed_training_goes_on_to_the_same_classifier(
+    features: RoiFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(features, tmp_path / "whole", epochs=3)
+    step = RegionModule.training_step
+
+    def dying_step(self: RegionModule, batch: Any, batch_idx: int) -> Any:
+        if self.current_epoch == 1 and batch_idx == 1:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RegionModule, "training_step", dying_step)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(features, tmp_path / "killed", epochs=3)
+    assert train(features, tmp_path / "killed", epochs=3).read_bytes() == whole.read_bytes()
+    assert not (whole.parent / "checkpoints").exists()
+
+
+def test_a_finished_training_is_kept_and_one_with_other_settings_refused(
+    features: RoiFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = train(features, tmp_path, epochs=1)
+    monkeypatch.setattr(RegionModule, "training_step", lambda *_: pytest.fail("trained again"))
+    assert train(features, tmp_path, epochs=1) == path
+    with pytest.raises(InputError, match="epochs=1, now it is epochs=2"):
+        train(features, tmp_path, epochs=2)
+
+
+def test_what_cannot_be_learned_from_is_refused(features: RoiFeatures, tmp_path: Path) -> None:
+    patches, cache = Patches(), MapCache(tmp_path / "maps", features)
+    with pytest.raises(InputError, match="needs images with labels and proposals"):
+        train_region_classifier(patches, ["i0"], {}, features, cache, tmp_path / "out")  # type: ignore[arg-type]
+    for wrong in ({"epochs": 0}, {"batch_size": 0}, {"n_proposals": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            train(features, tmp_path, **wrong)

@@ -1,0 +1,137 @@
+"""Which class each region of an image shows, and which regions count: the two linear maps of WSDDN.
+
+Of n regions with features x_i, class c is seen in region i as
+
+    s_ic = softmax_c(x_i A + a) * softmax_i(x_i B)
+
+and the sum over i, in [0, 1], says how surely the image has class c: so labels of images alone teach both maps
+(Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", CVPR 2016, equations 1 to 4). Departures: the features
+are averages of a frozen network's map over a grid in each region, and there is no regularizer for overlapping regions.
+
+A saved classifier is one safetensors file without any code in it; its header says what it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from scipy.special import softmax
+
+from wsdet.files import replacing
+from wsdet.types import Floats, InputError
+
+_FORMAT = "wsdet region classifier 1"
+
+
+@dataclass(frozen=True, eq=False)
+class RegionClassifier:
+    """The two maps for d features and k classes.
+
+    Attributes:
+        class_weights: (d, k) A.
+        class_biases: (k,) a.
+        region_weights: (d, k) B.
+        classes: names of the classes.
+        grid: cells along a side of a region, whose averages are the features.
+        network: fingerprint of the network that gives them.
+
+    Raises:
+        ValueError: shapes do not fit together, or a value is not finite.
+    """
+
+    class_weights: Floats
+    class_biases: Floats
+    region_weights: Floats
+    classes: tuple[str, ...]
+    grid: int
+    network: str
+
+    def __post_init__(self) -> None:
+        shape = (len(self.class_weights), len(self.classes))
+        if not shape == self.class_weights.shape == self.region_weights.shape or self.class_biases.shape != shape[1:]:
+            raise ValueError(
+                f"weights and biases must have shapes {shape}, {shape[1:]} and {shape}, got "
+                f"{self.class_weights.shape}, {self.class_biases.shape} and {self.region_weights.shape}"
+            )
+        if not all(np.isfinite(part).all() for part in (self.class_weights, self.class_biases, self.region_weights)):
+            raise ValueError("weights and biases must be finite")
+        if self.grid < 1 or shape[0] % self.grid**2:
+            raise ValueError(f"grid must be >= 1, and its square divide the {shape[0]} features, got {self.grid}")
+
+    def scores(self, features: Floats) -> Floats:
+        """(n, k) s_ic of the (n, d) features of an image's regions.
+
+        Raises:
+            InputError: the features are those of another network.
+        """
+        if features.shape[1] != len(self.class_weights):
+            raise InputError(
+                f"the region classifier takes {len(self.class_weights)} features, this network gives "
+                f"{features.shape[1]}; give the network= that it was trained with, or train one for this network"
+            )
+        if not len(features):  # softmax over no regions
+            return np.zeros((0, len(self.classes)), np.float32)
+        seen = softmax(features @ self.class_weights + self.class_biases, axis=1)
+        counts = softmax(features @ self.region_weights, axis=0)
+        return (seen * counts).astype(np.float32)
+
+    def check(self, classes: Sequence[str], network: str) -> None:
+        """Whether it fits a data set's classes and a network's fingerprint.
+
+        Raises:
+            InputError: it does not.
+        """
+        if network != self.network:
+            raise InputError(
+                f"the region classifier was trained with network {self.network}, this network is {network}; give the "
+                "same network= and network.weights=, or localizer.weights=labels to train one for this network"
+            )
+        if tuple(classes) != self.classes:
+            raise InputError(
+                f"the region classifier knows the classes {', '.join(self.classes[:5])}, ..., the data has "
+                f"{', '.join(classes[:5])}, ...; localizer.weights=labels trains one for these"
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Writes a .safetensors file."""
+        tensors = {
+            name: np.ascontiguousarray(getattr(self, name), np.float32)
+            for name in ("class_weights", "class_biases", "region_weights")
+        }
+        header = {"format": _FORMAT, "classes": list(self.classes), "grid": self.grid, "network": self.network}
+        with replacing(Path(path)) as beside:
+            # one key: the order of several differs from file to file
+            save_file(tensors, beside, metadata={"wsdet": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> RegionClassifier:
+        """The classifier that `save` wrote. It may come from a stranger: no code in it is run.
+
+        Raises:
+            InputError: the file is missing, damaged, or no region classifier.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                said = json.loads((file.metadata() or {}).get("wsdet", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} cannot be read as a region classifier ({error}); train it again") from error
+        if not isinstance(said, dict) or said.get("format") != _FORMAT:
+            raise InputError(f"{path} is no region classifier: its format is not {_FORMAT!r}")
+        try:
+            return cls(
+                tensors["class_weights"].astype(np.float32),
+                tensors["class_biases"].astype(np.float32),
+                tensors["region_weights"].astype(np.float32),
+                tuple(str(name) for name in said["classes"]),
+                int(said["grid"]),
+                str(said["network"]),
+            )
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+            raise InputError(f"{path} is no usable region classifier: {error}; train it again") from error

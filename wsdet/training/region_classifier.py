@@ -1,0 +1,232 @@
+"""Training of a `RegionClassifier` from class labels alone, by Lightning (Bilen and Vedaldi, CVPR 2016).
+
+A folder holds
+
+    settings.json       what the classifier depends on; training there with other settings refuses
+    checkpoints/        the last epoch's state, while the training is under way
+    model.safetensors   the classifier
+
+Features are made anew from the images' maps in every epoch, so memory holds those of one batch, whatever the number of
+images.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler
+
+from wsdet.rcnn.features import RoiFeatures
+from wsdet.rcnn.map_cache import MapCache
+from wsdet.region_classifier import RegionClassifier
+from wsdet.settings import claim
+from wsdet.training.classifier import digest_of_labels
+from wsdet.training.fitting import fit
+from wsdet.types import Boxes, Dataset, InputError
+
+log = logging.getLogger(__name__)
+
+_LENGTH = 5.0  # mean length that features are scaled to, for which the learning rate is made
+_MEASURED = 100  # images that the scale is measured on
+
+Lesson = tuple[Tensor, Tensor]  # (n, d) features of an image's regions, (k,) labels of 0 and 1
+
+
+class RegionModule(pl.LightningModule):
+    """The two maps learning which classes an image has.
+
+    Args:
+        n_features: d.
+        n_classes: k.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        seed: of the weights to begin with.
+    """
+
+    def __init__(self, n_features: int, n_classes: int, learning_rate: float, weight_decay: float, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.classes = nn.Linear(n_features, n_classes)
+        self.regions = nn.Linear(n_features, n_classes, bias=False)
+        nn.init.zeros_(self.regions.weight)  # every region counts alike to begin with
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+
+    def training_step(self, batch: Sequence[Lesson], batch_idx: int) -> Tensor:
+        """Binary cross-entropy of the images' labels, summed over the classes."""
+        loss = torch.stack([self._loss(features, labels) for features, labels in batch]).mean()
+        self.log("loss", loss, batch_size=len(batch))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW at a constant rate."""
+        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        seen = self.classes(features).softmax(dim=1) * self.regions(features).softmax(dim=0)
+        image = seen.sum(dim=0).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
+        return F.binary_cross_entropy(image, labels, reduction="sum")
+
+
+def train_region_classifier(
+    dataset: Dataset,
+    ids: Sequence[str],
+    proposals: Mapping[str, Boxes],
+    features: RoiFeatures,
+    cache: MapCache,
+    out: Path,
+    *,
+    n_proposals: int = 400,
+    epochs: int = 5,
+    batch_size: int = 8,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-4,
+    trainer_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Trains the two maps on the labels of images; goes on where an earlier call in `out` stopped.
+
+    Args:
+        dataset: gives images and labels; its true boxes are never looked at.
+        ids: images to learn from; those without a label or a proposal teach nothing.
+        proposals: regions by image id, best first.
+        features: describes regions.
+        cache: keeps the images' maps between epochs.
+        out: folder of the training.
+        n_proposals: regions of an image that are looked at; 0: all.
+        epochs: passes over the images.
+        batch_size: images a step.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        trainer_options: further arguments of `pytorch_lightning.Trainer`.
+        seed: of the order and the weights to begin with.
+
+    Returns:
+        The file of the classifier. It is returned at once when it is there.
+
+    Raises:
+        InputError: `out` holds a training with other settings, or no image can be learned from.
+        ValueError: an argument is out of range.
+    """
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("n_proposals", n_proposals, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be >= {least}, got {value}")
+    ids = [image_id for image_id in ids if dataset.labels(image_id) and len(proposals.get(image_id, Boxes.empty()))]
+    if not ids:
+        raise InputError("a region classifier needs images with labels and proposals, and there is none")
+    settings = {
+        "network": features.network.settings,
+        "features": features.settings,
+        "n_proposals": n_proposals,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "seed": seed,
+        "classes": list(dataset.classes),
+        "images": digest_of_labels(dataset, ids),
+    }
+    out, path = Path(out), Path(out) / "model.safetensors"
+    claim(out, settings)
+    if path.exists():
+        log.info("region classifier: trained already -> %s", path)
+        return path
+
+    start = time.perf_counter()
+    log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), epochs)
+    lessons = _Lessons(dataset, ids, proposals, features, cache, n_proposals)
+    module = RegionModule(features.dim, len(dataset.classes), learning_rate, weight_decay, seed)
+    fit(module, _Loaders(lessons, batch_size, seed), out, epochs, "region classifier", trainer_options or {})
+    class_weights, region_weights = (
+        (layer.weight.detach().numpy().T / lessons.scale).astype(np.float32)
+        for layer in (module.classes, module.regions)
+    )
+    class_biases = module.classes.bias.detach().numpy() - lessons.mean.numpy() @ class_weights
+    grid, network = features.grid, features.network.fingerprint
+    RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network).save(path)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    log.info("region classifier: %.1f s -> %s", time.perf_counter() - start, path)
+    return path
+
+
+class _Lessons(torch.utils.data.Dataset[Lesson]):
+    """What each image teaches, standardized: features of mean 0 and mean length `_LENGTH`.
+
+    Attributes:
+        mean: (d,) of the features of some images' regions.
+        scale: what features are divided by after the mean is taken off.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        proposals: Mapping[str, Boxes],
+        features: RoiFeatures,
+        cache: MapCache,
+        n_proposals: int,
+    ) -> None:
+        self._dataset = dataset
+        self._ids = tuple(ids)
+        self._proposals = proposals
+        self._features = features
+        self._cache = cache
+        self._n_proposals = n_proposals
+        step = max(1, len(self._ids) // _MEASURED)
+        some = torch.cat([self._described(image_id)[::10].cpu() for image_id in self._ids[::step]])
+        if not len(some):
+            raise InputError("none of the images to learn regions from can be read; the log has the reasons")
+        self.mean = some.mean(dim=0)
+        self.scale = float((some - self.mean).norm(dim=1).mean()) / _LENGTH or 1.0
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Lesson:
+        features = self._described(self._ids[index])
+        labels = torch.zeros(len(self._dataset.classes))
+        labels[list(self._dataset.labels(self._ids[index]))] = 1
+        return (features - self.mean.to(features)) / self.scale, labels.to(features)
+
+    def _described(self, image_id: str) -> Tensor:
+        """(n, d) features; none of an image that cannot be read."""
+        xyxy = self._proposals[image_id].xyxy[: self._n_proposals or None]
+        try:
+            maps = self._cache.maps(image_id, lambda: self._features.maps(self._dataset.load(image_id)))
+        except InputError as error:
+            log.warning("%s teaches nothing: %s", image_id, error)
+            return torch.empty(0, self._features.dim, device=self._features.network.device)
+        return self._features.features(maps, xyxy).clone()  # made in inference mode, which training cannot save
+
+
+class _Loaders(pl.LightningDataModule):
+    """Images in an order drawn from (seed, epoch)."""
+
+    def __init__(self, lessons: _Lessons, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.lessons = lessons
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader[Lesson]:
+        trainer = cast(pl.Trainer, self.trainer)
+        order: DistributedSampler[Lesson] = DistributedSampler(
+            self.lessons, trainer.world_size, trainer.global_rank, seed=self.seed
+        )
+        return DataLoader(self.lessons, self.batch_size, sampler=order, collate_fn=_readable)
+
+
+def _readable(lessons: list[Lesson]) -> list[Lesson]:
+    """A batch without the images that could not be read; of none that could, one that teaches nothing."""
+    return [lesson for lesson in lessons if len(lesson[0])] or [(lessons[0][0], torch.zeros_like(lessons[0][1]))]

@@ -155,7 +155,8 @@ def localizer_of(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network:
         made["source"] = Files(store.folder)
         if node.get("weights") == "labels":
             made["weights"] = _trained_on_labels(cfg, dataset, store, network)
-    return build(OmegaConf.masked_copy(node, [key for key in node if key not in made]), "localizer", **made)
+    plain = settings_of(cfg, "localizer")["localizer"]
+    return build(OmegaConf.create({key: plain[key] for key in plain if key not in made}), "localizer", **made)
 
 
 def _trained_on_labels(cfg: DictConfig, dataset: Dataset, proposals: BoxStore, network: Network) -> Path:

@@ -59,7 +59,7 @@ def main() -> None:
 def _load_libraries() -> None:
     import torch
 
-    for name in ("torchvision", "pytorch_lightning", "sklearn.metrics", "sklearn.svm", "hotcoco", "pyarrow.parquet"):
+    for name in ("cv2", "hotcoco", "hydra.main", "pyarrow.parquet", "pytorch_lightning", "sklearn.svm", "torchvision"):
         importlib.import_module(name)
     for module in ("evaluate", "export", "detect", "network", "report.page", "training.classifier", "rcnn.detector"):
         importlib.import_module(f"wsdet.{module}")

@@ -1,4 +1,4 @@
-"""Killed at random moments, a run ends with the bytes of one left alone; scripts/crash_test.sh does it at length."""
+"""Killed at random moments, a run ends with the bytes of one left alone; scripts/crash_test.sh kills every program."""
 
 from __future__ import annotations
 

@@ -49,6 +49,25 @@ def test_a_plan_names_every_stage_and_writes_nothing(tmp_path: Path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_a_plan_counts_proposals_once_and_localizers_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "MEASURED", 1)
+    small = ["data.n_train=20", "data.n_test=4", "data.size=32", "network.input_size=32", "device=cpu", "limit=5"]
+
+    def stages(*overrides: str) -> list[tuple[str, int]]:
+        planned = plan(compose("train", [*small, "network.head=pretrained", "localizer=vote", *overrides]))
+        return [(stage.name, stage.images) for stage in planned][:-3]
+
+    assert stages() == [("localize, vote", 5), ("propose, selective_search", 9)]
+    assert stages("proposals=stl_wl") == [
+        ("propose, for_vote", 5),
+        ("localize, vote", 5),
+        ("localize, stl_wl", 9),
+        ("propose, stl_wl", 9),
+    ]
+    with pytest.raises(InputError, match="plan knows task=experiment and task=classifier, got task=box_regressor"):
+        stages("task=box_regressor")
+
+
 @pytest.mark.parametrize(("free", "word"), [(4e9, "enough"), (2.5e9, "TOO LITTLE")])
 def test_hours_and_disk_add_up(free: float, word: str) -> None:
     printed = plan_table([Stage("a", 3600, 2.0, 5e5), Stage("b", 100, 36.0, passes=2)], free)

@@ -93,6 +93,7 @@ INVENTORY = {
     "COCO with wrong, repeated or missing ids": "data/test_coco.py::test_json_that_is_not_coco_is_refused",
     "COCO with crowds and float boxes": "data/test_coco.py::test_known_answers",
     "COCO boxes of three numbers, text or 10**400": "data/test_coco.py::test_a_bad_box_costs_one_image",
+    "corner that is finite, but not as float32": "data/test_coco.py::test_a_bad_box_costs_one_image",
     "COCO image listed twice": "data/test_coco.py::test_an_image_listed_twice_has_all_its_annotations",
     "COCO splits of different categories": "data/test_coco.py::test_the_splits_must_have_the_same_categories",
     # CSV and YOLO

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ def test_the_second_process_is_told_who_the_first_is(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_runs_share_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with start(tmp_path) as child:
+        threading.Timer(0.2, child.kill).start()
+        with locked(tmp_path, wait=True):
+            assert child.wait(10) == -signal.SIGKILL
+    assert f"{tmp_path} is in use by process {child.pid}: waiting until it ends" in caplog.text
+
+
 def test_a_killed_process_leaves_no_lock_even_with_a_child_that_lives_on(tmp_path: Path) -> None:
     child = start(tmp_path, "fork")
     child.send_signal(signal.SIGKILL)
@@ -78,8 +88,11 @@ def test_a_command_says_both_before_any_work(tmp_path: Path) -> None:
 
 def test_half_written_files_of_a_killed_process_go(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    kept = [tmp_path / "sub" / name for name in ("a.part", ".hidden.part", "boxes.json")]
+    (tmp_path / "sub" / "run").mkdir()
+    # the last two: a run's own, which may be under way
+    names = ("a.part", ".hidden.part", "boxes.json", "run/.lock", "run/.boxes.json.456.part")
+    kept = [tmp_path / "sub" / name for name in names]
     for path in [*kept, tmp_path / "sub" / ".boxes.json.123.part"]:
         path.touch()
     with locked(tmp_path):
-        assert sorted((tmp_path / "sub").iterdir()) == sorted(kept)
+        assert sorted(path for path in (tmp_path / "sub").rglob("*") if path.is_file()) == sorted(kept)

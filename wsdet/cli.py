@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             with locked(Path(cfg.out)):
                 _write_config(cfg, Path(cfg.out))
-                run(cfg)
+                with _shared_locked(cfg):
+                    run(cfg)
         except (InputError, OSError) as error:
             log.debug("traceback", exc_info=True)
             log.error("%s", error)
@@ -207,6 +209,18 @@ def _check_writable_or_exit(out: str) -> None:
         check_writable(Path(out))
     except InputError as error:
         sys.exit(str(error))
+
+
+@contextmanager
+def _shared_locked(cfg: DictConfig) -> Iterator[None]:
+    """Runs that share a folder take turns: what the first computes is there for the second."""
+    folder = Path(cfg.get("shared", cfg.out))
+    if folder.resolve() == Path(cfg.out).resolve():  # it has that lock already
+        yield
+        return
+    check_writable(folder, "shared")
+    with locked(folder, wait=True):
+        yield
 
 
 def _check(cfg: DictConfig) -> None:

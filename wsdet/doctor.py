@@ -147,16 +147,19 @@ def plan(cfg: DictConfig) -> list[Stage]:
     """Measures each stage of the run that `cfg` describes on a few of its images.
 
     Raises:
-        InputError: the configuration is not possible, or too few of its images can be read.
+        InputError: the configuration is not possible, or none of its images can be read.
     """
+    from omegaconf import OmegaConf
+
     from wsdet.rcnn.protocol import TrainingProtocol
 
+    if cfg.task not in ("experiment", "classifier"):
+        raise InputError(f"plan knows task=experiment and task=classifier, got task={cfg.task}")
     dataset: Dataset = build(cfg.data, "data")
     train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
     test_ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     samples = _samples(dataset, train_ids)
     network, is_trained = _network(cfg, dataset)
-    localizer, source = build(cfg.localizer, "localizer"), build(cfg.proposals, "proposals")
     detector = cfg.detector
     features = build(detector.feature_kinds[detector.features], "detector.feature_kinds", network=network)
     protocol: TrainingProtocol = build(detector.protocols[detector.protocol], "detector.protocols")
@@ -168,12 +171,19 @@ def plan(cfg: DictConfig) -> list[Stage]:
         stages.append(Stage("train the classifier", len(train_ids), seconds, passes=training.epochs))
     if cfg.task == "classifier":
         return stages
-    seconds, n_bytes = _localized(samples, localizer, network, cfg.batch_size, cfg.in_flight)
-    stages.append(Stage(f"localize, {cfg.names.localizer}", len(train_ids), seconds, n_bytes))
-    proposals, seconds, n_bytes = _proposed(samples, source)
-    workers = max(1, min(cfg.workers, os.cpu_count() or 1))
-    n_images = len(train_ids) + len(test_ids)
-    stages.append(Stage(f"propose, {cfg.names.proposals}", n_images, seconds / workers, n_bytes))
+    proposals, proposing = _proposed(cfg, samples, cfg.proposals, network, cfg.names.proposals)
+    known = {}
+    if "source" in cfg.localizer:  # it looks at proposals, which a run makes beforehand
+        looked_at = proposals
+        if cfg.localizer.source != cfg.proposals:
+            name = f"for_{cfg.names.localizer}"
+            looked_at, before = _proposed(cfg, samples, cfg.localizer.source, network, name)
+            stages += [stage._replace(images=len(train_ids)) for stage in before]
+        known["source"] = _Known(looked_at)
+    node = OmegaConf.masked_copy(cfg.localizer, [key for key in cfg.localizer if key != "source"])
+    found, seconds = _localized(cfg, samples, build(node, "localizer", **known), network)
+    stages.append(Stage(f"localize, {cfg.names.localizer}", len(train_ids), seconds, _stored_bytes(found)))
+    stages += [stage._replace(images=len(train_ids) + len(test_ids)) for stage in proposing]
     maps, described, n_bytes = _described(samples, proposals, features, protocol.max_proposals)
     kept = min(n_bytes, detector.cache_gigabytes * 1e9 / max(1, len(train_ids)))
     stages.append(Stage("feature maps", len(train_ids), maps, kept))
@@ -246,23 +256,49 @@ def _seconds_of_training(network: Network, head_only: bool) -> float:
 
 
 def _localized(
-    samples: Sequence[Any], localizer: Any, network: Network, batch_size: int, in_flight: int
-) -> tuple[float, float]:
-    """Seconds and bytes of one image."""
+    cfg: DictConfig, samples: Sequence[Any], localizer: Any, network: Network
+) -> tuple[dict[str, Boxes], float]:
+    """Boxes by image id, and the seconds of one image."""
     from wsdet.engine import localize_all
 
     start = time.perf_counter()
     named = [(sample.image_id, sample) for sample in samples]
-    found = dict(localize_all(named, localizer, network, batch_size, in_flight))
+    found = dict(localize_all(named, localizer, network, cfg.batch_size, cfg.in_flight))
     seconds = (time.perf_counter() - start) / len(samples)
-    return seconds, _stored_bytes({i: boxes for i, boxes in found.items() if isinstance(boxes, Boxes)})
+    return {image_id: boxes for image_id, boxes in found.items() if isinstance(boxes, Boxes)}, seconds
 
 
-def _proposed(samples: Sequence[Any], source: Any) -> tuple[dict[str, Boxes], float, float]:
-    """Proposals by image id, and seconds and bytes of one image."""
-    start = time.perf_counter()
-    proposals = {sample.image_id: source.propose(sample) for sample in samples}
-    return proposals, (time.perf_counter() - start) / len(samples), _stored_bytes(proposals)
+def _proposed(
+    cfg: DictConfig, samples: Sequence[Any], node: DictConfig, network: Network, name: str
+) -> tuple[dict[str, Boxes], list[Stage]]:
+    """Proposals by image id, and the stages that make them, of one image each: a localizer may have to run first."""
+    from wsdet.propose import source_of
+
+    stages: list[Stage] = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def localizer_boxes(localizer_name: str, localizer: DictConfig) -> Path:
+            found, seconds = _localized(cfg, samples, build(localizer, "localizer"), network)
+            stages.append(Stage(f"localize, {localizer_name}", 1, seconds, _stored_bytes(found)))
+            store = BoxStore(Path(folder) / localizer_name, {})
+            store.fill(list(found), lambda ids: ((i, found[i]) for i in ids), "measure")
+            return store.folder
+
+        source = source_of(node, localizer_boxes)
+        start = time.perf_counter()
+        proposals = {sample.image_id: source.propose(sample) for sample in samples}
+    seconds = (time.perf_counter() - start) / len(samples) / max(1, min(cfg.workers, os.cpu_count() or 1))
+    return proposals, [*stages, Stage(f"propose, {name}", 1, seconds, _stored_bytes(proposals))]
+
+
+class _Known:
+    """A source of proposals that have been made."""
+
+    def __init__(self, proposals: dict[str, Boxes]) -> None:
+        self._proposals = proposals
+
+    def propose(self, sample: Any) -> Boxes:
+        return self._proposals[sample.image_id]
 
 
 def _described(

@@ -35,6 +35,16 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content`, whole or not at all.
+
+    Also what writes safetensors: their own `save_file` makes a file for its owner alone, beside another of a random
+    name, which a killed process leaves.
+    """
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     with replacing(path) as beside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ try:
 except ImportError:  # Windows: nothing keeps two processes apart there
     fcntl = None  # type: ignore[assignment]
 
+log = logging.getLogger(__name__)
+
 _LOCK = ".lock"
 _LEFTOVER = re.compile(r"\..+\.\d+\.part", re.DOTALL)  # of a file's name and a process id
 
 
-def check_writable(folder: Path) -> None:
-    """Makes the folder.
+def check_writable(folder: Path, name: str = "out") -> None:
+    """Makes the folder; `name` is the setting that names it.
 
     Raises:
         InputError: it cannot be made, or no file can be written in it.
@@ -30,29 +33,38 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _open(folder).close()
     except OSError as error:
-        raise InputError(f"nothing can be written in out={folder}: {error.strerror}; give another out=") from error
+        raise InputError(
+            f"nothing can be written in {name}={folder}: {error.strerror}; give another {name}="
+        ) from error
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes out of the folder, and clears it of what a killed one had half written.
 
     The lock ends with the process, however that ends.
 
+    Args:
+        folder: of a run, or what runs share.
+        wait: until no other process works in it, and says so.
+
     Raises:
-        InputError: another process works in it; the message names both.
+        InputError: without `wait`, another process works in it; the message names both.
     """
     with _open(folder) as file:
         if fcntl is not None:
+            # record locks: unlike flock's, they are not handed to forked workers, who may outlive a killed parent
             try:
-                # a record lock: unlike flock's, it is not handed to forked workers, who may outlive a killed parent
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise InputError(
-                    f"{folder} is in use by process {file.read().strip() or 'unknown'}; wait until it ends, then run "
-                    "the same command again, or give another out="
-                ) from None
+                owner = f"{folder} is in use by process {file.read().strip() or 'unknown'}"
+                if not wait:
+                    raise InputError(
+                        f"{owner}; wait until it ends, then run the same command again, or give another out="
+                    ) from None
+                log.info("%s: waiting until it ends", owner)
+                fcntl.lockf(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -61,10 +73,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what a killed process had half written; see `wsdet.files.replacing`."""
-    for path in folder.rglob(".*.part"):
-        if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    """Removes what a killed process had half written; see `wsdet.files.replacing`.
+
+    Runs further down have locks, and perhaps a process, of their own.
+    """
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(here, name, _LOCK).exists()]
+        for name in names:
+            if _LEFTOVER.fullmatch(name):
+                Path(here, name).unlink(missing_ok=True)
 
 
 def _open(folder: Path) -> TextIO:

@@ -18,9 +18,9 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from wsdet.files import replacing, write_json
+from wsdet.files import write_bytes, write_json
 from wsdet.settings import read_object
 from wsdet.types import Floats, InputError, Ints
 
@@ -152,10 +152,8 @@ class BoxRegressor:
     def save(self, path: Path | str) -> None:
         """Writes `path`, a .safetensors file, and the .json file beside it, which comes last."""
         path = Path(path)
-        with replacing(path) as beside:
-            save_file(
-                {"weights": np.ascontiguousarray(self.weights), "biases": np.ascontiguousarray(self.biases)}, beside
-            )
+        arrays = {"weights": np.ascontiguousarray(self.weights), "biases": np.ascontiguousarray(self.biases)}
+        write_bytes(path, save(arrays))
         described = {
             "format": _FORMAT,
             "side": self.side,

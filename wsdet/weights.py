@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from wsdet.files import replacing
+from wsdet.files import write_bytes
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def save_weights(
         dict(settings or {}),
     )
     tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
-    with replacing(Path(path)) as beside:
-        save_file(tensors, beside, metadata={"format": "pt", _METADATA_KEY: json.dumps(asdict(metadata))})
+    write_bytes(Path(path), save(tensors, {"format": "pt", _METADATA_KEY: json.dumps(asdict(metadata))}))
 
 
 def read_metadata(path: Path | str) -> WeightsMetadata | None:

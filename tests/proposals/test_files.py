@@ -143,6 +143,7 @@ def test_coco_fixes_order_and_counting(tmp_path: Path) -> None:
         ([[0, 0, float("nan"), 1]], "is not finite"),
         ([[0, 0, 1e300, 1]], "stands out of the image"),
         ([[0, 0, 1, 1, float("nan")]], "a score is not finite"),
+        ([[0, 0, 1, 1, 1e300]], "a score is not finite as float32"),
         ([[9, 9, 1, 1]], "is inverted"),
         ([[0, 0, 900, 1]], "stands out of the image"),
     ],

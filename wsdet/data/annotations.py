@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
+import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeElementTree
 
-from wsdet.boxes import clip
 from wsdet.types import Boxes, InputError
 
 _MAX_XML_BYTES = 16 * 2**20
@@ -56,12 +56,13 @@ def checked_boxes(objects: Iterable[Object], size_hw: tuple[int, int], where: st
             raise InputError(f"{where}, object {number}: its box {list(item.xyxy)} {problem}; correct or remove it")
     if not objects:
         return Boxes.empty()
-    boxes = Boxes(
-        [item.xyxy for item in objects],  # type: ignore[arg-type]
+    h, w = size_hw
+    return Boxes(
+        # clipped before they become float32, to which a corner such as 1e300 is infinite
+        np.clip([item.xyxy for item in objects], 0, [w, h, w, h]),
         labels=[item.label for item in objects],  # type: ignore[arg-type]
         difficult=[item.difficult for item in objects],  # type: ignore[arg-type]
     )
-    return Boxes(clip(boxes.xyxy, size_hw), labels=boxes.labels, difficult=boxes.difficult)
 
 
 def number(text: Any, where: str) -> float:

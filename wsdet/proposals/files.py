@@ -96,8 +96,8 @@ class Files:
         rows, where = self._rows(sample)
         xyxy = _checked(rows[:, :4], sample.size_hw, where)
         scores = rows[:, 4] if rows.shape[1] == 5 else -np.arange(len(rows), dtype=np.float64)
-        if not np.isfinite(scores).all():
-            raise InputError(f"{where}: a score is not finite; correct or remove its box")
+        if not (np.abs(scores) <= np.finfo(np.float32).max).all():
+            raise InputError(f"{where}: a score is not finite as float32; correct or remove its box")
         order = np.argsort(-scores, kind="stable")
         order = order[area(xyxy[order]) > 0]
         order = order[distinct(xyxy[order])][: self.max_boxes or None]

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision.ops import batched_nms
 
 from wsdet.backbones import IMAGENET_OUTPUTS, build_backbone
-from wsdet.files import read_json, replacing, write_json
+from wsdet.files import read_json, write_bytes, write_json
 from wsdet.network import Network
 from wsdet.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.rcnn.features import BoxFeatures, build_features
@@ -346,8 +346,7 @@ def _planes_of(trained: TrainedTasks, detector: int, n_classes: int) -> tuple[Fl
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    with replacing(path) as beside:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, beside)
+    write_bytes(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

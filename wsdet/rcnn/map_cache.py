@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from wsdet.files import replacing
+from wsdet.files import write_bytes
 from wsdet.rcnn.features import BoxFeatures, Maps
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,10 @@ class MapCache:
         size = sum(level.nbytes for level in maps.levels)
         if self._bytes + size > self.max_bytes:
             return
-        with replacing(path) as beside:
-            levels = {str(index): level.cpu().contiguous() for index, level in enumerate(maps.levels)}
-            save_file(levels, beside, metadata={"size_hw": json.dumps(maps.size_hw)})
-            self._bytes += beside.stat().st_size
+        levels = {str(index): level.cpu().contiguous() for index, level in enumerate(maps.levels)}
+        content = save(levels, {"size_hw": json.dumps(maps.size_hw)})
+        write_bytes(path, content)
+        self._bytes += len(content)
 
 
 def _read(path: Path) -> Maps:

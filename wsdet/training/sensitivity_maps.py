@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
-from wsdet.files import replacing
+from wsdet.files import write_bytes
 from wsdet.questions import Note, PixelGradient, Question
 from wsdet.sensitivity import Channels, sensitivity_map
 from wsdet.settings import claim
@@ -124,8 +124,7 @@ class SensitivityMaps:
     def _write(self, maps: Mapping[_Entry, Halves]) -> None:
         named = json.dumps(list(maps))
         path = self.folder / "parts" / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.safetensors"
-        with replacing(path) as beside:
-            save_file({"maps": np.stack(list(maps.values()))}, beside, metadata={"entries": named})
+        write_bytes(path, save({"maps": np.stack(list(maps.values()))}, {"entries": named}))
         self._add(path, list(maps))
 
     def _add(self, path: Path, entries: Sequence[_Entry]) -> None:

@@ -139,21 +139,31 @@ def localized(
 def localizer_of(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Localizer:
     """The localizer of `cfg.localizer`.
 
-    Proposals that it looks at, its `source`, are made first for all images, in parallel processes.
+    Proposals that it or one of its members looks at, a `source`, are made first for all images, in parallel processes.
     """
+    return _with_proposals(cfg, cfg.localizer, f"for_{cfg.names.localizer}", dataset, ids, network)
+
+
+def _with_proposals(
+    cfg: DictConfig, node: DictConfig, name: str, dataset: Dataset, ids: Sequence[str], network: Network
+) -> Localizer:
     from omegaconf import OmegaConf
 
     from wsdet.proposals.files import Files
     from wsdet.propose import proposed
 
-    node = cfg.localizer
-    if "source" not in node:
-        return build(node, "localizer")
-    same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
-    name = cfg.names.proposals if same else f"for_{cfg.names.localizer}"
-    store = proposed(cfg, node.source, name, dataset, ids, lambda: network)
-    rest = OmegaConf.masked_copy(node, [key for key in node if key != "source"])
-    return build(rest, "localizer", source=Files(store.folder))
+    made: dict[str, Any] = {}
+    if "source" in node:
+        same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
+        store = proposed(cfg, node.source, cfg.names.proposals if same else name, dataset, ids, lambda: network)
+        made["source"] = Files(store.folder)
+    if "members" in node:
+        made["members"] = {
+            member: _with_proposals(cfg, part, f"{name}_{member}", dataset, ids, network)
+            for member, part in node.members.items()
+        }
+    rest = OmegaConf.masked_copy(node, [str(key) for key in node if key not in made])
+    return build(rest, "localizer", **made)
 
 
 def learn_size(node: DictConfig, dataset: Dataset, ids: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from wsdet.cli import CONF, build, compose, limited, network_of, settings_of
 from wsdet.evaluate import evaluate_localization
 from wsdet.files import replacing, write_json
 from wsdet.ledger import Ledger
-from wsdet.localize import learn_size, localize
+from wsdet.localize import learn_size, localize, localizer_of
 from wsdet.report.table import Cell, table
 from wsdet.store import BoxStore
 from wsdet.types import Dataset, InputError, Split
@@ -92,12 +92,12 @@ def localized(
     network: Network,
     ledger: Ledger,
 ) -> BoxStore:
-    """The boxes of a localizer, what they cost entered in the ledger."""
+    """The boxes of a localizer, what they cost entered in the ledger: proposals that it looks at among it."""
     learn_size(cfg.localizer, dataset, train_ids)
-    localizer = build(cfg.localizer, "localizer")
     settings = settings_of(cfg, "data", "localizer") | {"network": network.settings}
     store = BoxStore(Path(cfg.out) / "localization" / name, settings)
     with ledger.stage(name, lambda: network.n_pictures):
+        localizer = localizer_of(cfg, dataset, ids, network)
         localize(dataset, ids, localizer, network, store, cfg.batch_size, cfg.in_flight, cfg.strict)
     return store
 

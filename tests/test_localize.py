@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsdet.backbones import build_backbone
-from wsdet.localize import learn_size, localize, visualize
+from wsdet.cli import compose
+from wsdet.localize import learn_size, localize, localizer_of, visualize
 from wsdet.localizers.dam import Dam
 from wsdet.network import Network
 from wsdet.store import BoxStore
@@ -96,3 +97,15 @@ def test_a_center_box_learns_the_average_size_where_its_config_leaves_it_open() 
     other = OmegaConf.create({"k": 3})
     learn_size(other, Two(), ["a"])  # type: ignore[arg-type]
     assert other == {"k": 3}
+
+
+def test_proposals_of_a_member_are_made_first(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
+    chosen = ["localizer=fuse", "localizer.members.vote.n_proposals=7", "workers=0", f"out={tmp_path}"]
+    ids = tiny_dataset.ids("train")[:2]
+    localizer = localizer_of(compose("localize", chosen), tiny_dataset, ids, network)
+    made = BoxStore(tmp_path / "proposals" / "for_fuse_vote")
+    assert sorted(made) == sorted(ids)
+    vote = localizer.members["vote"]  # type: ignore[attr-defined]
+    assert vote.n_proposals == 7
+    sample = tiny_dataset.load(ids[0])
+    np.testing.assert_array_equal(vote.source.propose(sample).xyxy, made[ids[0]].xyxy)

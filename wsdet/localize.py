@@ -139,27 +139,39 @@ def localized(
 def localizer_of(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Localizer:
     """The localizer of `cfg.localizer`.
 
-    Proposals that it looks at, its `source`, are made first for all images, in parallel processes. Where its `weights`
-    are "labels", they are trained from those of the training images then.
+    Proposals that it or one of its members looks at, a `source`, are made first for all images, in parallel processes.
+    Where its `weights` are "labels", they are trained from those of the training images then.
     """
+    return _with_what_it_needs(cfg, cfg.localizer, f"for_{cfg.names.localizer}", dataset, ids, network)
+
+
+def _with_what_it_needs(
+    cfg: DictConfig, node: DictConfig, name: str, dataset: Dataset, ids: Sequence[str], network: Network
+) -> Localizer:
     from omegaconf import OmegaConf
 
     from wsdet.proposals.files import Files
     from wsdet.propose import proposed
 
-    node, made = cfg.localizer, dict[str, Any]()
+    made: dict[str, Any] = {}
     if "source" in node:
         same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
-        name = cfg.names.proposals if same else f"for_{cfg.names.localizer}"
-        store = proposed(cfg, node.source, name, dataset, ids, lambda: network)
+        store = proposed(cfg, node.source, cfg.names.proposals if same else name, dataset, ids, lambda: network)
         made["source"] = Files(store.folder)
         if node.get("weights") == "labels":
-            made["weights"] = _trained_on_labels(cfg, dataset, store, network)
-    plain = settings_of(cfg, "localizer")["localizer"]
+            made["weights"] = _trained_on_labels(cfg, node.n_proposals, dataset, store, network)
+    if "members" in node:
+        made["members"] = {
+            member: _with_what_it_needs(cfg, part, f"{name}_{member}", dataset, ids, network)
+            for member, part in node.members.items()
+        }
+    plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     return build(OmegaConf.create({key: plain[key] for key in plain if key not in made}), "localizer", **made)
 
 
-def _trained_on_labels(cfg: DictConfig, dataset: Dataset, proposals: BoxStore, network: Network) -> Path:
+def _trained_on_labels(
+    cfg: DictConfig, n_proposals: int, dataset: Dataset, proposals: BoxStore, network: Network
+) -> Path:
     """The weights of a region classifier for the training images, trained now if they are not there yet."""
     from wsdet.rcnn.features import RoiFeatures
     from wsdet.rcnn.map_cache import MapCache
@@ -174,7 +186,7 @@ def _trained_on_labels(cfg: DictConfig, dataset: Dataset, proposals: BoxStore, n
         features,
         MapCache(run / "feature_maps", features),
         run / "region_classifier",
-        n_proposals=cfg.localizer.n_proposals,
+        n_proposals=n_proposals,
         trainer_options=settings["trainer"],
         seed=cfg.seed,
         **settings["region_classifier"],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from wsdet.localizers.eiss import Trajectory
 from wsdet.questions import Note
-from wsdet.report.evidence import _mean_over, _places, draw_evidence
+from wsdet.report.evidence import _mean_over, _places, _share_over, draw_evidence
 from wsdet.types import Boxes, Sample
 
 H, W = 60, 90
@@ -33,6 +33,7 @@ VALUES: dict[str, Any] = {
     "mask": {"label": 0, "mask": BLOBS[1]},
     "eiss trajectory": Trajectory(0, FOUND.xyxy[::-1].copy(), np.array([0.1, 0.3]), np.array([0.9, 0.4]), 0.8),
     "region tree": TREE,
+    "votes": {"label": 0, "xyxy": FOUND.xyxy, "belief": np.array([0.9, 0.3], np.float32)},
     "of another kind": "passed over",
 }
 ONE_REGION = {"label": 0, "xyxy": np.array([[0, 0, 90, 60]], np.float32), "drops": np.zeros(1), "merges": []}
@@ -68,3 +69,10 @@ def test_branches_of_a_tree_do_not_cross() -> None:
 def test_the_mean_over_a_pixel_counts_the_boxes_that_cover_it() -> None:
     heat = _mean_over(np.array([[0, 0, 2, 2], [1, 0, 3, 1]], np.float32), np.array([1, 3], np.float32), (2, 4))
     assert heat.tolist() == [[1, 2, 3, 0], [1, 1, 0, 0]]
+
+
+def test_a_pixel_has_the_share_of_the_belief_that_covers_it() -> None:
+    xyxy = np.array([[0, 0, 2, 2], [1, 0, 3, 1]], np.float32)
+    share = _share_over(xyxy, np.array([3, 1], np.float32), (2, 4))
+    assert share.tolist() == [[0.75, 1, 0.25, 0], [0.75, 0.75, 0, 0]]
+    assert not _share_over(xyxy, np.zeros(2, np.float32), (2, 4)).any()

@@ -89,6 +89,14 @@ def test_boxes_that_are_seen_in_the_map_are_learned_and_beat_their_mean(tmp_path
     assert np.abs(predicted(regressor, fresh) - fresh.corners).mean() < 0.75 * of_mean
 
 
+def test_the_overlap_loss_finds_most_boxes_where_the_mean_box_finds_none(tmp_path: Path) -> None:
+    corners = np.array(12 * [[0, 0, 1, 1]] + 8 * [[0.4, 0.4, 0.6, 0.6]], np.float32)
+    blank = Examples(np.zeros((20, SIDE, SIDE), np.float16), corners, np.zeros(20, np.int64))
+    train(blank, blank, tmp_path, loss="overlap")
+    report = read_json(tmp_path / "training.json")["validation"]
+    assert (report["ridge"]["found"], report["regressor"]["found"]) == (0, 0.6)
+
+
 def test_the_mirror_image_of_a_map_has_the_mirror_image_of_its_box(tmp_path: Path) -> None:
     learned, fresh = blob_examples(60, 0), blob_examples(20, 2)
     regressor, _ = train(learned, blob_examples(20, 1), tmp_path, mirror=True)
@@ -171,6 +179,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
         {"penalties": []},
         {"penalties": [0.0]},
         {"per_class": "both"},
+        {"loss": "absolute"},
         {"epochs": 0},
         {"patience": 0},
     ]

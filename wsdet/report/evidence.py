@@ -1,7 +1,8 @@
 """What a localizer saw on its way to its boxes: one picture an image, drawn from the notes of its dialogue.
 
 A page begins with the boxes that were found; each note adds its panels: heat maps, DAM's blobs, EISS's shrinking
-regions and the two curves that stop them, STL's region trees. The true boxes are dashed, where there are some.
+regions and the two curves that stop them, STL's region trees, the proposals that vote. The true boxes are dashed, where
+there are some.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _TRUE_ON_WHITE = "#0a8f3c"
 _HEAT, _STEPS = "inferno", "cool"
 _DROPS = "#c4cad3", "#f2a134", "#a80f1f"  # of a tree's branches, from no drop to the highest
 _MOST_BOXES = 3  # found boxes of a label that are drawn
+_MOST_VOTERS = 20  # proposals that are drawn
 _COLUMNS = 3
 _PANEL_WIDTH = 4.3  # inches
 _PANEL_HEIGHTS = 2.8, 4.6
@@ -161,6 +163,23 @@ def _tree_panels(scene: Scene, label: int, trees: Sequence[Mapping[str, Any]]) -
     return panels
 
 
+def _vote_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    return [
+        panel
+        for value in notes
+        for panel in (
+            (
+                f"belief that votes for a pixel, {scene.name(label)}",
+                partial(_draw_heat, scene, label, _share_over(value["xyxy"], value["belief"], scene.sample.size_hw)),
+            ),
+            (
+                f"the {min(_MOST_VOTERS, len(value['xyxy']))} of {len(value['xyxy'])} proposals believed most",
+                partial(_draw_voters, scene, label, value["xyxy"], value["belief"]),
+            ),
+        )
+    ]
+
+
 _PANELS: dict[str, Callable[[Scene, int, Sequence[Any]], list[Panel]]] = {
     "heat map": _heat_panels,
     "windows": _window_panels,
@@ -168,6 +187,7 @@ _PANELS: dict[str, Callable[[Scene, int, Sequence[Any]], list[Panel]]] = {
     "mask": _mask_panels,
     "eiss trajectory": _search_panels,
     "region tree": _tree_panels,
+    "votes": _vote_panels,
 }
 
 
@@ -229,6 +249,18 @@ def _draw_curves(trajectory: Any, ax: Axes) -> None:
     ax.legend(fontsize=8, frameon=False)
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_voters(scene: Scene, label: int, xyxy: Floats, belief: Floats, ax: Axes) -> None:
+    """The proposals believed most, the brighter the more; the box of highest expected IoU need not be among them."""
+    from matplotlib import colormaps
+
+    _draw_image(ax, _gray(scene.sample.pixels))
+    highest = max(float(belief.max(initial=0)), 1e-6)
+    for i in np.argsort(-belief, kind="stable")[:_MOST_VOTERS][::-1]:
+        _draw_box(ax, xyxy[i], colormaps[_HEAT](0.3 + 0.6 * float(belief[i]) / highest), 1.0)
+    _draw_true(ax, scene, label)
+    _draw_best(ax, scene, label)
 
 
 def _draw_tree(scene: Scene, label: int, tree: Mapping[str, Any], highest: float, ax: Axes) -> None:
@@ -304,6 +336,14 @@ def _mean_over(xyxy: Floats, scores: Floats, size_hw: tuple[int, int]) -> Double
         total[y1:y2, x1:x2] += score
         count[y1:y2, x1:x2] += 1
     return total / np.maximum(count, 1)
+
+
+def _share_over(xyxy: Floats, belief: Floats, size_hw: tuple[int, int]) -> Doubles:
+    """(h, w) share of the belief that lies in boxes which cover a pixel, in [0, 1]; 0 where none does."""
+    share = np.zeros(size_hw)
+    for (x1, y1, x2, y2), one in zip(np.rint(xyxy).astype(int), belief / max(belief.sum(), 1e-12), strict=True):
+        share[y1:y2, x1:x2] += one
+    return share
 
 
 def _draw_image(ax: Axes, pixels: Pixels) -> None:

@@ -6,10 +6,14 @@ of ridge regression,
 
     1/n sum_i |W x_i + b - y_i|^2 + r |W|^2,
 
-so they have the same optimum. The penalty r, and whether each class has a map of its own (fitted to its own examples
-alone), are those whose closed form has most boxes with IoU > 0.5 among the validation examples; ties go to the smaller
-squared error. Lightning then takes ten L-BFGS steps over all examples an epoch until the squared error of the
+so with loss="squared" they have the same optimum. The penalty r, and whether each class has a map of its own (fitted to
+its own examples alone), are those whose closed form has most boxes with IoU > 0.5 among the validation examples; ties
+go to the smaller squared error. Lightning then takes ten L-BFGS steps over all examples an epoch until the loss of the
 validation examples no longer falls, and keeps the weights of its best epoch.
+
+Squared error makes poor boxes where a map says little: the mean of the possible corners is a box too small for most
+of the objects. loss="overlap" goes on from the closed form with what CorLoc counts, made smooth: in place of the
+squared error it has sigmoid((0.5 - IoU) / 0.1), which is 1 of a box that is lost, 0 of one that is found.
 
 An image mirrored left to right has a mirrored map and a mirrored box: `mirror` adds each example's image in the mirror.
 
@@ -31,7 +35,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -52,12 +56,14 @@ from wsdet.types import Floats, InputError, Ints
 log = logging.getLogger(__name__)
 
 PerClass = bool | Literal["auto"]
+Loss = Literal["squared", "overlap"]
 Group = tuple[Tensor, Tensor]  # (n, d) inputs and (n, 4) targets of the examples that share a map
 
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 
 _STEPS = 10  # of L-BFGS in an epoch
 _FEWEST = 2  # examples of a class that can have a map of its own
+_FOUND, _WIDTH = 0.5, 0.1  # IoU from which a box is found, and how smooth that is
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,43 +102,51 @@ class BoxRegressorModule(pl.LightningModule):
         biases: (k, 4) to begin with.
         penalty: r of the objective, which is summed over the k maps.
         counts: examples of each map, over all processes.
+        loss: of an example; see this module.
 
     Attributes:
         best_weights: those of the epoch with the least validation error, as `best_biases`.
-        best_error: mean squared error of that epoch's validation examples, summed over the four corners.
+        best_error: mean loss of that epoch's validation examples.
     """
 
     best_weights: Tensor
     best_biases: Tensor
     best_error: Tensor
 
-    def __init__(self, weights: Tensor, biases: Tensor, penalty: float, counts: Sequence[int]) -> None:
+    def __init__(
+        self, weights: Tensor, biases: Tensor, penalty: float, counts: Sequence[int], loss: Loss = "squared"
+    ) -> None:
         super().__init__()
         self.weights = nn.Parameter(weights.clone())
         self.biases = nn.Parameter(biases.clone())
         self.penalty = penalty
         self.counts = tuple(counts)
+        self._loss_of = _squared_errors if loss == "squared" else _misses
         self.register_buffer("best_weights", weights.clone())
         self.register_buffer("best_biases", biases.clone())
         self.register_buffer("best_error", torch.tensor(torch.inf))
-        self._errors: list[float] = []
 
     def training_step(self, batch: Sequence[Group], batch_idx: int) -> Tensor:
         """The objective; of several processes, each sees a share of the examples, and the mean is the objective."""
-        errors = [self._squared_error(index, group) / self.counts[index] for index, group in enumerate(batch)]
+        errors = [self._loss(index, group) / self.counts[index] for index, group in enumerate(batch)]
         loss = self.trainer.world_size * torch.stack(errors).sum() + self.penalty * self.weights.square().sum()
         self.log("loss", loss, batch_size=1)
         return loss
 
     def validation_step(self, batch: Sequence[Group], batch_idx: int) -> None:
         """Measures all validation examples, in every process alike."""
-        n = sum(len(targets) for _, targets in batch)
-        error = torch.stack([self._squared_error(index, group) for index, group in enumerate(batch)]).sum() / n
+        self.log("validation", self.consider(batch), batch_size=1, sync_dist=True)
+
+    @torch.no_grad()
+    def consider(self, groups: Sequence[Group]) -> Tensor:
+        """The mean loss of validation examples; the weights are kept if none before them did better."""
+        n = sum(len(targets) for _, targets in groups)
+        error = torch.stack([self._loss(index, group) for index, group in enumerate(groups)]).sum() / n
         if error < self.best_error:
             self.best_error.copy_(error)
             self.best_weights.copy_(self.weights)
             self.best_biases.copy_(self.biases)
-        self.log("validation", error, batch_size=1, sync_dist=True)
+        return error
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """L-BFGS without line search and tolerances, which would look at a process's own loss: all take equal steps."""
@@ -140,9 +154,23 @@ class BoxRegressorModule(pl.LightningModule):
             self.parameters(), max_iter=_STEPS, history_size=20, tolerance_grad=0, tolerance_change=0
         )
 
-    def _squared_error(self, index: int, group: Group) -> Tensor:
+    def _loss(self, index: int, group: Group) -> Tensor:
         x, y = group
-        return (x @ self.weights[index].T + self.biases[index] - y).square().sum()
+        return self._loss_of(x @ self.weights[index].T + self.biases[index], y).sum()
+
+
+def _squared_errors(corners: Tensor, wanted: Tensor) -> Tensor:
+    """(n,) squared errors, summed over the corners."""
+    return (corners - wanted).square().sum(dim=1)
+
+
+def _misses(corners: Tensor, wanted: Tensor) -> Tensor:
+    """(n,) near 1 where a box is lost, near 0 where it is found; corners may be out of order."""
+    low, high = torch.minimum(corners[:, :2], corners[:, 2:]), torch.maximum(corners[:, :2], corners[:, 2:])
+    sides = torch.minimum(high, wanted[:, 2:]) - torch.maximum(low, wanted[:, :2])
+    together = sides.clamp(min=0).prod(dim=1)
+    areas = (high - low).prod(dim=1) + (wanted[:, 2:] - wanted[:, :2]).prod(dim=1)
+    return torch.sigmoid((_FOUND - together / (areas - together)) / _WIDTH)
 
 
 def train_box_regressor(
@@ -156,6 +184,7 @@ def train_box_regressor(
     *,
     per_class: PerClass = "auto",
     mirror: bool = True,
+    loss: Loss = "squared",
     penalties: Sequence[float] = PENALTIES,
     epochs: int = 50,
     patience: int = 3,
@@ -177,6 +206,7 @@ def train_box_regressor(
         per_class: whether each class has a map of its own, for which it needs two examples, mirrored ones counted;
             "auto": chosen.
         mirror: see above.
+        loss: what Lightning minimizes; see this module.
         penalties: values of r to choose from.
         epochs: ten L-BFGS steps each, at most so many.
         patience: epochs without a smaller validation error after which the training stops.
@@ -190,10 +220,11 @@ def train_box_regressor(
         InputError: `out` holds a training with other settings; there are too few examples, or of a class with
             `per_class`; or an argument is out of range.
     """
-    _check(train, validation, per_class, penalties, epochs, patience)
+    _check(train, validation, per_class, loss, penalties, epochs, patience)
     settings = {
         "per_class": per_class,
         "mirror": mirror,
+        "loss": loss,
         "penalties": list(penalties),
         "epochs": epochs,
         "patience": patience,
@@ -214,7 +245,7 @@ def train_box_regressor(
     x, unit = _standardized(learned.maps)
     chosen = _choose(x, learned, unit, validation, len(classes), per_class, penalties)
     options = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
-    module = _fitted(x, learned, unit, validation, chosen, len(classes), out, epochs, patience, options)
+    module = _fitted(x, learned, unit, validation, chosen, len(classes), loss, out, epochs, patience, options)
     found = {
         "regressor": unit.undone(module.best_weights.numpy(), module.best_biases.numpy()),
         "ridge": unit.undone(chosen.weights, chosen.biases),
@@ -290,6 +321,7 @@ def _check(
     train: Examples,
     validation: Examples,
     per_class: PerClass,
+    loss: Loss,
     penalties: Sequence[float],
     epochs: int,
     patience: int,
@@ -303,6 +335,8 @@ def _check(
         raise InputError(f"penalties must be some numbers above 0, got {list(penalties)}")
     if per_class not in (True, False, "auto"):
         raise InputError(f"per_class must be true, false or auto, got {per_class!r}")
+    if loss not in get_args(Loss):
+        raise InputError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
     for name, value in (("epochs", epochs), ("patience", patience)):
         if value < 1:
             raise InputError(f"{name} must be >= 1, got {value}")
@@ -367,25 +401,32 @@ def _fitted(
     validation: Examples,
     chosen: _Choice,
     n_classes: int,
+    loss: Loss,
     out: Path,
     epochs: int,
     patience: int,
     options: Mapping[str, Any],
 ) -> BoxRegressorModule:
-    """What Lightning makes of the chosen objective, from maps that give each example the mean box."""
+    """What Lightning makes of the chosen objective.
+
+    It starts from maps that give each example the mean box; for the overlap, which knows no way from afar, from the
+    closed form.
+    """
     of_training, of_validation = (
         _groups(examples.labels, n_classes, chosen.per_class) for examples in (learned, validation)
     )
-    module = BoxRegressorModule(
-        torch.zeros(len(of_training), 4, x.shape[1]),
-        torch.from_numpy(np.stack([learned.corners[rows].mean(axis=0) for rows in of_training])),
-        chosen.penalty,
-        [len(rows) for rows in of_training],
-    )
+    if loss == "squared":
+        weights = np.zeros((len(of_training), 4, x.shape[1]), np.float32)
+        biases = np.stack([learned.corners[rows].mean(axis=0) for rows in of_training])
+    else:
+        weights, biases = np.ascontiguousarray(chosen.weights), chosen.biases
+    counts = [len(rows) for rows in of_training]
+    module = BoxRegressorModule(torch.from_numpy(weights), torch.from_numpy(biases), chosen.penalty, counts, loss)
     loaders = _Loaders(
         [(x[rows], learned.corners[rows]) for rows in of_training],
         [(unit.of(validation.maps[rows]), validation.corners[rows]) for rows in of_validation],
     )
+    module.consider(loaders.validation_groups)
     fit(module, loaders, out, epochs, "box regressor", options, [EarlyStopping("validation", 0.0, patience)])
     return module
 

@@ -64,6 +64,9 @@ def test_a_plan_counts_proposals_once_and_localizers_among_them(monkeypatch: pyt
         ("localize, stl_wl", 9),
         ("propose, stl_wl", 9),
     ]
+    assert stages("localizer=wsddn")[:2] == [("localize, wsddn", 5), ("propose, selective_search", 9)]
+    learning = plan(compose("train", [*small, "localizer=wsddn"]))[-3]
+    assert (learning.name, learning.images, learning.passes) == ("train the region classifier", 5, 5)
     with pytest.raises(InputError, match="plan knows task=experiment and task=classifier, got task=box_regressor"):
         stages("task=box_regressor")
 

@@ -180,13 +180,18 @@ def plan(cfg: DictConfig) -> list[Stage]:
             looked_at, before = _proposed(cfg, samples, cfg.localizer.source, network, name)
             stages += [stage._replace(images=len(train_ids)) for stage in before]
         known["source"] = _Known(looked_at)
-    node = OmegaConf.masked_copy(cfg.localizer, [key for key in cfg.localizer if key != "source"])
+    learns = cfg.localizer.get("weights") == "labels"  # what it learns does not change what it costs
+    skipped = {"source", "weights"} if learns else {"source"}
+    node = OmegaConf.masked_copy(cfg.localizer, [key for key in cfg.localizer if key not in skipped])
     found, seconds = _localized(cfg, samples, build(node, "localizer", **known), network)
     stages.append(Stage(f"localize, {cfg.names.localizer}", len(train_ids), seconds, _stored_bytes(found)))
     stages += [stage._replace(images=len(train_ids) + len(test_ids)) for stage in proposing]
     maps, described, n_bytes = _described(samples, proposals, features, protocol.max_proposals)
     kept = min(n_bytes, detector.cache_gigabytes * 1e9 / max(1, len(train_ids)))
     stages.append(Stage("feature maps", len(train_ids), maps, kept))
+    if learns:
+        passes = cfg.region_classifier.epochs
+        stages.append(Stage("train the region classifier", len(train_ids), described, passes=passes))
     stages.append(Stage("train the detectors", len(train_ids), described, passes=1 + protocol.rounds))
     stages.append(Stage("detect", len(test_ids), maps + described))
     return stages

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wsdet.backbones import build_backbone
-from wsdet.localize import learn_size, localize, visualize
+from wsdet.cli import compose
+from wsdet.localize import _run, learn_size, localize, visualize
 from wsdet.localizers.dam import Dam
 from wsdet.network import Network
 from wsdet.store import BoxStore
@@ -96,3 +97,17 @@ def test_a_center_box_learns_the_average_size_where_its_config_leaves_it_open() 
     other = OmegaConf.create({"k": 3})
     learn_size(other, Two(), ["a"])  # type: ignore[arg-type]
     assert other == {"k": 3}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["export=[pascal]"], "format must be one of coco, voc"),
+        (["export=[coco]", "images=move"], "images must be one of none, link, copy, got 'move'"),
+        (["localizer.drop=sideways"], "localizer: .*drop must be 'class' or 'top', got 'sideways'"),
+    ],
+)
+def test_what_is_not_possible_is_said_before_any_work(tmp_path: Path, overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=f"(?s){says}"):
+        _run(compose("localize", [*overrides, f"out={tmp_path}"]))
+    assert not list(tmp_path.iterdir())

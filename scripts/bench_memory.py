@@ -23,7 +23,14 @@ from wsdet.data.synthetic import Synthetic
 _DISTINCT = 50  # photos that are drawn; the others are links to them
 _ALLOWED = 1.10
 _STAGES = {
-    "localize": ["wsdet.localize", "localizer=stl_fast", "network=tiny", "network.head=pretrained", "report=false"],
+    "localize": [
+        "wsdet.localize",
+        "localizer=stl_fast",
+        "network=tiny",
+        "network.head=pretrained",
+        "network.input_size=32",
+        "report=false",
+    ],
     "propose": ["wsdet.propose", "proposals=selective_search", "workers=2"],
     "train": ["wsdet.train", "report=false", "network.training.epochs=1", "detector.train_on=[pseudo]"],
 }

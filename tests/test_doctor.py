@@ -33,7 +33,7 @@ def test_a_plan_names_every_stage_and_writes_nothing(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "MEASURED", 2)
     small = ["data.n_train=20", "data.n_test=4", "data.size=64", "network.input_size=64", "device=cpu", "limit=5"]
-    stages = plan(compose("train", small))
+    stages = plan(compose("train", [*small, "localizer=stl_fast"]))
     assert [stage.name for stage in stages] == [
         "train the classifier",
         "localize, stl_fast",

@@ -163,6 +163,8 @@ def test_a_bad_image_costs_itself_alone(tmp_path: Path) -> None:
     [
         ({"format": "pascal"}, "format must be one of coco, voc"),
         ({"top_k": -1}, "top_k must be 0"),
+        ({"top_k": 1.5}, "top_k must be 0 .* got 1.5"),
+        ({"min_score": "high"}, "min_score must be a number, or null for none, got 'high'"),
         ({"images": "move"}, "images must be one of none, link, copy"),
     ],
 )

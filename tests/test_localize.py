@@ -12,7 +12,7 @@ from PIL import Image
 
 from wsdet.backbones import build_backbone
 from wsdet.cli import compose
-from wsdet.localize import learn_size, localize, localizer_of, visualize
+from wsdet.localize import _run, learn_size, localize, localizer_of, visualize
 from wsdet.localizers.dam import Dam
 from wsdet.network import Network
 from wsdet.store import BoxStore
@@ -109,3 +109,17 @@ def test_proposals_of_a_member_are_made_first(tmp_path: Path, tiny_dataset: Data
     assert vote.n_proposals == 7
     sample = tiny_dataset.load(ids[0])
     np.testing.assert_array_equal(vote.source.propose(sample).xyxy, made[ids[0]].xyxy)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["export=[pascal]"], "format must be one of coco, voc"),
+        (["export=[coco]", "images=move"], "images must be one of none, link, copy, got 'move'"),
+        (["localizer=stl_cl", "localizer.drop=sideways"], "localizer: .*drop must be 'class' or 'top', got 'sideways'"),
+    ],
+)
+def test_what_is_not_possible_is_said_before_any_work(tmp_path: Path, overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=f"(?s){says}"):
+        _run(compose("localize", [*overrides, f"out={tmp_path}"]))
+    assert not list(tmp_path.iterdir())

@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
     metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
-    assert set(metrics["localization"]) == {"stl_fast", "center_box", "full_image"}
+    assert set(metrics["localization"]) == {"wsddn", "center_box", "full_image"}
     assert set(metrics["detectors"]) == {"pseudo", "ground_truth", "center_box"}
     for figures in metrics["localization"].values():
         assert {"corloc", "mean_iou", "precision_at", "recall_at", "center_correct", "images"} <= set(figures)
@@ -49,12 +49,12 @@ def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
         assert 0 <= figures["map"] <= 1
         assert len(figures["ap"]) == 9
     assert metrics["images"] == {"train": 18, "test": 9}
-    assert metrics["forward_passes"]["stl_fast"] > 18
+    assert metrics["forward_passes"]["wsddn"] > 18
     assert metrics["forward_passes"]["center_box"] == 0
     assert {"ratio_pseudo_to_ground_truth", "proposals", "seconds"} <= set(metrics)
     assert (run / "ap.csv").read_text().startswith("class,")
     assert (run / "config.yaml").exists()
-    assert "synthetic · tiny · stl_fast" in (run / "report" / "index.html").read_text(encoding="utf-8")
+    assert "synthetic · tiny · wsddn" in (run / "report" / "index.html").read_text(encoding="utf-8")
     assert "detectors on the test images" in (run / "log.txt").read_text()
 
 
@@ -62,7 +62,7 @@ def test_every_label_has_a_pseudo_box_and_no_other_class(run: Path) -> None:
     from wsdet.data.synthetic import Synthetic
 
     dataset = Synthetic(n_train=18, n_test=9, size=64)
-    store = BoxStore(run / "localization" / "stl_fast")
+    store = BoxStore(run / "localization" / "wsddn")
     assert len(store) == 18
     for image_id, boxes in store.items():
         assert set(boxes.labels.tolist()) == set(dataset.labels(image_id))

@@ -30,7 +30,9 @@ _PACKAGE = Path(__file__).resolve().parent
 # a wheel carries the configs inside the package; a checkout has them beside it
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
-_LEAST = {"limit": 0, "seed": 0, "batch_size": 1, "in_flight": 1, "workers": 0}  # of conf/base.yaml
+# whole numbers of conf/base.yaml, and of some of the programs
+_LEAST = {"limit": 0, "seed": 0, "batch_size": 1, "in_flight": 1, "workers": 0}
+_LEAST |= {"visualize": 0, "top_k": 0, "every": 1, "draw": 0}
 
 
 def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
@@ -112,6 +114,24 @@ def build(node: DictConfig, name: str, **arguments: Any) -> Any:
         if isinstance(cause, (ValueError, TypeError)):
             raise InputError(f"{name}: {cause}") from error
         raise
+
+
+def check_parts(cfg: DictConfig, *names: str) -> None:
+    """Builds parts of a config and drops them: classes refuse impossible values, here before hours of work.
+
+    Left out is what can only be built later: a center box whose size is learnt, weights that are trained first,
+    proposals that a localizer makes.
+
+    Raises:
+        InputError: a class refuses its arguments.
+    """
+    from wsdet.settings import flatten
+
+    for name, node in settings_of(cfg, *names).items():
+        made_later = "width" in node or node.get("weights") == "labels"
+        waits = made_later or any("localizer" in key.split(".") for key in flatten(node))
+        if not waits:
+            build(cfg[name], name)
 
 
 def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> Network:
@@ -231,7 +251,7 @@ def _check(cfg: DictConfig) -> None:
     if missing:
         raise InputError(f"{missing[0]} has no default; give it as {missing[0]}=VALUE")
     for name, least in _LEAST.items():
-        if type(cfg[name]) is not int or cfg[name] < least:
+        if name in cfg and (type(cfg[name]) is not int or cfg[name] < least):
             raise InputError(f"{name} must be a whole number of at least {least}, got {cfg[name]!r}")
     if not isinstance(cfg.strict, bool):
         raise InputError(f"strict must be true or false, got {cfg.strict!r}")

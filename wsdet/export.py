@@ -99,12 +99,7 @@ def export(
         InputError: an argument is none of the values above; a label has no class; with `strict`, an image cannot be
             read.
     """
-    if format not in FORMATS:
-        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if images not in IMAGES:
-        raise InputError(f"images must be one of {', '.join(IMAGES)}, got {images!r}")
-    if top_k < 0:
-        raise InputError(f"top_k must be 0 (all boxes) or more, got {top_k}")
+    check_choices(format, min_score, top_k, images)
     writer, failed = FORMATS[format], dict[str, str]()
     classes = _classes(dataset.classes, boxes, [image_id for split in ids for image_id in ids[split]])
     pictures = []
@@ -127,6 +122,18 @@ def export(
     else:
         (folder / "failed.json").unlink(missing_ok=True)
     return contents
+
+
+def check_choices(format: str, min_score: float | None, top_k: int, images: str) -> None:
+    """Raises an `InputError` that names the argument of `export` that is impossible, before any work is done."""
+    if format not in FORMATS:
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if images not in IMAGES:
+        raise InputError(f"images must be one of {', '.join(IMAGES)}, got {images!r}")
+    if type(top_k) is not int or top_k < 0:
+        raise InputError(f"top_k must be 0 (all boxes) or a larger whole number, got {top_k!r}")
+    if min_score is not None and not isinstance(min_score, (int, float)):
+        raise InputError(f"min_score must be a number, or null for none, got {min_score!r}")
 
 
 def export_store(
@@ -293,13 +300,14 @@ def main() -> None:
 
 
 def _run(cfg: DictConfig) -> None:
+    options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
+    check_choices(cfg.format, **options)
     store = find_store(Path(cfg.boxes))
     dataset: Dataset = build(cfg.data, "data")
     if cfg.split not in (None, "train", "test"):
         raise InputError(f"split must be train, test or null, got {cfg.split}")
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
     ids = {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in splits}
-    options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
     export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, **options)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from wsdet.cli import build, entry_point, limited, network_of, settings_of
+from wsdet.cli import build, check_parts, entry_point, limited, network_of, settings_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.files import write_json
@@ -240,12 +240,14 @@ def _true_boxes(dataset: Dataset, image_id: str) -> Boxes | None:
 
 def _run(cfg: DictConfig) -> None:
     from wsdet.evaluate import evaluate_localization
-    from wsdet.export import FORMATS, export_store
+    from wsdet.export import check_choices, export_store
     from wsdet.report.page import write_report
     from wsdet.report.table import boxes_table, localization_table
 
-    if unknown := set(cfg.export) - set(FORMATS):
-        raise InputError(f"export must name some of {', '.join(FORMATS)}, got {', '.join(sorted(unknown))}")
+    options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
+    for format in cfg.export:
+        check_choices(format, **options)
+    check_parts(cfg, "localizer")
     dataset = build(cfg.data, "data")
     ids = [*limited(dataset.ids("train"), cfg.limit, cfg.seed), *limited(dataset.ids("test"), cfg.limit, cfg.seed)]
     learn_size(cfg.localizer, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
@@ -265,7 +267,6 @@ def _run(cfg: DictConfig) -> None:
         visualize(dataset, shown, localizer, network, folder, cfg.batch_size, cfg.in_flight)
 
     out, splits = Path(cfg.out), {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in SPLITS}
-    options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
     for format in cfg.export:
         export_store(dataset, splits, store, out / "export" / format, format, cfg.strict, **options)
     metrics: dict[str, Any] = {"images": {split: len(splits[split]) for split in splits}}
@@ -274,7 +275,9 @@ def _run(cfg: DictConfig) -> None:
         log.info("against the true boxes\n%s", localization_table(metrics["localization"]))
     write_json(out / "metrics.json", metrics)
     if cfg.report:
-        title, config = " · ".join(cfg.names.values()), (out / "config.yaml").read_text(encoding="utf-8")
+        place = Path(cfg.data.root).resolve().name if "root" in cfg.data else cfg.names.data
+        title = " · ".join([place, cfg.names.network, cfg.names.localizer])
+        config = (out / "config.yaml").read_text(encoding="utf-8")
         write_report(out, dataset, metrics, title, config, ids, (), {cfg.names.localizer: store}, {})
     log.info("pseudo-boxes: %s\n%s", store.folder, boxes_table(store, splits))
 

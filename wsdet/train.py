@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import build, entry_point, limited, network_of, settings_of, train_classifier_of
+from wsdet.cli import build, check_parts, entry_point, limited, network_of, settings_of, train_classifier_of
 from wsdet.files import write_json
 from wsdet.ledger import Ledger
 from wsdet.seal import is_sealed, seal
-from wsdet.settings import flatten
 from wsdet.types import Boxes, Dataset, InputError, Localizer
 
 if TYPE_CHECKING:
@@ -111,7 +110,9 @@ def _experiment(cfg: DictConfig) -> None:
         log.info("nothing to do: %s was finished with the same settings on the same images", out)
         return
     _check_choices(cfg.detector)
-    _check_parts(cfg)
+    detector = cfg.detector
+    build(detector.protocols[detector.protocol], f"detector.protocols.{detector.protocol}")
+    check_parts(cfg, "localizer", "proposals")
     train_on = _possible(cfg.detector.train_on, dataset, train_ids)
     ledger = Ledger(out / "ledger.json")
 
@@ -162,21 +163,6 @@ def _check_choices(detector: DictConfig) -> None:
             "detector.top_k must be >= 1 and detector.doubtful_below in [0, 1], "
             f"got {detector.top_k} and {detector.doubtful_below}"
         )
-
-
-def _check_parts(cfg: DictConfig) -> None:
-    """Classes refuse impossible values when they are built: here before hours of work, not after.
-
-    Left out is what can only be built later: a center box whose size is learnt, weights that are trained first,
-    proposals that a localizer makes.
-    """
-    protocols = cfg.detector.protocols
-    build(protocols[cfg.detector.protocol], f"detector.protocols.{cfg.detector.protocol}")
-    for name, node in settings_of(cfg, "localizer", "proposals").items():
-        made_later = "width" in node or node.get("weights") == "labels"
-        waits = made_later or any("localizer" in key.split(".") for key in flatten(node))
-        if not waits:
-            build(cfg[name], name)
 
 
 def _possible(train_on: Sequence[str], dataset: Dataset, train_ids: Sequence[str]) -> list[str]:

@@ -127,6 +127,8 @@ def test_without_truth_it_shows_scores_and_coverage(tmp_path: Path, tiny_dataset
     assert "Score of the first box" in page
     assert "CorLoc" not in page
     assert data_of(page)["images"][0]["truth"] == []
+    assert "<label hidden>IoU from" in page
+    assert '<p class="hint" hidden>' in page  # colors that tell right from wrong
 
 
 def test_without_truth_the_most_doubtful_come_first(tmp_path: Path, tiny_dataset: Any) -> None:

@@ -268,11 +268,7 @@ def _without_truth(
     sizes = {image["id"]: image["wh"] for image in images}
     boxed = {image_id: boxes for image_id, boxes in firsts.items() if len(boxes)}
     tiles = _tile("of the images have a box", len(boxed) / len(labels), None, ".0%")
-    cards = [
-        _card(
-            "Each class", _table(["class", "images", "with a box", "median score"], _by_class(labels, firsts, classes))
-        )
-    ]
+    cards = []
     seen = {image_id: boxes[:1].xyxy for image_id, boxes in boxed.items() if image_id in sizes}
     if seen:
         covered = [float(area(xyxy)[0]) / np.prod(sizes[i]) for i, xyxy in seen.items()]
@@ -284,6 +280,8 @@ def _without_truth(
     scores = [float(score) for boxes in boxed.values() for score in boxes.scores]
     if scores:
         cards.append(_card("Score of the first box", histogram(scores, "score", min(scores), max(scores))))
+    headers = ["class", "images", "with a box", "median score"]
+    cards.append(_card("Each class", _table(headers, _by_class(labels, firsts, classes)), "wide"))
     note = "The data has no true boxes, so nothing here says whether a box is right: look at the most doubtful first."
     return f'<div class="tiles">{tiles}</div>' + _section("boxes", "The pseudo-boxes", note, *cards)
 
@@ -390,24 +388,32 @@ def _gallery(
     n_doubtful: int,
 ) -> str:
     views = [("doubtful", f"the {n_doubtful} most doubtful, most doubtful first")] if n_doubtful else []
-    views += [(f"train/{name}", f"training images: {_spaced(name)}") for name in firsts]
+    of_training = "training images" if detections else "images"
+    views += [(f"train/{name}", f"{of_training}: {_spaced(name)}") for name in firsts]
     views += [(name, f"test images: detector on {_spaced(name)}") for name in detections]
     data = {"classes": list(dataset.classes), "views": views, "images": images}
+    # without true boxes no box is of a kind, and none has an IoU
+    unless_measured = "" if any(image["truth"] for image in images) else " hidden"
     selects = "".join(
-        f'<label>{text}<select id="filter-{name}"></select></label>'
-        for name, text in (("view", "boxes"), ("class", "class"), ("kind", "kind"))
+        f'<label{hidden}>{text}<select id="filter-{name}"></select></label>'
+        for name, text, hidden in (("view", "boxes", ""), ("class", "class", ""), ("kind", "kind", unless_measured))
     )
     limits = "".join(
-        f'<label>{text}<input id="filter-{name}" type="number" min="0" max="1" step="0.05"></label>'
+        f'<label{unless_measured}>{text}<input id="filter-{name}" type="number" min="0" max="1" step="0.05"></label>'
         for name, text in (("low", "IoU from"), ("high", "to"))
     )
-    legend = (
-        '<p class="hint"><i class="sw" style="color:#3ddc6a"></i>true box<i class="sw" style="color:#58a6ff"></i>right'
-        '<i class="sw" style="color:#ff9a3c"></i>other box'
-        '<i class="sw" style="color:#ff4d63;border-style:dashed"></i>missed object</p>'
+    colors = "".join(
+        f'<span><i class="sw" style="color:{color}"></i>{text}</span>'
+        for color, text in (
+            ("#3ddc6a", "true box"),
+            ("#58a6ff", "right"),
+            ("#ff9a3c", "other box"),
+            ("#ff4d63;border-style:dashed", "missed object"),
+        )
     )
     return (
-        f'<h2 id="gallery">Look at them</h2>{legend}<div class="filters">{selects}{limits}'
+        f'<h2 id="gallery">Look at them</h2><p class="hint"{unless_measured}>{colors}</p>'
+        f'<div class="filters">{selects}{limits}'
         '<span class="muted" id="count"></span></div>'
         '<div id="images"></div><div id="more"></div>'
         f'<script type="application/json" id="gallery-data">{_json(data)}</script>'

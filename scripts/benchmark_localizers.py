@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from benchmark import processor
 
@@ -31,13 +31,14 @@ NAMES = tuple(sorted(path.stem for path in (CONF / "localizer").glob("*.yaml")))
 COLUMNS = ("CorLoc", "95 %", "mean IoU", "center 0", "center 0.2", "images/s", "passes/image", "images")
 
 
-def benchmark(shared: Sequence[str], own: Sequence[str], split: Split) -> dict[str, Any]:
-    """Measures every localizer that can be built; what is finished in `out` is kept.
+def benchmark(shared: Sequence[str], own: Sequence[str], split: Split, names: Sequence[str]) -> dict[str, Any]:
+    """Measures the localizers that can be built; what is finished in `out` is kept.
 
     Args:
         shared: overrides of `python -m wsdet.localize` for all localizers; `out` and `data` among them.
         own: overrides of single localizers, such as "eiss.stride=8".
         split: the images' split; those with one object alone are taken.
+        names: the localizers to measure.
 
     Returns:
         Figures by localizer, best CorLoc first, and why others were left out.
@@ -50,7 +51,7 @@ def benchmark(shared: Sequence[str], own: Sequence[str], split: Split) -> dict[s
     measured: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     keep_freed_memory()
-    for name in NAMES:
+    for name in names:
         changes = [f"localizer.{one.removeprefix(f'{name}.')}" for one in own if one.startswith(f"{name}.")]
         try:
             one = compose("localize", [*shared, f"localizer={name}", *changes])
@@ -127,14 +128,18 @@ def as_table(measured: dict[str, Any]) -> str:
 def main() -> None:
     """The command line: overrides alone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    own = [one for one in sys.argv[1:] if one.split("=")[0].split(".")[0] in NAMES]
-    splits = [one for one in sys.argv[1:] if one.startswith("split=")]
-    shared = [one for one in sys.argv[1:] if one not in own and one not in splits]
+    given = sys.argv[1:]
+    own = [one for one in given if one.split("=")[0].split(".")[0] in NAMES]
+    choices = dict(one.split("=", 1) for one in given if one.startswith(("split=", "only=")))
+    shared = [one for one in given if one not in own and not one.startswith(("split=", "only="))]
     out = next((Path(one.removeprefix("out=")) for one in shared if one.startswith("out=")), None)
-    if out is None or splits[1:] or not set(splits) <= {"split=train", "split=test"}:
-        sys.exit("give out=DIR, data=... and network=...; split= may be train or test")
+    split, names = choices.get("split", "test"), choices.get("only", ",".join(NAMES)).split(",")
+    if out is None or split not in get_args(Split) or not set(names) <= set(NAMES):
+        sys.exit(
+            "give out=DIR, data=... and network=...; split= may be train or test, only= some of " + ", ".join(NAMES)
+        )
     try:
-        measured = benchmark(shared, own, "train" if splits == ["split=train"] else "test")
+        measured = benchmark(shared, own, cast(Split, split), names)
     except InputError as error:
         sys.exit(str(error))
     write_json(out / "table.json", measured)

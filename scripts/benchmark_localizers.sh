@@ -4,8 +4,8 @@
 #   scripts/benchmark_localizers.sh voc OUT             SqueezeNet with its ImageNet weights
 # Overrides go to the end: limit=N images, network.weights=FILE of an earlier training, device=cuda. Those of one
 # localizer begin with its name: sensitivity.weights=FILE, eiss.stride=8; split=train takes the training images instead
-# of the test images. Localizers that lack a setting are left out, and named. The same command again goes on where it
-# was stopped. Data and weights are looked for in ../shared, or $WSDET_SHARED.
+# of the test images; only=cam,dam measures these alone. Localizers that lack a setting are left out, and named. The
+# same command again goes on where it was stopped. Data and weights are looked for in ../shared, or $WSDET_SHARED.
 set -euo pipefail
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 usage="scripts/benchmark_localizers.sh tiny_imagenet|voc OUT [overrides]"
@@ -20,5 +20,6 @@ voc) chosen=(data.root="$shared/data/VOCdevkit" network=squeezenet1_0 network.we
     exit 2
     ;;
 esac
+chosen+=(center_box.width=null center_box.height=null) # the average size of the training images' true boxes
 "$root/scripts/bootstrap.sh"
 exec "${WSDET_VENV:-$root/.venv}/bin/python" "$root/scripts/benchmark_localizers.py" data="$data" out="$out" "${chosen[@]}" "$@"

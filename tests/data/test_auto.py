@@ -159,3 +159,10 @@ def test_what_is_not_clear_is_asked(files: Any, made: dict[str, str], says: str)
         files.text(path, text)
     with pytest.raises(InputError, match=says):
         files.open("auto")
+
+
+@pytest.mark.parametrize("name", [r"\x01", "a" * 300, r"\u0000.jpg"], ids=["control character", "too long", "null"])
+def test_a_file_name_that_cannot_be_is_the_readers_to_refuse(name: str, tmp_path: Path) -> None:
+    said = f'{{"images": [{{"id": 1, "file_name": "{name}"}}], "categories": [{{"id": 1, "name": "cat"}}]}}'
+    (tmp_path / "boxes.json").write_bytes(said.replace("\\x01", "\x01").encode())
+    assert find_layout(tmp_path)[0].__name__ == "Coco"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -150,12 +151,19 @@ def _words(name: str, splits: Iterable[str]) -> list[str]:
 def _image_folder(folder: Path, annotations: str, split: str | None) -> str:
     """Where the first image that a COCO file names is, with {split} for the split."""
     found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', (folder / annotations).read_bytes())
-    name = json.loads(found[1].decode("utf-8", "replace")) if found else ""
+    try:
+        name = json.loads(found[1].decode("utf-8", "replace")) if found else ""
+    except ValueError:  # the reader says what is wrong with the file
+        name = ""
     beside = str(Path(annotations).parent).replace(split or "{split}", "{split}")
     places = ["{split}", "images/{split}", "images", beside, "."]
     if split is None:
         places = [place for place in places if "{split}" not in place]
-    there = [place for place in places if (folder / place.replace("{split}", split or "") / name).is_file()]
+    there = [
+        place
+        for place in places
+        if os.path.isfile(folder / place.replace("{split}", split or "") / name)  # noqa: PTH113  (a name may be too long)
+    ]
     return there[0] if name and there else places[0]
 
 

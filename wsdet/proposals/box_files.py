@@ -18,6 +18,7 @@ import scipy.io
 from wsdet.data.annotations import number, read_lines
 from wsdet.data.paths import inside
 from wsdet.files import read_json
+from wsdet.proposals.mat_file import check_mat
 from wsdet.types import InputError
 
 Rows = npt.NDArray[Any]  # (n, 4), or (n, 5) with a score
@@ -190,6 +191,7 @@ def file_of_image(folder: Path, image_id: str) -> Path | None:
 
 def _load_mat(path: Path, variables: list[str]) -> dict[str, npt.NDArray[Any]]:
     try:
+        check_mat(path)
         content = scipy.io.loadmat(path, variable_names=variables)
         there = [] if variables[0] in content else [name for name, _, _ in scipy.io.whosmat(path)]
     except NotImplementedError as error:  # HDF5 inside

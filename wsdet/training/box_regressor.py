@@ -265,6 +265,8 @@ def train_box_regressor(
     ]
     for path, regressor in zip(paths, regressors, strict=True):
         regressor.save(path)
+    # as a later run reads them: arrays laid out in another way give other last digits
+    regressors = [BoxRegressor.load(path) for path in paths]
     measured = {name: _measured(one, validation) for name, one in zip(found, regressors, strict=True)}
     seconds = round(time.perf_counter() - start, 1)
     write_json(

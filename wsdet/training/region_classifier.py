@@ -124,7 +124,10 @@ def train_region_classifier(
             raise ValueError(f"{name} must be >= {least}, got {value}")
     ids = [image_id for image_id in ids if dataset.labels(image_id) and len(proposals.get(image_id, Boxes.empty()))]
     if not ids:
-        raise InputError("a region classifier needs images with labels and proposals, and there is none")
+        raise InputError(
+            "a region classifier needs images with labels and proposals, and there is none; "
+            "localizer=vote or localizer=stl_wl needs no labels"
+        )
     settings = {
         "network": features.network.settings,
         "features": features.settings,

@@ -15,10 +15,11 @@ from wsdet.cli import CONF, build, compose, limited, network_of, settings_of
 from wsdet.evaluate import evaluate_localization
 from wsdet.files import replacing, write_json
 from wsdet.ledger import Ledger
-from wsdet.localize import learn_size, localize, localizer_of
+from wsdet.localize import learn_size, localize
 from wsdet.report.table import Cell, table
 from wsdet.store import BoxStore
 from wsdet.types import Dataset, InputError, Split
+from wsdet.wiring import localizer_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

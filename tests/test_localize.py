@@ -12,11 +12,12 @@ from PIL import Image
 
 from wsdet.backbones import build_backbone
 from wsdet.cli import compose
-from wsdet.localize import _run, learn_size, localize, localizer_of, visualize
+from wsdet.localize import _run, learn_size, localize, visualize
 from wsdet.localizers.dam import Dam
 from wsdet.network import Network
 from wsdet.store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
+from wsdet.wiring import localizer_of
 
 SIDE = 32
 

@@ -80,9 +80,9 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.data.images import read_size
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import write_frames
-    from wsdet.localize import localized
     from wsdet.propose import propose, source_of
     from wsdet.rcnn.detector import RcnnDetector
+    from wsdet.wiring import localized
 
     detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
     out, images = Path(cfg.out), str(cfg.images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample, Split
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -106,93 +105,6 @@ def visualize(
     log.info("the evidence of %d images: %s", len(ids), folder)
 
 
-def localized(
-    cfg: DictConfig,
-    folder: Path,
-    node: DictConfig,
-    dataset: Dataset,
-    ids: Sequence[str],
-    network: Network,
-    made_of: Mapping[str, Any],
-) -> Path:
-    """`folder` as a store that the localizer of a config node has filled for `ids`.
-
-    For programs that need a localizer's boxes on the way, as proposals.
-
-    Args:
-        cfg: of the program.
-        folder: of the store.
-        node: the localizer's config.
-        dataset: holds the images.
-        ids: images wanted.
-        network: answers the localizer's questions.
-        made_of: what the images depend on, for the store's settings.
-    """
-    from omegaconf import OmegaConf
-
-    settings = {**made_of, "localizer": OmegaConf.to_container(node, resolve=True), "network": network.settings}
-    store, localizer = BoxStore(folder, settings), build(node, "localizer")
-    localize(dataset, ids, localizer, network, store, cfg.batch_size, cfg.in_flight, cfg.strict)
-    return folder
-
-
-def localizer_of(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Localizer:
-    """The localizer of `cfg.localizer`.
-
-    Proposals that it or one of its members looks at, a `source`, are made first for all images, in parallel processes.
-    Where its `weights` are "labels", they are trained from those of the training images then.
-    """
-    return _with_what_it_needs(cfg, cfg.localizer, f"for_{cfg.names.localizer}", dataset, ids, network)
-
-
-def _with_what_it_needs(
-    cfg: DictConfig, node: DictConfig, name: str, dataset: Dataset, ids: Sequence[str], network: Network
-) -> Localizer:
-    from omegaconf import OmegaConf
-
-    from wsdet.proposals.files import Files
-    from wsdet.propose import proposed
-
-    made: dict[str, Any] = {}
-    if "source" in node:
-        same = node.source == cfg.get("proposals")  # what a detector is trained on, too, is made once
-        store = proposed(cfg, node.source, cfg.names.proposals if same else name, dataset, ids, lambda: network)
-        made["source"] = Files(store.folder)
-        if node.get("weights") == "labels":
-            made["weights"] = _trained_on_labels(cfg, node.n_proposals, dataset, store, network)
-    if "members" in node:
-        made["members"] = {
-            member: _with_what_it_needs(cfg, part, f"{name}_{member}", dataset, ids, network)
-            for member, part in node.members.items()
-        }
-    plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    return build(OmegaConf.create({key: plain[key] for key in plain if key not in made}), "localizer", **made)
-
-
-def _trained_on_labels(
-    cfg: DictConfig, n_proposals: int, dataset: Dataset, proposals: BoxStore, network: Network
-) -> Path:
-    """The weights of a region classifier for the training images, trained now if they are not there yet."""
-    from wsdet.rcnn.features import RoiFeatures
-    from wsdet.rcnn.map_cache import MapCache
-    from wsdet.training.region_classifier import train_region_classifier
-
-    run, features = Path(cfg.get("shared", cfg.out)), RoiFeatures(network)
-    settings = settings_of(cfg, "region_classifier", "trainer")
-    return train_region_classifier(
-        dataset,
-        limited(dataset.ids("train"), cfg.limit, cfg.seed),
-        proposals,
-        features,
-        MapCache(run / "feature_maps", features),
-        run / "region_classifier",
-        n_proposals=n_proposals,
-        trainer_options=settings["trainer"],
-        seed=cfg.seed,
-        **settings["region_classifier"],
-    )
-
-
 def learn_size(node: DictConfig, dataset: Dataset, ids: Sequence[str]) -> None:
     """Puts the average size of the true boxes in the images `ids` into a center box's config that leaves it open.
 
@@ -243,6 +155,7 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.export import check_choices, export_store
     from wsdet.report.page import write_report
     from wsdet.report.table import boxes_table, localization_table
+    from wsdet.wiring import localizer_of
 
     options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
     for format in cfg.export:

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import build, entry_point, limited, network_of, settings_of
+from wsdet.cli import build, entry_point, limited, network_of
 from wsdet.formats.contents import file_name
 from wsdet.store import BoxStore, FillReport, Outcome
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
@@ -28,7 +28,6 @@ from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -92,41 +91,14 @@ def source_of(node: DictConfig, localized: Callable[[str, DictConfig], Path]) ->
     return build(OmegaConf.create(with_files(OmegaConf.to_container(node, resolve=True))), "proposals")
 
 
-def proposed(
-    cfg: DictConfig, node: DictConfig, name: str, dataset: Dataset, ids: Sequence[str], network: Callable[[], Network]
-) -> BoxStore:
-    """The store `proposals/<name>` of a run, filled with the boxes of a source for the images `ids`.
-
-    Args:
-        cfg: of the program.
-        node: the source's config.
-        name: of the store.
-        dataset: holds the images.
-        ids: images wanted.
-        network: gives the network, for a source that is a localizer's boxes.
-    """
-    from omegaconf import OmegaConf
-
-    from wsdet.localize import localized
-
-    run, made_of = Path(cfg.get("shared", cfg.out)), settings_of(cfg, "data")
-
-    def localizer_boxes(localizer_name: str, localizer: DictConfig) -> Path:
-        folder = run / "localization" / localizer_name
-        return localized(cfg, folder, localizer, dataset, ids, network(), made_of)
-
-    settings = made_of | {"proposals": OmegaConf.to_container(node, resolve=True)}
-    store = BoxStore(run / "proposals" / name, settings)
-    propose(dataset, ids, source_of(node, localizer_boxes), store, cfg.workers, cfg.strict)
-    return store
-
-
 def main() -> None:
     """The entry point `python -m wsdet.propose`."""
     entry_point("propose", _run)
 
 
 def _run(cfg: DictConfig) -> None:
+    from wsdet.wiring import proposed
+
     dataset = build(cfg.data, "data")
     train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)
     ids = [*train_ids, *limited(dataset.ids("test"), cfg.limit, cfg.seed)]

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from scipy.special import softmax
 
-from wsdet.files import replacing
+from wsdet.files import write_bytes
 from wsdet.types import Floats, InputError
 
 _FORMAT = "wsdet region classifier 1"
@@ -105,9 +105,8 @@ class RegionClassifier:
             for name in ("class_weights", "class_biases", "region_weights")
         }
         header = {"format": _FORMAT, "classes": list(self.classes), "grid": self.grid, "network": self.network}
-        with replacing(Path(path)) as beside:
-            # one key: the order of several differs from file to file
-            save_file(tensors, beside, metadata={"wsdet": json.dumps(header)})
+        # one key: the order of several differs from file to file
+        write_bytes(Path(path), save(tensors, metadata={"wsdet": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: Path | str) -> RegionClassifier:

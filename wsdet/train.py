@@ -99,7 +99,7 @@ def _teachers(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Ne
 
 def _experiment(cfg: DictConfig) -> None:
     from wsdet.evaluate import write_average_precision
-    from wsdet.propose import proposed
+    from wsdet.wiring import proposed
 
     out = Path(cfg.out)
     dataset: Dataset = build(cfg.data, "data")
@@ -180,9 +180,10 @@ def _localize(
     cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network, ledger: Ledger
 ) -> dict[str, BoxStore]:
     """Pseudo-boxes of the configured localizer and of the baselines, by name."""
-    from wsdet.localize import learn_size, localize, localizer_of, visualize
+    from wsdet.localize import learn_size, localize, visualize
     from wsdet.localizers.constant_boxes import CenterBox
     from wsdet.store import BoxStore
+    from wsdet.wiring import localizer_of
 
     learn_size(cfg.localizer, dataset, ids)
     with ledger.stage("propose"):

@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from wsdet.backbones import build_backbone
 from wsdet.network import Network
 from wsdet.rcnn.features import RoiFeatures
-from wsdet.rcnn.map_cache import MapCache
 from wsdet.region_classifier import RegionClassifier
 from wsdet.training.region_classifier import RegionModule, train_region_classifier
-from wsdet.types import Boxes, InputError, Sample
+from wsdet.types import InputError, Sample
 
 CPU = {"accelerator": "cpu"}
 COLORS = ((230, 40, 40), (40, 60, 230))
 
 
 class Patches:
-    """Gray images with a patch of the color of each of their classes; proposals are a 4 x 4 grid of places."""
+    """Gray images with a patch of the color of each of their classes; regions are a 4 x 4 grid of places."""
 
     classes = ("red", "blue")
 
@@ -31,7 +31,6 @@ class Patches:
         for index in range(n_images):
             labels = [(0,), (1,), (0, 1)][index % 3]
             self.places[f"i{index}"] = dict(zip(labels, rng.permutation(16)[:2].tolist(), strict=False))
-        self.proposals = {image_id: Boxes(self.xyxy(range(16))) for image_id in self.places}
 
     def xyxy(self, places: Any) -> np.ndarray:
         corners = np.array([[place % 4, place // 4] for place in places], np.float32) * 16
@@ -59,10 +58,16 @@ def features() -> RoiFeatures:
 
 def train(features: RoiFeatures, folder: Path, **options: Any) -> Path:
     patches = Patches()
-    ids = [*patches.places]
-    cache = MapCache(folder / "maps", features)
-    options = {"epochs": 6, "trainer_options": CPU} | options
-    return train_region_classifier(patches, ids, patches.proposals, features, cache, folder / "out", **options)  # type: ignore[arg-type]
+    maps = {}
+
+    def describe(image_id: str) -> Tensor:
+        if image_id not in maps:
+            maps[image_id] = features.maps(patches.load(image_id))
+        return features.features(maps[image_id], patches.xyxy(range(16)))
+
+    options = {"epochs": 6, "trainer_options": CPU, "grid": 1, "made_of": {}} | options
+    network = features.network.fingerprint
+    return train_region_classifier(patches, [*patches.places], describe, folder, network=network, **options)  # type: ignore[arg-type]
 
 
 def test_the_labels_teach_where_each_class_is(features: RoiFeatures, tmp_path: Path) -> None:
@@ -110,9 +115,8 @@ def test_a_finished_training_is_kept_and_one_with_other_settings_refused(
 
 
 def test_what_cannot_be_learned_from_is_refused(features: RoiFeatures, tmp_path: Path) -> None:
-    patches, cache = Patches(), MapCache(tmp_path / "maps", features)
     with pytest.raises(InputError, match="needs images with labels and proposals"):
-        train_region_classifier(patches, ["i0"], {}, features, cache, tmp_path / "out")  # type: ignore[arg-type]
-    for wrong in ({"epochs": 0}, {"batch_size": 0}, {"n_proposals": -1}):
+        train_region_classifier(Patches(), [], lambda _: Tensor(), tmp_path, grid=1, network="", made_of={})  # type: ignore[arg-type]
+    for wrong in ({"epochs": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             train(features, tmp_path, **wrong)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,13 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from wsdet.rcnn.features import RoiFeatures
-from wsdet.rcnn.map_cache import MapCache
 from wsdet.region_classifier import RegionClassifier
 from wsdet.settings import claim
 from wsdet.training.classifier import digest_of_labels
 from wsdet.training.fitting import fit
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Dataset, InputError
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +80,12 @@ class RegionModule(pl.LightningModule):
 def train_region_classifier(
     dataset: Dataset,
     ids: Sequence[str],
-    proposals: Mapping[str, Boxes],
-    features: RoiFeatures,
-    cache: MapCache,
+    describe: Callable[[str], Tensor],
     out: Path,
     *,
-    n_proposals: int = 400,
+    grid: int,
+    network: str,
+    made_of: Mapping[str, Any],
     epochs: int = 5,
     batch_size: int = 8,
     learning_rate: float = 3e-3,
@@ -98,13 +96,13 @@ def train_region_classifier(
     """Trains the two maps on the labels of images; goes on where an earlier call in `out` stopped.
 
     Args:
-        dataset: gives images and labels; its true boxes are never looked at.
-        ids: images to learn from; those without a label or a proposal teach nothing.
-        proposals: regions by image id, best first.
-        features: describes regions.
-        cache: keeps the images' maps between epochs.
+        dataset: gives the labels; its true boxes are never looked at.
+        ids: images to learn from; those without a label teach nothing.
+        describe: gives the (n, d) features of an image's regions; an `InputError` where it cannot be read.
         out: folder of the training.
-        n_proposals: regions of an image that are looked at; 0: all.
+        grid: cells along a side of a region whose averages the features are.
+        network: fingerprint of the network that they come from.
+        made_of: what the features depend on, as plain JSON values.
         epochs: passes over the images.
         batch_size: images a step.
         learning_rate: of AdamW.
@@ -119,19 +117,17 @@ def train_region_classifier(
         InputError: `out` holds a training with other settings, or no image can be learned from.
         ValueError: an argument is out of range.
     """
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("n_proposals", n_proposals, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be >= {least}, got {value}")
-    ids = [image_id for image_id in ids if dataset.labels(image_id) and len(proposals.get(image_id, Boxes.empty()))]
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be >= 1, got {value}")
+    ids = [image_id for image_id in ids if dataset.labels(image_id)]
     if not ids:
         raise InputError(
             "a region classifier needs images with labels and proposals, and there is none; "
             "localizer=vote or localizer=stl_wl needs no labels"
         )
     settings = {
-        "network": features.network.settings,
-        "features": features.settings,
-        "n_proposals": n_proposals,
+        **made_of,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -148,15 +144,14 @@ def train_region_classifier(
 
     start = time.perf_counter()
     log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), epochs)
-    lessons = _Lessons(dataset, ids, proposals, features, cache, n_proposals)
-    module = RegionModule(features.dim, len(dataset.classes), learning_rate, weight_decay, seed)
+    lessons = _Lessons(dataset, ids, describe)
+    module = RegionModule(len(lessons.mean), len(dataset.classes), learning_rate, weight_decay, seed)
     fit(module, _Loaders(lessons, batch_size, seed), out, epochs, "region classifier", trainer_options or {})
     class_weights, region_weights = (
         (layer.weight.detach().numpy().T / lessons.scale).astype(np.float32)
         for layer in (module.classes, module.regions)
     )
     class_biases = module.classes.bias.detach().numpy() - lessons.mean.numpy() @ class_weights
-    grid, network = features.grid, features.network.fingerprint
     RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network).save(path)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     log.info("region classifier: %.1f s -> %s", time.perf_counter() - start, path)
@@ -171,46 +166,35 @@ class _Lessons(torch.utils.data.Dataset[Lesson]):
         scale: what features are divided by after the mean is taken off.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        ids: Sequence[str],
-        proposals: Mapping[str, Boxes],
-        features: RoiFeatures,
-        cache: MapCache,
-        n_proposals: int,
-    ) -> None:
+    def __init__(self, dataset: Dataset, ids: Sequence[str], describe: Callable[[str], Tensor]) -> None:
         self._dataset = dataset
         self._ids = tuple(ids)
-        self._proposals = proposals
-        self._features = features
-        self._cache = cache
-        self._n_proposals = n_proposals
+        self._describe = describe
         step = max(1, len(self._ids) // _MEASURED)
-        some = torch.cat([self._described(image_id)[::10].cpu() for image_id in self._ids[::step]])
-        if not len(some):
+        read = [self._described(image_id) for image_id in self._ids[::step]]
+        some = [features[::10].cpu() for features in read if features is not None]
+        if not some:
             raise InputError("none of the images to learn regions from can be read; the log has the reasons")
-        self.mean = some.mean(dim=0)
-        self.scale = float((some - self.mean).norm(dim=1).mean()) / _LENGTH or 1.0
+        self.mean = torch.cat(some).mean(dim=0)
+        self.scale = float((torch.cat(some) - self.mean).norm(dim=1).mean()) / _LENGTH or 1.0
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def __getitem__(self, index: int) -> Lesson:
         features = self._described(self._ids[index])
+        features = self.mean.new_empty(0, len(self.mean)) if features is None else features
         labels = torch.zeros(len(self._dataset.classes))
         labels[list(self._dataset.labels(self._ids[index]))] = 1
         return (features - self.mean.to(features)) / self.scale, labels.to(features)
 
-    def _described(self, image_id: str) -> Tensor:
-        """(n, d) features; none of an image that cannot be read."""
-        xyxy = self._proposals[image_id].xyxy[: self._n_proposals or None]
+    def _described(self, image_id: str) -> Tensor | None:
+        """(n, d) features; None of an image that cannot be read."""
         try:
-            maps = self._cache.maps(image_id, lambda: self._features.maps(self._dataset.load(image_id)))
+            return self._describe(image_id).clone()  # made in inference mode, perhaps, which training cannot save
         except InputError as error:
             log.warning("%s teaches nothing: %s", image_id, error)
-            return torch.empty(0, self._features.dim, device=self._features.network.device)
-        return self._features.features(maps, xyxy).clone()  # made in inference mode, which training cannot save
+            return None
 
 
 class _Loaders(pl.LightningDataModule):

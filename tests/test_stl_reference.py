@@ -42,7 +42,9 @@ def test_the_engine_finds_the_same_boxes_in_fewer_passes(
     for sample, (_, outcome) in zip(samples, found, strict=True):
         expected = plain.localize(sample)
         assert isinstance(outcome, Boxes)
-        np.testing.assert_allclose(outcome.xyxy, expected.xyxy, atol=1e-3)
         np.testing.assert_allclose(outcome.scores, expected.scores, atol=1e-5)
-        assert outcome.labels.tolist() == expected.labels.tolist()
+        # rounding, which differs between processors, decides the order of boxes that score alike
+        found_rows, expected_rows = (np.column_stack([b.labels, b.scores, b.xyxy]) for b in (outcome, expected))
+        apart = np.abs(found_rows[:, None] - expected_rows) > [0.5, 1e-5, 1e-3, 1e-3, 1e-3, 1e-3]
+        assert (~apart.any(axis=2)).sum(axis=1).tolist() == [1] * len(expected)
     assert network.n_pictures - before < plain.passes

@@ -3,18 +3,21 @@
 python scripts/bench_localizers.py                     # about a minute
 python scripts/bench_localizers.py --device cuda --json bench.json
 
-The pictures are painted on the spot and the network is SqueezeNet with random weights: the time depends on neither.
+The plain way is in float32; ours is in `--precision`, and beside each of its times stands how far its maps are from the
+plain ones: |ours - plain| / |plain|, over all maps. The pictures are painted on the spot; SqueezeNet has its trained
+weights where they are, random ones elsewhere: the time does not depend on them.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark import clock_of, parser_of, report, seconds_in_turns, start
+from benchmark import SQUEEZENET, clock_of, parser_of, report, seconds_in_turns, start
 from captum.attr import LayerGradientXActivation, NeuronGuidedBackprop, Saliency
 
 from wsdet.backbones import build_backbone
@@ -33,45 +36,52 @@ def main() -> None:
     """Prints how many times as fast each is, and writes the figures to `--json`."""
     options = _options()
     machine, clock = start(options), clock_of(options)
-    network, one_by_one = (
-        Network(
-            build_backbone("squeezenet1_0"),
-            [(label,) for label in range(1000)],
-            device=options.device,
-            precision="float32",
-            incremental=choice,
-        )
-        for choice in ("auto", False)
-    )
+    network = _network(options.device, options.precision, "auto")
+    one_by_one = _network(options.device, "float32", False)
     dataset = Synthetic(n_train=options.images, n_test=0, size=400)
     samples = [dataset.load(image_id) for image_id in dataset.ids("train")]
     views = [network.prepare(sample) for sample in samples]
     pictures = torch.stack([view.picture for view in views]).contiguous(memory_format=torch.channels_last)
     neurons = np.array([[channel, 6, 6] for channel in range(_NEURONS)])
-    captum = _Captum(network)
+    captum = _Captum(one_by_one)
+    plain_pictures = [one_by_one.prepare(sample).picture for sample in samples]
 
-    def answers(questions: Sequence[tuple[Any, Question, int]]) -> Callable[[], object]:
+    def answers(questions: Sequence[tuple[Any, Question, int]]) -> Callable[[], Any]:
         return lambda: network.answer([Picture(*question) for question in questions])
 
-    works: dict[str, Callable[[], object]] = {
+    works: dict[str, Callable[[], Any]] = {
         "cam": answers([(view, LayerMaps(0), 0) for view in views]),
-        "cam_plain": lambda: [captum.layer(picture, 0) for picture in pictures],
+        "cam_plain": lambda: [captum.layer(picture, 0) for picture in plain_pictures],
         "dam": answers([(view, GuidedBackprop(neurons), 0) for view in views]),
-        "dam_plain": lambda: [captum.neuron(picture, place) for picture in pictures for place in neurons],
+        "dam_plain": lambda: [captum.neuron(picture, place) for picture in plain_pictures for place in neurons],
         "sensitivity": answers([(view, PixelGradient(0), 0) for view in views]),
-        "sensitivity_plain": lambda: [captum.pixels(picture, 0) for picture in pictures],
+        "sensitivity_plain": lambda: [captum.pixels(picture, 0) for picture in plain_pictures],
         "bare_forward_backward": lambda: _forward_backward(network, pictures),
         "eiss": lambda: _eiss(network, samples, 32, 16),
         "eiss_plain": lambda: _eiss(one_by_one, samples, 1, 1),
     }
     seconds = seconds_in_turns(works, clock, options.rounds)
     speedups = {name: seconds[f"{name}_plain"] / seconds[name] for name in ("eiss", "dam", "sensitivity", "cam")}
-    share = seconds["bare_forward_backward"] / seconds["sensitivity"]
-    report(
-        options,
-        machine,
-        {**{f"{name}_speedup": value for name, value in speedups.items()}, "sensitivity_share_of_bare_pass": share},
-    )
+    figures: dict[str, Any] = {"precision": network.settings["precision"]}
+    figures |= {f"{name}_speedup": value for name, value in speedups.items()}
+    figures["sensitivity_share_of_bare_pass"] = seconds["bare_forward_backward"] / seconds["sensitivity"]
+    for name in ("dam", "sensitivity"):
+        figures[f"{name}_difference"] = _difference(works[name](), works[f"{name}_plain"]())
+    cam = [maps.activations * maps.gradients for maps in works["cam"]()]
+    figures["cam_difference"] = _difference(cam, works["cam_plain"]())
+    report(options, machine, figures)
+
+
+def _network(device: str, precision: str, incremental: Any) -> Network:
+    backbone = build_backbone("squeezenet1_0", weights=SQUEEZENET if SQUEEZENET.is_file() else None)
+    outputs = [(label,) for label in range(1000)]
+    return Network(backbone, outputs, device=device, precision=precision, incremental=incremental)
+
+
+def _difference(ours: Sequence[np.ndarray], plain: Sequence[np.ndarray]) -> float:
+    """|ours - plain| / |plain| over all maps."""
+    a, b = (np.concatenate([maps.ravel() for maps in some]) for some in (ours, plain))
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 class _Captum:
@@ -79,7 +89,7 @@ class _Captum:
 
     def __init__(self, network: Network) -> None:
         # captum counts on ReLUs that are modules of their own and do not overwrite their input
-        self._backbone = build_backbone("squeezenet1_0").requires_grad_(False)
+        self._backbone = copy.deepcopy(network.backbone)
         for module in self._backbone.modules():
             if isinstance(module, torch.nn.ReLU):
                 module.inplace = False
@@ -120,6 +130,7 @@ def _eiss(network: Network, samples: Sequence[Sample], batch_size: int, in_fligh
 def _options() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--precision", default="auto", help="of ours")
     parser.add_argument("--rounds", type=int, default=2, help="the best of so many is reported")
     return parser.parse_args()
 

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from scipy.special import expit, softmax
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from wsdet.backbones import Backbone, build_backbone
+from wsdet.crops import rescaled_crops
 from wsdet.gradients import Gradients
 from wsdet.imagenet import class_outputs
 from wsdet.incremental import IncrementalNetwork, Known
@@ -163,7 +163,7 @@ class Network:
             context: pixels of the image to show around the box, counted in the warped picture (R-CNN: 16); what lies
                 outside the image has the mean color.
         """
-        return self._crops(image[None].float(), xyxy, context)
+        return self._crops(image.float(), xyxy, context)
 
     @torch.inference_mode()
     def trunk(self, pictures: Tensor) -> Tensor:
@@ -281,7 +281,7 @@ class Network:
             view = pictures[rows[0]].view
             xyxy = np.stack([pictures[row].question.xyxy[pictures[row].row] for row in rows])  # type: ignore[union-attr]
             factor = np.array(view.copy.shape[:1:-1]) / view.size_hw[::-1]  # width, height
-            batch[rows] = self._crops(view.copy, torch.from_numpy((xyxy * np.tile(factor, 2)).astype(np.float32)))
+            batch[rows] = self._crops(view.copy[0], torch.from_numpy((xyxy * np.tile(factor, 2)).astype(np.float32)))
         return batch.contiguous(memory_format=torch.channels_last)
 
     def _paint(self, picture: Tensor, question: Masked, row: int, view: View) -> None:
@@ -305,9 +305,7 @@ class Network:
         if context:
             margin = (xyxy[:, 2:] - xyxy[:, :2]) * (context / (self.input_size - 2 * context))
             xyxy = torch.cat([xyxy[:, :2] - margin, xyxy[:, 2:] + margin], dim=1)
-        rois = torch.cat([torch.zeros_like(xyxy[:, :1]), xyxy], dim=1)
-        # sampling_ratio=0 averages as many samples as the box has pixels: antialiased when shrinking
-        pictures = self.normalized(roi_align(image, rois, self.input_size, sampling_ratio=0, aligned=True))
+        pictures = self.normalized(rescaled_crops(image, xyxy, self.input_size))
         if context:
             pictures *= self._inside(xyxy, image.shape[-2], image.shape[-1])
         return pictures

@@ -3,8 +3,8 @@
 python scripts/bench_localizers.py                     # about a minute
 python scripts/bench_localizers.py --device cuda --json bench.json
 
-The plain way is in float32; ours is in `--precision`, and beside each of its times stands how far its maps are from the
-plain ones: |ours - plain| / |plain|, over all maps. The pictures are painted on the spot; SqueezeNet has its trained
+The plain way is in float32; ours is in float32 and in bfloat16, with how far its maps are from the plain ones:
+|ours - plain| / |plain|, over all maps. The pictures are painted on the spot; SqueezeNet has its trained
 weights where they are, random ones elsewhere: the time does not depend on them.
 """
 
@@ -29,47 +29,64 @@ from wsdet.network import Network
 from wsdet.questions import GuidedBackprop, LayerMaps, Picture, PixelGradient, Question
 from wsdet.types import Sample
 
-_NEURONS = 10  # of an image, as DAM maps back
+_PRECISIONS = ("float32", "bfloat16")
+_NEURONS = np.array([[channel, 6, 6] for channel in range(10)])  # of an image, as many as DAM maps back
 
 
 def main() -> None:
     """Prints how many times as fast each is, and writes the figures to `--json`."""
     options = _options()
     machine, clock = start(options), clock_of(options)
-    network = _network(options.device, options.precision, "auto")
-    one_by_one = _network(options.device, "float32", False)
     dataset = Synthetic(n_train=options.images, n_test=0, size=400)
     samples = [dataset.load(image_id) for image_id in dataset.ids("train")]
+    plain = _plain(_network(options.device, "float32", False), samples)
+    ours = {name: _ours(_network(options.device, name, "auto"), samples) for name in _PRECISIONS}
+    works = {f"{method} plain": work for method, work in plain.items()}
+    works |= {f"{method} {name}": work for name, methods in ours.items() for method, work in methods.items()}
+    seconds = seconds_in_turns(works, clock, options.rounds)
+    report(
+        options,
+        machine,
+        {
+            name: {f"{method}_speedup": seconds[f"{method} plain"] / seconds[f"{method} {name}"] for method in plain}
+            | {"sensitivity_share_of_bare_pass": seconds[f"bare {name}"] / seconds[f"sensitivity {name}"]}
+            | {
+                f"{method}_difference": _difference(works[f"{method} {name}"](), plain[method]())
+                for method in plain
+                if method != "eiss"
+            }
+            for name in _PRECISIONS
+        },
+    )
+
+
+def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
+    """Each method's maps of all images, in batches; "bare": one batch there and back, nothing else."""
     views = [network.prepare(sample) for sample in samples]
     pictures = torch.stack([view.picture for view in views]).contiguous(memory_format=torch.channels_last)
-    neurons = np.array([[channel, 6, 6] for channel in range(_NEURONS)])
-    captum = _Captum(one_by_one)
-    plain_pictures = [one_by_one.prepare(sample).picture for sample in samples]
 
-    def answers(questions: Sequence[tuple[Any, Question, int]]) -> Callable[[], Any]:
-        return lambda: network.answer([Picture(*question) for question in questions])
+    def answers(question: Question) -> list[Any]:
+        return network.answer([Picture(view, question, 0) for view in views])
 
-    works: dict[str, Callable[[], Any]] = {
-        "cam": answers([(view, LayerMaps(0), 0) for view in views]),
-        "cam_plain": lambda: [captum.layer(picture, 0) for picture in plain_pictures],
-        "dam": answers([(view, GuidedBackprop(neurons), 0) for view in views]),
-        "dam_plain": lambda: [captum.neuron(picture, place) for picture in plain_pictures for place in neurons],
-        "sensitivity": answers([(view, PixelGradient(0), 0) for view in views]),
-        "sensitivity_plain": lambda: [captum.pixels(picture, 0) for picture in plain_pictures],
-        "bare_forward_backward": lambda: _forward_backward(network, pictures),
+    return {
+        "cam": lambda: [maps.activations * maps.gradients for maps in answers(LayerMaps(0))],
+        "dam": lambda: answers(GuidedBackprop(_NEURONS)),
+        "sensitivity": lambda: answers(PixelGradient(0)),
         "eiss": lambda: _eiss(network, samples, 32, 16),
-        "eiss_plain": lambda: _eiss(one_by_one, samples, 1, 1),
+        "bare": lambda: _forward_backward(network, pictures),
     }
-    seconds = seconds_in_turns(works, clock, options.rounds)
-    speedups = {name: seconds[f"{name}_plain"] / seconds[name] for name in ("eiss", "dam", "sensitivity", "cam")}
-    figures: dict[str, Any] = {"precision": network.settings["precision"]}
-    figures |= {f"{name}_speedup": value for name, value in speedups.items()}
-    figures["sensitivity_share_of_bare_pass"] = seconds["bare_forward_backward"] / seconds["sensitivity"]
-    for name in ("dam", "sensitivity"):
-        figures[f"{name}_difference"] = _difference(works[name](), works[f"{name}_plain"]())
-    cam = [maps.activations * maps.gradients for maps in works["cam"]()]
-    figures["cam_difference"] = _difference(cam, works["cam_plain"]())
-    report(options, machine, figures)
+
+
+def _plain(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
+    """The same by captum, or one picture after the other."""
+    captum = _Captum(network)
+    pictures = [network.prepare(sample).picture for sample in samples]
+    return {
+        "cam": lambda: [captum.layer(picture, 0) for picture in pictures],
+        "dam": lambda: [captum.neuron(picture, place) for picture in pictures for place in _NEURONS],
+        "sensitivity": lambda: [captum.pixels(picture, 0) for picture in pictures],
+        "eiss": lambda: _eiss(network, samples, 1, 1),
+    }
 
 
 def _network(device: str, precision: str, incremental: Any) -> Network:
@@ -130,7 +147,6 @@ def _eiss(network: Network, samples: Sequence[Sample], batch_size: int, in_fligh
 def _options() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--precision", default="auto", help="of ours")
     parser.add_argument("--rounds", type=int, default=2, help="the best of so many is reported")
     return parser.parse_args()
 

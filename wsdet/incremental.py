@@ -28,9 +28,9 @@ from wsdet.incremental_layers import LOWEST, Shape, Step, Window, assign_regions
 from wsdet.types import Bools, Ints
 
 _MAPS = 2  # the first row of a table after those that pad, ZEROS and LOWEST
-_WORTH = 0.6  # of a full pass's multiply-adds: with more to do than this, gathering takes what is saved
-_WORTH_DEPTHWISE = 0.5  # in half precision, where full passes of depthwise layers gain more than gathering does
-_GATHERED = 2**19  # numbers gathered at once: few enough to stay in the caches
+_WORTH = 0.45  # of a full pass's multiply-adds: with more to do than this, gathering takes what is saved
+_WORTH_IN_HALF = 0.6  # in half precision; not with depthwise layers, which gain less by it than full passes do
+_GATHERED = 2**20  # numbers gathered at once by a thread: few enough to stay in the caches
 
 
 class Known:
@@ -62,7 +62,7 @@ class IncrementalNetwork:
         self._tables = {step: _Table(step.shape, picture) for step in self._steps if step.is_tabled}
         self._like = picture[:0]
         is_depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
-        self._worth = _WORTH_DEPTHWISE if is_depthwise and picture.dtype != torch.float32 else _WORTH
+        self._worth = _WORTH if is_depthwise or picture.dtype == torch.float32 else _WORTH_IN_HALF
         self._slots = 0
         self._free: list[int] = []
 
@@ -153,7 +153,7 @@ class IncrementalNetwork:
             if step.gathers(source)
         }
         n_gathered = sum(step.window.size * source.shape[0] for source in step.inputs)
-        n = max(_GATHERED // max(n_gathered, 1), 1)
+        n = max(_GATHERED * torch.get_num_threads() // max(n_gathered, 1), 1)
         for start in range(0, len(out), n):
             chunk = slice(start, start + n)
             operands = [

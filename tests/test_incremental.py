@@ -174,9 +174,7 @@ def test_a_network_without_a_fixed_graph_is_refused() -> None:
         ("mobilenet_v2", torch.bfloat16, [True, True, False, True]),
     ],
 )
-def test_it_pays_where_little_is_new(
-    architecture: str, dtype: torch.dtype, pays: list[bool]
-) -> None:
+def test_it_pays_where_little_is_new(architecture: str, dtype: torch.dtype, pays: list[bool]) -> None:
     backbone = build_backbone(architecture, 2).eval().to(dtype)
     network = IncrementalNetwork(backbone, torch.zeros(3, backbone.input_size, backbone.input_size, dtype=dtype))
     s = backbone.input_size

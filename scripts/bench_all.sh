@@ -15,7 +15,8 @@ bench() { # name, arguments of its own
 common=("${@:2}")
 bench startup
 bench stl "${common[@]}"
-bench incremental --images 0 --batch-size 8 --rounds 2 --architectures squeezenet1_0 tiny alexnet resnet50 vgg16 "${common[@]}"
+bench incremental --images 0 --batch-size 8 --rounds 2 \
+    --architectures squeezenet1_0 tiny alexnet resnet50 vgg16 mobilenet_v2 "${common[@]}"
 bench localizers "${common[@]}"
 bench detector "${common[@]}"
 bench growth

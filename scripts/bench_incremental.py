@@ -10,6 +10,7 @@ the figures by size are made.
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,18 +27,21 @@ from wsdet.network import Network, load_network
 from wsdet.questions import Masked, Picture
 from wsdet.types import Floats, Sample
 
-_SIDES = (0.03, 0.06, 0.12, 0.25, 0.5, 0.75, 0.9, 1.0)  # of a mask, as shares of the picture's
+_PRECISIONS = ("float32", "bfloat16")
+_SIDES = (0.06, 0.12, 0.25, 0.5, 0.75, 0.9, 1.0)  # of a mask, as shares of the picture's
 
 
-def by_mask_size(options: argparse.Namespace, backbone: Backbone, clock: Callable[[], float]) -> dict[str, Any]:
+def by_mask_size(
+    options: argparse.Namespace, backbone: Backbone, precision: str, clock: Callable[[], float]
+) -> dict[str, Any]:
     """Square masks of each size, at random places: share of multiply-adds, and milliseconds a picture."""
     size, n = backbone.input_size, options.batch_size
     rng = np.random.default_rng(0)
     full, incremental = (
-        Network(backbone, [(0,)], device=options.device, precision="float32", incremental=choice)
+        Network(copy.deepcopy(backbone), [(0,)], device=options.device, precision=precision, incremental=choice)
         for choice in (False, True)
     )
-    counter = IncrementalNetwork(backbone, incremental.prepare(_noise(size, rng)).picture)
+    counter = IncrementalNetwork(incremental.backbone, incremental.prepare(_noise(size, rng)).picture)
     view = {network: network.prepare(_noise(size, rng)) for network in (incremental, full)}
     columns: dict[str, list[float]] = {name: [] for name in ("side", "multiply_adds", "ms", "ms_full", "speedup")}
     for side in (max(round(share * size), 1) for share in _SIDES):
@@ -123,7 +127,10 @@ def main() -> None:
     """Prints the figures, and writes all numbers to `--json`."""
     options = _options()
     machine, clock = start(options), clock_of(options)
-    figures = {name: by_mask_size(options, build_backbone(name), clock) for name in options.architectures}
+    figures: dict[str, Any] = {
+        name: {precision: by_mask_size(options, build_backbone(name), precision, clock) for precision in _PRECISIONS}
+        for name in options.architectures
+    }
     if options.images and VOC.is_dir():
         figures["stl"] = on_stl(options, clock)
     report(options, machine, figures)

@@ -3,18 +3,22 @@
 python scripts/bench_localizers.py                     # about a minute
 python scripts/bench_localizers.py --device cuda --json bench.json
 
-The pictures are painted on the spot and the network is SqueezeNet with random weights: the time depends on neither.
+The plain way is in float32; ours is in float32 and in bfloat16, with how far its maps are from the plain ones:
+|ours - plain| / |plain|, over all maps. "regions" are the scores of 1,000 boxes of an image read off its pyramid
+against a crop each, timed on a few and counted up. The pictures are painted on the spot; SqueezeNet has its trained
+weights where they are, random ones elsewhere: the time does not depend on them.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark import clock_of, parser_of, report, seconds_in_turns, start
+from benchmark import SQUEEZENET, clock_of, parser_of, report, seconds_in_turns, start
 from captum.attr import LayerGradientXActivation, NeuronGuidedBackprop, Saliency
 
 from wsdet.backbones import build_backbone
@@ -23,55 +27,86 @@ from wsdet.engine import localize_all
 from wsdet.gradients import last_map_layer
 from wsdet.localizers.eiss import Eiss
 from wsdet.network import Network
-from wsdet.questions import GuidedBackprop, LayerMaps, Picture, PixelGradient, Question
+from wsdet.questions import Cropped, GuidedBackprop, LayerMaps, Picture, PixelGradient, Question, Regions
 from wsdet.types import Sample
 
-_NEURONS = 10  # of an image, as DAM maps back
+_PRECISIONS = ("float32", "bfloat16")
+_NEURONS = np.array([[channel, 6, 6] for channel in range(10)])  # of an image, as many as DAM maps back
+_CROPPED = 8  # of the boxes, counted up to all of them
+_BOXES = np.random.default_rng(0).uniform(0, 200, (1000, 4)).astype(np.float32) + np.array([0, 0, 200, 200], np.float32)
 
 
 def main() -> None:
     """Prints how many times as fast each is, and writes the figures to `--json`."""
     options = _options()
     machine, clock = start(options), clock_of(options)
-    network, one_by_one = (
-        Network(
-            build_backbone("squeezenet1_0"),
-            [(label,) for label in range(1000)],
-            device=options.device,
-            precision="float32",
-            incremental=choice,
-        )
-        for choice in ("auto", False)
-    )
     dataset = Synthetic(n_train=options.images, n_test=0, size=400)
     samples = [dataset.load(image_id) for image_id in dataset.ids("train")]
+    plain = _plain(_network(options.device, "float32", False), samples)
+    ours = {name: _ours(_network(options.device, name, "auto"), samples) for name in _PRECISIONS}
+    works = {f"{method} plain": work for method, work in plain.items()}
+    works |= {f"{method} {name}": work for name, methods in ours.items() for method, work in methods.items()}
+    seconds = seconds_in_turns(works, clock, options.rounds)
+    seconds["regions plain"] *= len(_BOXES) / _CROPPED
+    figures: dict[str, dict[str, float]] = {}
+    for name in _PRECISIONS:
+        figures[name] = {
+            f"{method}_speedup": seconds[f"{method} plain"] / seconds[f"{method} {name}"] for method in plain
+        }
+        figures[name]["sensitivity_share_of_bare_pass"] = seconds[f"bare {name}"] / seconds[f"sensitivity {name}"]
+        figures[name]["regions_milliseconds_an_image"] = 1e3 * seconds[f"regions {name}"] / len(samples)
+        for method in ("cam", "dam", "sensitivity"):
+            figures[name][f"{method}_difference"] = _difference(works[f"{method} {name}"](), plain[method]())
+    report(options, machine, figures)
+
+
+def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
+    """Each method's maps of all images, in batches; "bare": one batch there and back, nothing else."""
     views = [network.prepare(sample) for sample in samples]
     pictures = torch.stack([view.picture for view in views]).contiguous(memory_format=torch.channels_last)
-    neurons = np.array([[channel, 6, 6] for channel in range(_NEURONS)])
-    captum = _Captum(network)
 
-    def answers(questions: Sequence[tuple[Any, Question, int]]) -> Callable[[], object]:
-        return lambda: network.answer([Picture(*question) for question in questions])
+    def answers(question: Question) -> list[Any]:
+        return network.answer([Picture(view, question, 0) for view in views])
 
-    works: dict[str, Callable[[], object]] = {
-        "cam": answers([(view, LayerMaps(0), 0) for view in views]),
-        "cam_plain": lambda: [captum.layer(picture, 0) for picture in pictures],
-        "dam": answers([(view, GuidedBackprop(neurons), 0) for view in views]),
-        "dam_plain": lambda: [captum.neuron(picture, place) for picture in pictures for place in neurons],
-        "sensitivity": answers([(view, PixelGradient(0), 0) for view in views]),
-        "sensitivity_plain": lambda: [captum.pixels(picture, 0) for picture in pictures],
-        "bare_forward_backward": lambda: _forward_backward(network, pictures),
+    return {
+        "cam": lambda: [maps.activations * maps.gradients for maps in answers(LayerMaps(0))],
+        "dam": lambda: answers(GuidedBackprop(_NEURONS)),
+        "sensitivity": lambda: answers(PixelGradient(0)),
         "eiss": lambda: _eiss(network, samples, 32, 16),
-        "eiss_plain": lambda: _eiss(one_by_one, samples, 1, 1),
+        "regions": lambda: [
+            network.answer([Picture(network.prepare(sample), Regions(_BOXES), 0)]) for sample in samples
+        ],
+        "bare": lambda: _forward_backward(network, pictures),
     }
-    seconds = seconds_in_turns(works, clock, options.rounds)
-    speedups = {name: seconds[f"{name}_plain"] / seconds[name] for name in ("eiss", "dam", "sensitivity", "cam")}
-    share = seconds["bare_forward_backward"] / seconds["sensitivity"]
-    report(
-        options,
-        machine,
-        {**{f"{name}_speedup": value for name, value in speedups.items()}, "sensitivity_share_of_bare_pass": share},
-    )
+
+
+def _plain(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
+    """The same by captum, or one picture after the other."""
+    captum = _Captum(network)
+    pictures = [network.prepare(sample).picture for sample in samples]
+    return {
+        "cam": lambda: [captum.layer(picture, 0) for picture in pictures],
+        "dam": lambda: [captum.neuron(picture, place) for picture in pictures for place in _NEURONS],
+        "sensitivity": lambda: [captum.pixels(picture, 0) for picture in pictures],
+        "eiss": lambda: _eiss(network, samples, 1, 1),
+        "regions": lambda: [
+            network.answer([Picture(view, Cropped(_BOXES), row)])
+            for view in map(network.prepare, samples)
+            for row in range(_CROPPED)
+        ],
+    }
+
+
+def _network(device: str, precision: str, incremental: Any) -> Network:
+    backbone = build_backbone("squeezenet1_0", weights=SQUEEZENET if SQUEEZENET.is_file() else None)
+    outputs = [(label,) for label in range(1000)]
+    return Network(backbone, outputs, device=device, precision=precision, incremental=incremental)
+
+
+def _difference(ours: Sequence[np.ndarray], plain: Sequence[np.ndarray]) -> float:
+    """|ours - plain| / |plain| over all maps."""
+    a, b = (np.concatenate([maps.ravel() for maps in some]) for some in (ours, plain))
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 class _Captum:
@@ -79,7 +114,7 @@ class _Captum:
 
     def __init__(self, network: Network) -> None:
         # captum counts on ReLUs that are modules of their own and do not overwrite their input
-        self._backbone = build_backbone("squeezenet1_0").requires_grad_(False)
+        self._backbone = copy.deepcopy(network.backbone)
         for module in self._backbone.modules():
             if isinstance(module, torch.nn.ReLU):
                 module.inplace = False

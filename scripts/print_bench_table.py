@@ -15,16 +15,50 @@ from wsdet.report.table import table
 # benchmark, figure, what it is, what it should be
 _ROWS = (
     ("stl", "speedup", "STL-CL by the engine: times as fast as one picture at a time", ">= 10"),
-    ("stl", "same_boxes", "... with the same boxes", "True"),
+    ("stl", "speedup_float32", "... in float32", ""),
+    ("stl", "speedup_without_crops", "... with appearance from the feature map: other boxes", ""),
+    ("stl", "same_boxes", "... with the same boxes in float32", "True"),
     ("stl", "passes_per_image", "... pictures through the network, a photo", ""),
     ("stl", "passes_avoided", "... share of the plain way's passes that were the same picture again", ""),
     ("stl", "share_of_network_throughput", "... pictures a second, as a share of the bare network's", ">= 0.8"),
     ("stl", "share_of_network_throughput_full_passes", "... the same without incremental passes", ">= 0.8"),
-    ("localizers", "eiss_speedup", "EISS: times as fast as one picture at a time", ">= 2"),
-    ("localizers", "dam_speedup", "DAM's guided maps: times as fast as captum", ">= 2"),
-    ("localizers", "sensitivity_speedup", "Pixel gradients: times as fast as captum", ">= 2"),
-    ("localizers", "sensitivity_share_of_bare_pass", "... as a share of a bare forward and backward pass", ">= 0.8"),
-    ("localizers", "cam_speedup", "CAM: times as fast as captum", ">= 2"),
+    *(
+        ("incremental", f"{name}.{precision}.speedup", f"Masks of 6 to 100 % of the side, {name}, {precision}", "")
+        for name in ("squeezenet1_0", "mobilenet_v2")
+        for precision in ("float32", "bfloat16")
+    ),
+    *(
+        row
+        for precision in ("float32", "bfloat16")
+        for row in (
+            ("localizers", f"{precision}.eiss_speedup", f"EISS in {precision}: times as fast as one by one", ">= 2"),
+            (
+                "localizers",
+                f"{precision}.dam_speedup",
+                f"DAM's guided maps in {precision}: times as fast as captum",
+                ">= 2",
+            ),
+            ("localizers", f"{precision}.cam_speedup", f"CAM in {precision}: times as fast as captum", ">= 2"),
+            (
+                "localizers",
+                f"{precision}.regions_speedup",
+                f"1,000 boxes read off a pyramid in {precision}: times as fast as crops",
+                "",
+            ),
+            (
+                "localizers",
+                f"{precision}.sensitivity_speedup",
+                f"Pixel gradients in {precision}: times as fast as captum",
+                ">= 2",
+            ),
+            (
+                "localizers",
+                f"{precision}.sensitivity_share_of_bare_pass",
+                "... share of a bare pass there and back",
+                ">= 0.8",
+            ),
+        )
+    ),
     ("detector", "roi_speedup", "Features of 2,000 boxes: RoI against warped crops, times as fast", ">= 100"),
     ("detector", "svm_speedup", "20 SVMs on 20,000 x 4,096: times as fast as LinearSVC", ">= 10"),
     ("detector", "svm_objective_above", "... how far the objective is above LinearSVC's", "<= 0.001"),

@@ -166,6 +166,36 @@ def test_a_network_without_a_fixed_graph_is_refused() -> None:
         IncrementalNetwork(Branching(), torch.zeros(3, 8, 8))
 
 
+@pytest.mark.parametrize(
+    ("architecture", "dtype", "pays"),
+    [
+        ("squeezenet1_0", torch.float32, [True, True, False, True]),
+        ("squeezenet1_0", torch.bfloat16, [True, True, True, True]),
+        ("mobilenet_v2", torch.bfloat16, [True, True, False, True]),
+    ],
+)
+def test_it_pays_where_little_is_new(architecture: str, dtype: torch.dtype, pays: list[bool]) -> None:
+    backbone = build_backbone(architecture, 2).eval().to(dtype)
+    network = IncrementalNetwork(backbone, torch.zeros(3, backbone.input_size, backbone.input_size, dtype=dtype))
+    s = backbone.input_size
+    xyxy = np.array([[5, 5, 5, 9], [30, 30, 40, 40], [40, 50, 160, 170], [0, 0, s, s]])
+    assert network.pays(xyxy).tolist() == pays
+
+
+def test_where_it_does_not_pay_full_passes_answer() -> None:
+    network = Network(build_backbone("mobilenet_v2", 3, input_size=64), [(0,)], device="cpu", precision="bfloat16")
+    full = Network(build_backbone("mobilenet_v2", 3, input_size=64), [(0,)], "softmax", "cpu", "bfloat16", False)
+    sample = Sample("a", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    question = Masked(np.array([[0, 0, 2, 2], [10, 10, 50, 50]], np.float32))
+    rows = [
+        one.answer([Picture(view, question, row) for row in range(2)])
+        for one in (network, full)
+        for view in [one.prepare(sample)]
+    ]
+    np.testing.assert_array_equal(rows[0][1], rows[1][1])
+    np.testing.assert_allclose(rows[0][0], rows[1][0], atol=0.05)
+
+
 def test_the_classifier_answers_the_same() -> None:
     backbone = build_backbone("squeezenet1_0", input_size=64, seed=3)
     rng = np.random.default_rng(0)

@@ -25,10 +25,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from wsdet.incremental_layers import LOWEST, Shape, Step, Window, assign_regions, layer_steps
-from wsdet.types import Ints
+from wsdet.types import Bools, Ints
 
 _MAPS = 2  # the first row of a table after those that pad, ZEROS and LOWEST
-_GATHERED = 2**19  # numbers gathered at once: few enough to stay in the caches
+_WORTH = 0.45  # of a full pass's multiply-adds: with more to do than this, gathering takes what is saved
+_WORTH_IN_HALF = 0.6  # in half precision; not with depthwise layers, which gain less by it than full passes do
+_GATHERED = 2**20  # numbers gathered at once by a thread: few enough to stay in the caches
 
 
 class Known:
@@ -59,6 +61,8 @@ class IncrementalNetwork:
         self._origins = assign_regions(self._steps)
         self._tables = {step: _Table(step.shape, picture) for step in self._steps if step.is_tabled}
         self._like = picture[:0]
+        is_depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
+        self._worth = _WORTH if is_depthwise or picture.dtype == torch.float32 else _WORTH_IN_HALF
         self._slots = 0
         self._free: list[int] = []
 
@@ -114,6 +118,11 @@ class IncrementalNetwork:
         needed = [regions[step.region].ring_sizes * step.multiply_adds for step in self._steps]
         return np.sum(needed, axis=0), sum(step.multiply_adds * math.prod(step.shape[1:]) for step in self._steps)
 
+    def pays(self, xyxy: Ints) -> Bools:
+        """(n,) whether composing pictures with these boxes takes less time than full passes (docs/growth.md)."""
+        needed, all_of_them = self.multiply_adds(xyxy)
+        return needed < self._worth * all_of_them
+
     def _values(self, picture: Tensor) -> dict[fx.Node, Any]:
         """The value of each node of the network's graph for a (3, s, s) picture."""
         with torch.inference_mode():
@@ -144,7 +153,7 @@ class IncrementalNetwork:
             if step.gathers(source)
         }
         n_gathered = sum(step.window.size * source.shape[0] for source in step.inputs)
-        n = max(_GATHERED // max(n_gathered, 1), 1)
+        n = max(_GATHERED * torch.get_num_threads() // max(n_gathered, 1), 1)
         for start in range(0, len(out), n):
             chunk = slice(start, start + n)
             operands = [
@@ -199,7 +208,10 @@ class _Region:
     @property
     def ring_sizes(self) -> Ints:
         """(n,) new cells of each picture."""
-        return np.bincount(self.pictures, minlength=len(self.seeing))
+        seeing, seeing_only = (
+            np.prod(np.maximum(spans[:, 1] - spans[:, 0], 0), axis=1) for spans in (self.seeing, self.seeing_only)
+        )
+        return np.asarray(seeing - seeing_only)
 
     @cached_property
     def pictures(self) -> Ints:

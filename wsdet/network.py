@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from scipy.special import expit, softmax
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from wsdet.backbones import Backbone, build_backbone
+from wsdet.crops import rescaled_crops
 from wsdet.gradients import Gradients
 from wsdet.imagenet import class_outputs
 from wsdet.incremental import IncrementalNetwork, Known
@@ -82,7 +82,7 @@ class Network:
         device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one.
         precision: "float32", "bfloat16", "float16" or "auto": float32 on the CPU, bfloat16 on a GPU.
         incremental: whether masked pictures are computed from what is known of the image and the mask's color
-            (`wsdet.incremental`), which gives the same logits up to rounding; "auto": on the CPU.
+            (`wsdet.incremental`), which gives the same logits up to rounding; "auto": on the CPU, where it pays.
 
     Raises:
         InputError: `device`, `precision` or `incremental` is unknown, or there is no such device here.
@@ -111,7 +111,7 @@ class Network:
         self._std = 255 * torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1)
         if incremental not in (True, False, "auto"):
             raise InputError(f"incremental must be true, false or auto, got {incremental!r}")
-        self._is_incremental = self.device.type == "cpu" if incremental == "auto" else incremental
+        self._is_incremental = False if incremental == "auto" and self.device.type != "cpu" else incremental
         self._known: WeakKeyDictionary[View, Known] = WeakKeyDictionary()
         self._levels: WeakKeyDictionary[View, tuple[Tensor, ...]] = WeakKeyDictionary()
         self._pyramid = Pyramid(self.input_size)
@@ -164,7 +164,7 @@ class Network:
             context: pixels of the image to show around the box, counted in the warped picture (R-CNN: 16); what lies
                 outside the image has the mean color.
         """
-        return self._crops(image[None].float(), xyxy, context)
+        return self._crops(image.float(), xyxy, context)
 
     @torch.inference_mode()
     def trunk(self, pictures: Tensor) -> Tensor:
@@ -194,17 +194,8 @@ class Network:
         if pictures and isinstance(pictures[0].question, GradientQuestion):
             asked = [(question, row) for _, question, row in pictures if isinstance(question, GradientQuestion)]
             return self._gradients.answer(torch.stack([picture.view.picture for picture in pictures]), asked)
-        rows: dict[int, Any] = {}
-        masked: dict[int, tuple[View, Masked, int]] = {}
-        if self._incremental is not None:
-            masked = {
-                i: (view, question, row)
-                for i, (view, question, row) in enumerate(pictures)
-                if isinstance(question, Masked)
-            }
-            if masked:
-                rows |= zip(masked, self._composed_logits(self._incremental, list(masked.values())), strict=True)
-        others = [i for i in range(len(pictures)) if i not in masked]
+        rows: dict[int, Any] = dict(self._composed(pictures))
+        others = [i for i in range(len(pictures)) if i not in rows]
         if others:
             rows |= zip(others, self._answer_in_full([pictures[i] for i in others]), strict=True)
         return [rows[i] for i in range(len(pictures))]
@@ -256,17 +247,32 @@ class Network:
             log.info("masked pictures take full passes: %s", error)
             return None
 
-    def _composed_logits(self, network: IncrementalNetwork, masked: Sequence[tuple[View, Masked, int]]) -> Floats:
-        """(n, c) logits of boxes painted over: (image, question, its row) each."""
-        for view, question, _ in masked:
+    def _composed(self, pictures: Sequence[Picture]) -> dict[int, Floats]:
+        """Logits by place in `pictures` of those done incrementally: masked ones, with "auto" those where it pays."""
+        network = self._incremental
+        masked = [
+            (i, view, question, self._painted_xyxy(question, row, view))
+            for i, (view, question, row) in enumerate(pictures)
+            if isinstance(question, Masked)
+        ]
+        if network is None or not masked:
+            return {}
+        if self._is_incremental == "auto":
+            pays = network.pays(np.stack([xyxy for *_, xyxy in masked]))
+            masked = [one for one, one_pays in zip(masked, pays, strict=True) if one_pays]
+        return dict(zip([i for i, *_ in masked], self._composed_logits(network, masked), strict=True)) if masked else {}
+
+    def _composed_logits(self, network: IncrementalNetwork, masked: Sequence[tuple[int, View, Masked, Ints]]) -> Floats:
+        """(n, c) logits of boxes painted over: (place, image, question, box in pixels of the network's input) each."""
+        for _, view, question, _ in masked:
             if view not in self._known:
                 self._known[view] = network.know(view.picture)
             if question.fill not in self._known_fills:
                 self._known_fills[question.fill] = network.know(self._color(question.fill).expand_as(view.picture))
         logits = network.compose(
-            [self._known[view] for view, _, _ in masked],
-            [self._known_fills[question.fill] for _, question, _ in masked],
-            np.stack([self._painted_xyxy(question, row, view) for view, question, row in masked]),
+            [self._known[view] for _, view, _, _ in masked],
+            [self._known_fills[question.fill] for _, _, question, _ in masked],
+            np.stack([xyxy for *_, xyxy in masked]),
         )
         return logits.float().cpu().numpy()
 
@@ -288,7 +294,7 @@ class Network:
             view = pictures[rows[0]].view
             xyxy = np.stack([pictures[row].question.xyxy[pictures[row].row] for row in rows])  # type: ignore[union-attr]
             factor = np.array(view.copy.shape[:1:-1]) / view.size_hw[::-1]  # width, height
-            batch[rows] = self._crops(view.copy, torch.from_numpy((xyxy * np.tile(factor, 2)).astype(np.float32)))
+            batch[rows] = self._crops(view.copy[0], torch.from_numpy((xyxy * np.tile(factor, 2)).astype(np.float32)))
         return batch.contiguous(memory_format=torch.channels_last)
 
     def _paint(self, picture: Tensor, question: Masked, row: int, view: View) -> None:
@@ -312,9 +318,7 @@ class Network:
         if context:
             margin = (xyxy[:, 2:] - xyxy[:, :2]) * (context / (self.input_size - 2 * context))
             xyxy = torch.cat([xyxy[:, :2] - margin, xyxy[:, 2:] + margin], dim=1)
-        rois = torch.cat([torch.zeros_like(xyxy[:, :1]), xyxy], dim=1)
-        # sampling_ratio=0 averages as many samples as the box has pixels: antialiased when shrinking
-        pictures = self.normalized(roi_align(image, rois, self.input_size, sampling_ratio=0, aligned=True))
+        pictures = self.normalized(rescaled_crops(image, xyxy, self.input_size))
         if context:
             pictures *= self._inside(xyxy, image.shape[-2], image.shape[-1])
         return pictures

@@ -32,7 +32,14 @@ _STAGES = {
         "report=false",
     ],
     "propose": ["wsdet.propose", "proposals=selective_search", "workers=2"],
-    "train": ["wsdet.train", "report=false", "network.training.epochs=1", "detector.train_on=[pseudo]"],
+    # a pool of examples that both fill: up to its size, memory grows with the images, as the config says
+    "train": [
+        "wsdet.train",
+        "report=false",
+        "network.training.epochs=1",
+        "detector.train_on=[pseudo]",
+        "detector.max_rows=10000",
+    ],
 }
 
 

@@ -16,7 +16,7 @@ def classifier(grid: int = 1) -> RegionClassifier:
     """Feature 0 speaks for cat, feature 1 for dog, and features 2 and 3 say that a region counts for one of them."""
     a = np.array([[5, 0], [0, 5], [0, 0], [0, 0]], np.float32)
     b = np.array([[0, 0], [0, 0], [9, 0], [0, 9]], np.float32)
-    return RegionClassifier(a, np.zeros(2, np.float32), b, CLASSES, grid, "0123")
+    return RegionClassifier(a[None], np.zeros((1, 2), np.float32), b[None], CLASSES, grid, "0123")
 
 
 def test_a_region_scores_for_what_it_shows_as_far_as_it_counts() -> None:
@@ -26,6 +26,23 @@ def test_a_region_scores_for_what_it_shows_as_far_as_it_counts() -> None:
     assert scores[0, 0] > 100 * scores[1, 0]  # both show a cat, one counts
     assert ((scores.sum(axis=0) > 0.98) & (scores.sum(axis=0) <= 1)).all()  # the image has both, for sure
     assert classifier().scores(features[:0]).shape == (0, 2)
+
+
+def test_heads_answer_by_their_geometric_mean() -> None:
+    one, rng = classifier(), np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((1, 4, 2), (1, 4, 2), (1, 2)))
+    other = RegionClassifier(a, bias, b, CLASSES, 1, "0123")
+    both = RegionClassifier(
+        np.concatenate([one.class_weights, other.class_weights]),
+        np.concatenate([one.class_biases, other.class_biases]),
+        np.concatenate([one.region_weights, other.region_weights]),
+        CLASSES,
+        1,
+        "0123",
+    )
+    features = rng.normal(size=(3, 4)).astype(np.float32)
+    expected = np.sqrt(one.scores(features) * other.scores(features))
+    np.testing.assert_allclose(both.scores(features), expected, rtol=1e-5)
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -48,9 +65,12 @@ def test_another_network_and_other_classes_are_refused() -> None:
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    a, zeros = np.zeros((4, 2), np.float32), np.zeros(2, np.float32)
+    a, zeros = np.zeros((2, 4, 2), np.float32), np.zeros((2, 2), np.float32)
+    for b in (a[:, :3], a[:1], a[0]):
+        with pytest.raises(ValueError, match="must have shapes"):
+            RegionClassifier(a, zeros, b, CLASSES, 1, "")
     with pytest.raises(ValueError, match="must have shapes"):
-        RegionClassifier(a, zeros, a[:3], CLASSES, 1, "")
+        RegionClassifier(a[:0], zeros[:0], a[:0], CLASSES, 1, "")
     with pytest.raises(ValueError, match="finite"):
         RegionClassifier(a * np.nan, zeros, a, CLASSES, 1, "")
     with pytest.raises(ValueError, match="grid must be"):

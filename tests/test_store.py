@@ -224,8 +224,13 @@ def damage_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
+def damage_a_column_name(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"image_id", b"imag\xe5_id"))
+
+
 @pytest.mark.parametrize(
-    "damage", [damage_truncate, damage_empty, damage_not_parquet, damage_other_columns, damage_a_byte]
+    "damage",
+    [damage_truncate, damage_empty, damage_not_parquet, damage_other_columns, damage_a_byte, damage_a_column_name],
 )
 def test_a_damaged_part_is_named_with_the_remedy(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     fill(tmp_path)

@@ -1,4 +1,4 @@
-"""Which class each region of an image shows, and which regions count: the two linear maps of WSDDN.
+"""Which class each region of an image shows, and which regions count: the two linear maps of WSDDN, several times.
 
 Of n regions with features x_i, class c is seen in region i as
 
@@ -6,7 +6,8 @@ Of n regions with features x_i, class c is seen in region i as
 
 and the sum over i, in [0, 1], says how surely the image has class c: so labels of images alone teach both maps
 (Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", CVPR 2016, equations 1 to 4). Departures: the features
-are averages of a frozen network's map over a grid in each region, and there is no regularizer for overlapping regions.
+are averages of a frozen network's map over a grid in each region, there is no regularizer for overlapping regions, and
+several such pairs of maps, heads that learned from other regions, answer together: their s_ic's geometric mean.
 
 A saved classifier is one safetensors file without any code in it; its header says what it belongs to.
 """
@@ -21,22 +22,22 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from scipy.special import softmax
+from scipy.special import log_softmax
 
 from wsdet.files import write_bytes
 from wsdet.types import Floats, InputError
 
-_FORMAT = "wsdet region classifier 1"
+_FORMAT = "wsdet region classifier 2"
 
 
 @dataclass(frozen=True, eq=False)
 class RegionClassifier:
-    """The two maps for d features and k classes.
+    """The maps of h heads for d features and k classes.
 
     Attributes:
-        class_weights: (d, k) A.
-        class_biases: (k,) a.
-        region_weights: (d, k) B.
+        class_weights: (h, d, k) A.
+        class_biases: (h, k) a.
+        region_weights: (h, d, k) B.
         classes: names of the classes.
         grid: cells along a side of a region, whose averages are the features.
         network: fingerprint of the network that gives them.
@@ -53,33 +54,41 @@ class RegionClassifier:
     network: str
 
     def __post_init__(self) -> None:
-        shape = (len(self.class_weights), len(self.classes))
-        if not shape == self.class_weights.shape == self.region_weights.shape or self.class_biases.shape != shape[1:]:
+        h, k = len(self.class_weights), len(self.classes)
+        fits = self.class_weights.ndim == 3 and self.class_weights.shape == self.region_weights.shape
+        if not fits or not h or self.class_weights.shape[2] != k or self.class_biases.shape != (h, k):
             raise ValueError(
-                f"weights and biases must have shapes {shape}, {shape[1:]} and {shape}, got "
-                f"{self.class_weights.shape}, {self.class_biases.shape} and {self.region_weights.shape}"
+                f"weights and biases must have shapes (heads, features, {k}), (heads, {k}) and (heads, features, {k}), "
+                f"got {self.class_weights.shape}, {self.class_biases.shape} and {self.region_weights.shape}"
             )
         if not all(np.isfinite(part).all() for part in (self.class_weights, self.class_biases, self.region_weights)):
             raise ValueError("weights and biases must be finite")
-        if self.grid < 1 or shape[0] % self.grid**2:
-            raise ValueError(f"grid must be >= 1, and its square divide the {shape[0]} features, got {self.grid}")
+        if self.grid < 1 or self.n_features % self.grid**2:
+            raise ValueError(
+                f"grid must be >= 1, and its square divide the {self.n_features} features, got {self.grid}"
+            )
+
+    @property
+    def n_features(self) -> int:
+        """How many numbers describe a region: d."""
+        return int(self.class_weights.shape[1])
 
     def scores(self, features: Floats) -> Floats:
-        """(n, k) s_ic of the (n, d) features of an image's regions.
+        """(n, k) the heads' mean s_ic of the (n, d) features of an image's regions.
 
         Raises:
             InputError: the features are those of another network.
         """
-        if features.shape[1] != len(self.class_weights):
+        if features.shape[1] != self.n_features:
             raise InputError(
-                f"the region classifier takes {len(self.class_weights)} features, this network gives "
+                f"the region classifier takes {self.n_features} features, this network gives "
                 f"{features.shape[1]}; give the network= that it was trained with, or train one for this network"
             )
         if not len(features):  # softmax over no regions
             return np.zeros((0, len(self.classes)), np.float32)
-        seen = softmax(features @ self.class_weights + self.class_biases, axis=1)
-        counts = softmax(features @ self.region_weights, axis=0)
-        return (seen * counts).astype(np.float32)
+        seen = log_softmax(features @ self.class_weights + self.class_biases[:, None], axis=2)
+        counts = log_softmax(features @ self.region_weights, axis=1)
+        return np.exp((seen + counts).mean(axis=0)).astype(np.float32)
 
     def check(self, classes: Sequence[str], network: str) -> None:
         """Whether it fits a data set's classes and a network's fingerprint.

@@ -275,7 +275,7 @@ def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
             if file.schema_arrow != _SCHEMA:
                 raise pa.ArrowInvalid(f"its columns are {file.schema_arrow.names}, not {_SCHEMA.names}")
             return file.read(columns=columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are no text
         raise InputError(f"{path} is not a readable part of a box store: {error}; delete it and run again") from error
 
 

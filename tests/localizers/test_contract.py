@@ -16,6 +16,7 @@ from wsdet.engine import localize_all
 from wsdet.network import Network
 from wsdet.region_classifier import RegionClassifier
 from wsdet.sensitivity import BoxRegressor
+from wsdet.store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
 
 NAMES = sorted(path.stem for path in (CONF / "localizer").glob("*.yaml"))
@@ -35,7 +36,7 @@ def network() -> Network:
 
 
 @pytest.fixture(params=NAMES, scope="module")
-def localizer(request: pytest.FixtureRequest, regressor: Path, region_classifier: Path) -> Localizer:
+def localizer(request: pytest.FixtureRequest, regressor: Path, region_classifier: Path, store: Path) -> Localizer:
     """Each localizer of conf/localizer, at its defaults."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("localize", [f"localizer={request.param}", f"network.input_size={SIDE}"])
@@ -43,6 +44,9 @@ def localizer(request: pytest.FixtureRequest, regressor: Path, region_classifier
             cfg.localizer.weights = str(regressor)
         elif cfg.localizer.get("weights") == "labels":
             cfg.localizer.weights = str(region_classifier)
+        for node in (cfg.localizer, *cfg.localizer.get("members", {}).values()):
+            if "boxes" in node:
+                node.boxes.folder = str(store)
         return build(cfg.localizer, "localizer")
 
 
@@ -59,9 +63,24 @@ def regressor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def region_classifier(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Path:
     """What is trained on the labels for those that ask for it."""
     path = tmp_path_factory.mktemp("regions") / "model.safetensors"
-    a, b = np.random.default_rng(0).normal(0, 0.1, (2, 9 * 128, 3)).astype(np.float32)
-    RegionClassifier(a, np.zeros(3, np.float32), b, ("a", "b", "c"), 3, network.fingerprint).save(path)
+    a, b = np.random.default_rng(0).normal(0, 0.1, (2, 1, 9 * 128, 3)).astype(np.float32)
+    RegionClassifier(a, np.zeros((1, 3), np.float32), b, ("a", "b", "c"), 3, network.fingerprint).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]) -> Path:
+    """Boxes of an earlier run."""
+    folder = tmp_path_factory.mktemp("store")
+    xyxy = np.array([[2, 3, 20, 21], [5, 1, 30, 18]], np.float32)
+    boxes = {
+        sample.image_id: Boxes.concatenate(
+            Boxes(xyxy, np.array([0.9, 0.2], np.float32), np.full(2, label)) for label in sample.labels or (-1,)
+        )
+        for sample in samples
+    }
+    BoxStore(folder, {}).fill(list(boxes), lambda ids: ((image_id, boxes[image_id]) for image_id in ids), "boxes")
+    return folder
 
 
 def found(

@@ -117,6 +117,6 @@ def test_a_finished_training_is_kept_and_one_with_other_settings_refused(
 def test_what_cannot_be_learned_from_is_refused(features: RoiFeatures, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs images with labels and proposals"):
         train_region_classifier(Patches(), [], lambda _: Tensor(), tmp_path, grid=1, network="", made_of={})  # type: ignore[arg-type]
-    for wrong in ({"epochs": 0}, {"batch_size": 0}):
+    for wrong in ({"epochs": 0}, {"batch_size": 0}, {"heads": 0}, {"share": 0}, {"share": 1.5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             train(features, tmp_path, **wrong)

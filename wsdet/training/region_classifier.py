@@ -41,40 +41,64 @@ Lesson = tuple[Tensor, Tensor]  # (n, d) features of an image's regions, (k,) la
 
 
 class RegionModule(pl.LightningModule):
-    """The two maps learning which classes an image has.
+    """The two maps of each head learning which classes an image has.
+
+    Each head begins with weights of its own and sees other regions of an image in every step: with all of them it
+    settles on the few that tell the labels best, which are parts of objects.
 
     Args:
         n_features: d.
         n_classes: k.
+        heads: how many pairs of maps.
+        share: of an image's regions that a head sees in a step, in (0, 1].
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        seed: of the weights to begin with.
+        seed: of the weights to begin with and of the regions that are seen.
     """
 
-    def __init__(self, n_features: int, n_classes: int, learning_rate: float, weight_decay: float, seed: int) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        n_classes: int,
+        heads: int,
+        share: float,
+        learning_rate: float,
+        weight_decay: float,
+        seed: int,
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.classes = nn.Linear(n_features, n_classes)
-        self.regions = nn.Linear(n_features, n_classes, bias=False)
-        nn.init.zeros_(self.regions.weight)  # every region counts alike to begin with
+            begin = [nn.Linear(n_features, n_classes) for _ in range(heads)]
+        self.class_weights = nn.Parameter(torch.stack([layer.weight.detach().T for layer in begin]))  # (h, d, k)
+        self.class_biases = nn.Parameter(torch.stack([layer.bias.detach() for layer in begin]))  # (h, k)
+        # every region counts alike to begin with
+        self.region_weights = nn.Parameter(torch.zeros(heads, n_features, n_classes))  # (h, d, k)
+        self.share = share
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.seed = seed
 
     def training_step(self, batch: Sequence[Lesson], batch_idx: int) -> Tensor:
-        """Binary cross-entropy of the images' labels, summed over the classes."""
-        loss = torch.stack([self._loss(features, labels) for features, labels in batch]).mean()
-        self.log("loss", loss, batch_size=len(batch))
+        """Binary cross-entropy of the images' labels, summed over the classes and the heads."""
+        # drawn from the step's place, so that a training that was killed goes on as it would have
+        draw = np.random.default_rng((self.seed, self.current_epoch, batch_idx, self.global_rank))
+        loss = torch.stack([self._loss(features, labels, draw) for features, labels in batch]).mean()
+        self.log("loss", loss / len(self.class_weights), batch_size=len(batch))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW at a constant rate."""
         return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
-    def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        seen = self.classes(features).softmax(dim=1) * self.regions(features).softmax(dim=0)
-        image = seen.sum(dim=0).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
-        return F.binary_cross_entropy(image, labels, reduction="sum")
+    def _loss(self, features: Tensor, labels: Tensor, draw: np.random.Generator) -> Tensor:
+        n, heads = len(features), len(self.class_weights)
+        order = draw.random((heads, n)).argsort(axis=1)[:, : max(1, round(self.share * n))]
+        regions = features[torch.from_numpy(order).to(features.device)]  # (h, seen, d)
+        seen = torch.baddbmm(self.class_biases[:, None], regions, self.class_weights).softmax(dim=2)
+        counts = (regions @ self.region_weights).softmax(dim=1)
+        image = (seen * counts).sum(dim=1).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
+        return F.binary_cross_entropy(image, labels.expand_as(image), reduction="sum")
 
 
 def train_region_classifier(
@@ -86,6 +110,8 @@ def train_region_classifier(
     grid: int,
     network: str,
     made_of: Mapping[str, Any],
+    heads: int = 5,
+    share: float = 0.25,
     epochs: int = 5,
     batch_size: int = 8,
     learning_rate: float = 3e-3,
@@ -93,7 +119,7 @@ def train_region_classifier(
     trainer_options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Trains the two maps on the labels of images; goes on where an earlier call in `out` stopped.
+    """Trains the maps on the labels of images; goes on where an earlier call in `out` stopped.
 
     Args:
         dataset: gives the labels; its true boxes are never looked at.
@@ -103,6 +129,8 @@ def train_region_classifier(
         grid: cells along a side of a region whose averages the features are.
         network: fingerprint of the network that they come from.
         made_of: what the features depend on, as plain JSON values.
+        heads: pairs of maps that learn side by side.
+        share: of an image's regions that a head sees in a step, in (0, 1].
         epochs: passes over the images.
         batch_size: images a step.
         learning_rate: of AdamW.
@@ -117,9 +145,11 @@ def train_region_classifier(
         InputError: `out` holds a training with other settings, or no image can be learned from.
         ValueError: an argument is out of range.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+    for name, value in (("heads", heads), ("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be >= 1, got {value}")
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got {share}")
     ids = [image_id for image_id in ids if dataset.labels(image_id)]
     if not ids:
         raise InputError(
@@ -128,6 +158,8 @@ def train_region_classifier(
         )
     settings = {
         **made_of,
+        "heads": heads,
+        "share": share,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -145,13 +177,13 @@ def train_region_classifier(
     start = time.perf_counter()
     log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), epochs)
     lessons = _Lessons(dataset, ids, describe)
-    module = RegionModule(len(lessons.mean), len(dataset.classes), learning_rate, weight_decay, seed)
+    module = RegionModule(len(lessons.mean), len(dataset.classes), heads, share, learning_rate, weight_decay, seed)
     fit(module, _Loaders(lessons, batch_size, seed), out, epochs, "region classifier", trainer_options or {})
     class_weights, region_weights = (
-        (layer.weight.detach().numpy().T / lessons.scale).astype(np.float32)
-        for layer in (module.classes, module.regions)
+        (weights.detach().numpy() / lessons.scale).astype(np.float32)
+        for weights in (module.class_weights, module.region_weights)
     )
-    class_biases = module.classes.bias.detach().numpy() - lessons.mean.numpy() @ class_weights
+    class_biases = module.class_biases.detach().numpy() - lessons.mean.numpy() @ class_weights
     RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network).save(path)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     log.info("region classifier: %.1f s -> %s", time.perf_counter() - start, path)

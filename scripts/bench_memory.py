@@ -1,6 +1,6 @@
 """Whether memory grows with the number of images: the same photos, linked many times over, through one stage.
 
-    python scripts/bench_memory.py [--few 1000] [--many 10000] [--stage localize|propose|train] [--side 96]
+    python scripts/bench_memory.py [--few 1000] [--many 10000] [--stage propose|localize|learn|train] [--side 96]
 
 Prints the largest memory of a run over few images and over many, and ends with status 1 if they differ by more than
 10 %. The memory is that of the main process, sampled from the system (Linux). The photos are drawn on the spot.
@@ -22,23 +22,19 @@ from wsdet.data.synthetic import Synthetic
 
 _DISTINCT = 50  # photos that are drawn; the others are links to them
 _ALLOWED = 1.10
+_TINY = ["network=tiny", "network.head=pretrained", "network.input_size=32", "report=false"]
 _STAGES = {
-    "localize": [
-        "wsdet.localize",
-        "localizer=stl_fast",
-        "network=tiny",
-        "network.head=pretrained",
-        "network.input_size=32",
-        "report=false",
-    ],
     "propose": ["wsdet.propose", "proposals=selective_search", "workers=2"],
+    "localize": ["wsdet.localize", "localizer=stl_fast", *_TINY],
+    "learn": ["wsdet.localize", "localizer=wsddn", "localizer.source.max_boxes=100", *_TINY],
     # a pool of examples that both fill: up to its size, memory grows with the images, as the config says
     "train": [
         "wsdet.train",
-        "report=false",
-        "network.training.epochs=1",
+        "localizer=center_box",
+        "proposals.max_boxes=300",
         "detector.train_on=[pseudo]",
-        "detector.max_rows=10000",
+        "detector.max_rows=20000",
+        *_TINY,
     ],
 }
 

@@ -11,7 +11,7 @@ import pytest
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.vote import Vote
-from wsdet.questions import Outputs, Picture, Question, Regions
+from wsdet.questions import Masked, Outputs, Picture, Question, Regions
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 # a part, the object three times over, the scene, and a crumb of it
@@ -28,7 +28,15 @@ class Source:
 
 
 class Oracle:
-    """Class 1 is seen in the scene alone; class 2 has no output; the network's own outputs are classes 0 and 1."""
+    """Class 1 is seen in the scene alone; class 2 has no output; the network's own outputs are classes 0 and 1.
+
+    Of class 0 half is left in an image without `all_of_it`, and nothing without a box that holds it.
+    """
+
+    all_of_it = np.array([[35, 3, 55, 10]], np.float32)
+
+    def __init__(self) -> None:
+        self.n_hidden = 0
 
     def prepare(self, sample: Sample) -> Any:
         return None
@@ -44,14 +52,18 @@ class Oracle:
         if isinstance(question, Regions):
             nearest = boxes.iou(question.xyxy, XYXY.astype(np.float32)).argmax(axis=1)
             seen = SCORES[nearest]
+        elif isinstance(question, Masked):
+            self.n_hidden += 1
+            shared = boxes.intersection(question.xyxy, self.all_of_it)[:, 0] / boxes.area(self.all_of_it)
+            seen = 0.5 * (1 - shared)
         scores = np.stack([seen, 1 - seen], axis=1).astype(np.float32)
         unknown = np.full((len(seen), 1), np.nan, np.float32)
         return Outputs(scores, scores, np.concatenate([scores, unknown], axis=1))
 
 
-def localize(vote: Vote, labels: tuple[int, ...]) -> Boxes:
+def localize(vote: Vote, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
     sample = Sample("a", np.zeros((100, 100, 3), np.uint8), labels)
-    ((_, outcome),) = localize_all([("a", sample)], vote, Oracle())
+    ((_, outcome),) = localize_all([("a", sample)], vote, oracle or Oracle())
     assert not isinstance(outcome, InputError)
     return outcome
 
@@ -70,9 +82,25 @@ def test_full_trust_and_nothing_to_agree_with_take_the_score() -> None:
 
 
 def test_scores_are_the_expected_iou() -> None:
-    found = localize(Vote(Source(XYXY[:2]), trust=1.0), (0,))
+    found = localize(Vote(Source(XYXY[:2]), trust=1.0, n_hidden=0), (0,))
     overlap = boxes.iou(XYXY[:1].astype(np.float32), XYXY[1:2].astype(np.float32))[0, 0]
     np.testing.assert_allclose(found.scores, [(0.9 + 0.6 * overlap) / 1.5, (0.6 + 0.9 * overlap) / 1.5], rtol=1e-5)
+
+
+def test_of_boxes_with_equal_votes_the_one_without_which_less_is_left_comes_first() -> None:
+    pair = Source(np.array([[2, 30, 12, 60], [30, 2, 60, 12]]))  # the class is seen alike in both
+    by_votes = localize(Vote(pair, hiding=0.0), (0,))
+    found = localize(Vote(pair, hiding=0.1), (0,))
+    assert by_votes.scores[0] == by_votes.scores[1]
+    assert found.xyxy[0].tolist() == [30, 2, 60, 12]
+    np.testing.assert_allclose(found.scores, by_votes.scores * [1, (0.001 / 0.501) ** 0.1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("n_hidden", "hiding", "expected"), [(2, 0.1, 2), (40, 0.1, 3), (0, 0.1, 0), (40, 0.0, 0)])
+def test_so_many_distinct_boxes_are_hidden(n_hidden: int, hiding: float, expected: int) -> None:
+    oracle = Oracle()  # of the object's three boxes one is enough
+    localize(Vote(Source(), n_hidden=n_hidden, hiding=hiding), (0,), oracle)
+    assert oracle.n_hidden == expected
 
 
 def test_every_label_has_boxes_a_class_without_output_and_an_image_without_label_by_the_top_classes() -> None:
@@ -96,7 +124,17 @@ def test_so_many_are_looked_at_and_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_proposals": -1}, {"max_boxes": -1}, {"top_classes": 0}, {"trust": 0}, {"smallest": 1}, {"nms_iou": 2}]
+    "wrong",
+    [
+        {"n_proposals": -1},
+        {"max_boxes": -1},
+        {"top_classes": 0},
+        {"trust": 0},
+        {"smallest": 1},
+        {"nms_iou": 2},
+        {"n_hidden": -1},
+        {"hiding": -0.1},
+    ],
 )
 def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

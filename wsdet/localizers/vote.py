@@ -6,6 +6,11 @@ far as the network sees the class in it, p_i ~ f(i)^trust, and a box is worth E[
 
 What the data's own labels teach about its regions (`wsdet.region_classifier`) can be believed as well:
 p_i ~ f(i)^trust s_ic^(1/3).
+
+Of the best boxes it is tried, as in self-taught localization, how much of the class is left when they are hidden, g(b):
+the less, the more of the object they hold. The logarithm counts, so that the drop does not saturate:
+
+    score(b) = E[IoU(b)] (e / (e + g(b)))^hiding
 """
 
 from __future__ import annotations
@@ -18,17 +23,19 @@ import numpy as np
 from wsdet import boxes
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.localizers.responses import response_of
-from wsdet.questions import Note, RegionFeatures, Regions, Whole
+from wsdet.questions import Masked, Note, RegionFeatures, Regions, Whole
 from wsdet.region_classifier import RegionClassifier
 from wsdet.types import Boxes, ProposalSource, Sample
 
 _LEARNED_TRUST = 1 / 3  # on VOC's training images 0.2 to 0.5 do as well
+_LITTLE = 1e-3  # e: of a class; less than that left is as good as nothing
+_SAME = 0.8  # IoU of boxes that need not both be hidden
 
 
 class Vote:
     """The boxes of a source in the order of their expected IoU with the object of each label.
 
-    An image costs about twenty passes, whatever the number of boxes. An image without labels is localized by the
+    An image costs about twenty passes, and one for each box that is hidden. An image without labels is localized by the
     classes that the network predicts best for it, as in STL-WL, and so is a label that the network has no output for.
 
     Args:
@@ -36,6 +43,8 @@ class Vote:
         weights: the file of a trained `RegionClassifier`; None believes the network alone.
         n_proposals: how many of them are looked at; 0: all.
         trust: in the network, above 0: the exponent of its probabilities. The better the network, the more it bears.
+        n_hidden: how many of a label's best boxes are hidden in turn; 0: none.
+        hiding: how much it counts what is left then, the exponent above, >= 0.
         smallest: smaller boxes than this share of the image are no candidates for the object, in [0, 1).
         top_classes: how many classes are followed where there is no label.
         nms_iou: overlap above which the lesser box is dropped.
@@ -52,6 +61,8 @@ class Vote:
         weights: Path | str | None = None,
         n_proposals: int = 400,
         trust: float = 0.2,
+        n_hidden: int = 40,
+        hiding: float = 0.1,
         smallest: float = 0.02,
         top_classes: int = 5,
         nms_iou: float = 0.5,
@@ -62,6 +73,8 @@ class Vote:
                 "n_proposals and max_boxes must be >= 0 and top_classes >= 1, "
                 f"got {n_proposals}, {max_boxes} and {top_classes}"
             )
+        if n_hidden < 0 or hiding < 0:
+            raise ValueError(f"n_hidden and hiding must be >= 0, got {n_hidden} and {hiding}")
         if trust <= 0 or not 0 <= smallest < 1 or not 0 <= nms_iou <= 1:
             raise ValueError(
                 f"trust must be > 0, smallest in [0, 1) and nms_iou in [0, 1], got {trust}, {smallest} and {nms_iou}"
@@ -70,6 +83,8 @@ class Vote:
         self.classifier = None if weights is None else RegionClassifier.load(weights)
         self.n_proposals = n_proposals
         self.trust = trust
+        self.n_hidden = n_hidden
+        self.hiding = hiding
         self.smallest = smallest
         self.top_classes = top_classes
         self.nms_iou = nms_iou
@@ -85,7 +100,7 @@ class Vote:
             self.classifier.check(classes, network)
 
     def localize(self, sample: Sample) -> Dialogue[Boxes]:
-        """Boxes of each label, scored by their expected IoU; the whole image where no proposal is large enough."""
+        """Boxes of each label, scored as above; the whole image where no proposal is large enough."""
         (h, w), xyxy = sample.size_hw, self.source.propose(sample).xyxy[: self.n_proposals or None]
         xyxy = xyxy[boxes.area(xyxy) >= self.smallest * h * w]
         if not len(xyxy):
@@ -96,10 +111,17 @@ class Vote:
             learned = self.classifier.scores(features) ** _LEARNED_TRUST
         found = []
         for label in sample.labels or (-1,):
-            belief = response_of(label, whole, self.top_classes)(inside).sum(axis=1) ** self.trust
+            response = response_of(label, whole, self.top_classes)
+            belief = response(inside).sum(axis=1) ** self.trust
             if self.classifier and label >= 0:
                 belief = belief * learned[:, label]
             scores = boxes.expected_iou(xyxy, belief)
+            if self.n_hidden and self.hiding:
+                best = boxes.nms(xyxy, scores, _SAME)[: self.n_hidden]
+                (hidden,) = yield [Masked(xyxy[best])]
+                left = np.ones(len(xyxy), np.float32)  # of those that are not tried: everything
+                left[best] = response(hidden).sum(axis=1)
+                scores = scores * (_LITTLE / (_LITTLE + left)) ** self.hiding
             yield [Note("votes", {"label": label, "xyxy": xyxy, "belief": belief})]
             kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
             found.append(Boxes(xyxy[kept], scores[kept], np.full(len(kept), label)))

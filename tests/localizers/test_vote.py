@@ -96,6 +96,13 @@ def test_of_boxes_with_equal_votes_the_one_without_which_less_is_left_comes_firs
     np.testing.assert_allclose(found.scores, by_votes.scores * [1, (0.001 / 0.501) ** 0.1], rtol=1e-5)
 
 
+def test_boxes_are_not_hidden_for_a_class_without_output_but_are_for_an_image_without_label() -> None:
+    for labels, expected in (((2,), 0), ((), 3)):
+        oracle = Oracle()
+        localize(Vote(Source()), labels, oracle)
+        assert oracle.n_hidden == expected
+
+
 @pytest.mark.parametrize(("n_hidden", "hiding", "expected"), [(2, 0.1, 2), (40, 0.1, 3), (0, 0.1, 0), (40, 0.0, 0)])
 def test_so_many_distinct_boxes_are_hidden(n_hidden: int, hiding: float, expected: int) -> None:
     oracle = Oracle()  # of the object's three boxes one is enough
@@ -104,11 +111,11 @@ def test_so_many_distinct_boxes_are_hidden(n_hidden: int, hiding: float, expecte
 
 
 def test_every_label_has_boxes_a_class_without_output_and_an_image_without_label_by_the_top_classes() -> None:
-    found = localize(Vote(Source(), top_classes=1), (0, 1, 2))
+    found = localize(Vote(Source(), top_classes=1, n_hidden=0), (0, 1, 2))
     assert set(found.labels) == {0, 1, 2}
     own, unknown = (found[found.labels == label] for label in (0, 2))
     np.testing.assert_array_equal(own.xyxy, unknown.xyxy)
-    weakly = localize(Vote(Source(), top_classes=1), ())
+    weakly = localize(Vote(Source(), top_classes=1, n_hidden=0), ())
     assert set(weakly.labels) == {-1}
     np.testing.assert_array_equal(weakly.xyxy, own.xyxy)
 

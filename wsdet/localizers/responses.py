@@ -20,7 +20,12 @@ def response_of(label: int, whole: Outputs, top_classes: int) -> Response:
         whole: the answer for the whole image.
         top_classes: how many of the network's classes to follow: those with the highest probability in `whole`.
     """
-    if label >= 0 and np.isfinite(whole.class_scores[0, label]):
+    if has_output(label, whole):
         return lambda outputs: outputs.class_scores[:, label : label + 1]
     top = np.argsort(-whole.scores[0], kind="stable")[:top_classes]
     return lambda outputs: outputs.scores[:, top]
+
+
+def has_output(label: int, whole: Outputs) -> bool:
+    """Whether the network has an output for a class; for -1, no class, it has none."""
+    return label >= 0 and bool(np.isfinite(whole.class_scores[0, label]))

@@ -22,7 +22,7 @@ import numpy as np
 
 from wsdet import boxes
 from wsdet.localizers.dialogue import Dialogue
-from wsdet.localizers.responses import response_of
+from wsdet.localizers.responses import has_output, response_of
 from wsdet.questions import Masked, Note, RegionFeatures, Regions, Whole
 from wsdet.region_classifier import RegionClassifier
 from wsdet.types import Boxes, ProposalSource, Sample
@@ -116,7 +116,8 @@ class Vote:
             if self.classifier and label >= 0:
                 belief = belief * learned[:, label]
             scores = boxes.expected_iou(xyxy, belief)
-            if self.n_hidden and self.hiding:
+            # what the network knows nothing of cannot be missed
+            if self.n_hidden and self.hiding and (label < 0 or has_output(label, whole)):
                 best = boxes.nms(xyxy, scores, _SAME)[: self.n_hidden]
                 (hidden,) = yield [Masked(xyxy[best])]
                 left = np.ones(len(xyxy), np.float32)  # of those that are not tried: everything

@@ -361,7 +361,7 @@ def _error_kinds(errors: DiagnosedDetections | None, classes: Sequence[str]) -> 
         "The detector trained on pseudo-boxes. Every detection counts, however low its score; the last column of the "
         "first table weighs them: mAP if errors of that kind alone were put right.",
         _card(f"Errors, mAP now {_number(errors.mean_ap)}", _table(["kind", "errors", "mAP if put right"], gains)),
-        _card("Errors by class", _table(["class", *ERROR_KINDS], rows)),
+        _card("Errors by class", _table(["class", *ERROR_KINDS], rows), "double"),
     )
 
 

@@ -23,7 +23,6 @@ from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample, Split
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 log = logging.getLogger(__name__)
 
 SPLITS: tuple[Split, ...] = ("train", "test")

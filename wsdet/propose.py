@@ -28,7 +28,6 @@ from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-
 log = logging.getLogger(__name__)
 
 _AHEAD = 2  # images under way for each worker: one at work, one waiting

@@ -83,6 +83,9 @@ def test_the_labels_teach_where_each_class_is(features: RoiFeatures, tmp_path: P
         total += len(places)
     assert right / total > 0.8  # by chance 1 / 16
     assert classifier.network == features.network.fingerprint
+    assert len(classifier.class_weights) == 5
+    for head in classifier.region_weights[1:]:  # which begin alike, and learn from other regions
+        assert not np.allclose(head, classifier.region_weights[0], rtol=0.1)
 
 
 def test_a_killed_training_goes_on_to_the_same_classifier(

@@ -329,6 +329,79 @@ def _saved_weights() -> list[bytes]:
         return [path.read_bytes() for path in Path(folder).iterdir()]
 
 
+def _model(
+    save: Callable[[Path], None], load: Callable[[Path], object]
+) -> tuple[Callable[[], list[bytes]], Callable[[Path], Callable[[bytes], object]]]:
+    """Whole files of a saved model behind their number, and what reads the model with one of them exchanged."""
+
+    def files(folder: Path) -> list[Path]:
+        save(folder)
+        return sorted(path for path in folder.iterdir() if path.is_file())
+
+    def seeds() -> list[bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            return [bytes([number]) + path.read_bytes() for number, path in enumerate(files(Path(folder)))]
+
+    def make(folder: Path) -> Callable[[bytes], object]:
+        saved = files(folder / "model")
+        contents = [path.read_bytes() for path in saved]
+
+        def read(data: bytes) -> object:
+            number = data[0] % len(saved) if data else 0
+            saved[number].write_bytes(data[1:])
+            try:
+                return load(folder / "model")
+            finally:
+                saved[number].write_bytes(contents[number])
+
+        return read
+
+    return seeds, make
+
+
+def _save_region_classifier(folder: Path) -> None:
+    from wsdet.region_classifier import RegionClassifier
+
+    maps = np.zeros((1, 4, 2), np.float32)
+    RegionClassifier(maps, maps[:, 0], maps, ("a", "b"), 1, "0").save(folder / "model.safetensors")
+
+
+def _load_region_classifier(folder: Path) -> object:
+    from wsdet.region_classifier import RegionClassifier
+
+    return RegionClassifier.load(folder / "model.safetensors")
+
+
+def _save_regressor(folder: Path) -> None:
+    from wsdet.sensitivity import BoxRegressor
+
+    box = np.array([[0.2, 0.2, 0.8, 0.8]], np.float32)
+    BoxRegressor(np.zeros((1, 4, 4, 4), np.float32), box, ("a",), input_size=4).save(folder / "model.safetensors")
+
+
+def _load_regressor(folder: Path) -> object:
+    from wsdet.sensitivity import BoxRegressor
+
+    return BoxRegressor.load(folder / "model.safetensors")
+
+
+def _save_detector(folder: Path) -> None:
+    from wsdet.backbones import build_backbone
+    from wsdet.network import Network
+    from wsdet.rcnn.detector import RcnnDetector
+    from wsdet.rcnn.features import RoiFeatures
+
+    features = RoiFeatures(Network(build_backbone("tiny", 2, 32), [(0,), (1,)], device="cpu"), grid=1)
+    weights = np.zeros((2, features.dim), np.float32)
+    RcnnDetector(features, ("a", "b"), weights, weights[:, 0]).save(folder)
+
+
+def _load_detector(folder: Path) -> object:
+    from wsdet.rcnn.detector import RcnnDetector
+
+    return RcnnDetector.load(folder, device="cpu")
+
+
 READERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[Path], Callable[[bytes], object]]]] = {
     "images": (_pictures, _images),
     "voc": (lambda: [_XML], _voc),
@@ -347,6 +420,9 @@ READERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[Path], Callable[[b
     "proposals_npz": (_npz, _proposals(".npz")),
     "store": (_part, _store),
     "weights": (_saved_weights, _weights),
+    "region_classifier": _model(_save_region_classifier, _load_region_classifier),
+    "regressor": _model(_save_regressor, _load_regressor),
+    "detector": _model(_save_detector, _load_detector),
 }
 
 if __name__ == "__main__":

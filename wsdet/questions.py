@@ -236,10 +236,12 @@ def picture_keys(question: Question) -> list[bytes]:
 
 
 def route(question: Question) -> str:
-    """Questions with equal routes can be answered in one batch."""
+    """Questions with equal routes are answered in one batch."""
     match question:
-        case Whole() | Masked() | Cropped() | Kept() | FeatureMap():
+        case Whole() | Cropped() | Kept() | FeatureMap():
             return "forward"
+        case Masked():
+            return "masked"  # composed by layers of their own on a CPU: mixed batches would be small ones of each kind
         case Regions() | RegionFeatures():
             return "regions"
         case PixelGradient():

@@ -7,6 +7,7 @@
 #   SEEDS="0 1 2"    seeds
 #   TOP_K=3          boxes of an image and label that are positives: 3 as in the tables, or 1
 #   STL=stl_cl       the localizer of the rows STL-CL; stl_fast is its cheap variant
+#   SEGMENTATIONS=[[lab,100]]   those of STL-CL and STL-WL, for less time than the paper's four take
 #   BING=FOLDER      the model of BING; without it BING's rows are left out
 #   PUBLISHED=FILE   stl_published_figures.json, for the paper's numbers
 set -euo pipefail
@@ -25,6 +26,7 @@ settings_of() {
     case "$1" in
     bing) printf '%s\n' proposals=bing proposals.model="$bing" ;;
     selective_search) printf '%s\n' proposals=selective_search proposals.seed=0 ;;
+    stl_wl) printf '%s\n' proposals=stl_wl ${SEGMENTATIONS:+proposals.localizer.segmentations="$SEGMENTATIONS"} ;;
     *) printf '%s\n' proposals="$1" ;;
     esac
 }
@@ -66,15 +68,15 @@ for source in "${sources[@]}"; do
 done
 
 pseudo='detector.train_on=[pseudo]'
-stl=localizer="${STL:-stl_cl}"
-row stl_cl selective_search "$stl" "$pseudo"
-row ground_truth selective_search "$stl" 'detector.train_on=[ground_truth]'
+stl=(localizer="${STL:-stl_cl}" ${SEGMENTATIONS:+localizer.segmentations="$SEGMENTATIONS"})
+row stl_cl selective_search "${stl[@]}" "$pseudo"
+row ground_truth selective_search "${stl[@]}" 'detector.train_on=[ground_truth]'
 for source in "${sources[@]}"; do
     mapfile -t positives < <(first_boxes_of "$source")
     row "$source" selective_search "${positives[@]}" "$pseudo"
     [ "$source" = selective_search ] || row "$source" "$source" "${positives[@]}" "$pseudo"
 done
-row stl_cl stl_wl "$stl" "$pseudo"
+row stl_cl stl_wl "${stl[@]}" "$pseudo"
 
 [ -f "$published" ] || printf 'PUBLISHED=%s is no file: the paper'\''s numbers are left out\n' "$published" >&2
 "$python" "$root/scripts/print_stl_tables.py" "$out" "${TOP_K:-3}" "$published"

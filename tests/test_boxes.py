@@ -145,3 +145,19 @@ def test_the_expected_iou_is_the_mean_overlap_with_what_is_believed() -> None:
     np.testing.assert_allclose(expected, [(3 + 1 / 3) / 4, (1 + 3 / 3) / 4, 0])
     np.testing.assert_allclose(boxes.expected_iou(xyxy, np.zeros(3, np.float32))[2], 1 / 3)  # nothing believed: alike
     assert boxes.expected_iou(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)).shape == (0,)
+
+
+def test_a_kept_box_moves_to_the_average_of_those_that_overlap_it_by_their_scores() -> None:
+    xyxy = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [5, 0, 15, 10], [50, 50, 60, 60]], np.float32)
+    scores = np.array([0.8, 0.4, 0.8, 0.9], np.float32)  # the third overlaps the first by a third only
+    moved = boxes.voted(xyxy[[0, 3]], xyxy, scores, 1.0)
+    np.testing.assert_allclose(moved, [[0, 0, 10, (0.8 * 10 + 0.4 * 8) / 1.2], [50, 50, 60, 60]], rtol=1e-6)
+    sharper = boxes.voted(xyxy[:1], xyxy, scores, 2.0)
+    np.testing.assert_allclose(sharper, [[0, 0, 10, (10 + 0.25 * 8) / 1.25]], rtol=1e-6)
+
+
+def test_boxes_without_scores_count_alike_and_one_without_area_stays() -> None:
+    xyxy = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [3, 3, 3, 3]], np.float32)
+    moved = boxes.voted(xyxy[[0, 2]], xyxy, np.zeros(3, np.float32), 10.0)
+    np.testing.assert_allclose(moved, [[0, 0, 10, 9], [3, 3, 3, 3]])
+    assert boxes.voted(xyxy[:0], xyxy, np.ones(3, np.float32), 10.0).shape == (0, 4)

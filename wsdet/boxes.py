@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from wsdet.types import Floats, Ints
 
+_AGREEING = 0.5  # IoU of boxes that may be of the same object
+
 
 def area(xyxy: Floats) -> Floats:
     """(n,) areas in square pixels of (n, 4) corners."""
@@ -74,6 +76,25 @@ def nms(xyxy: Floats, scores: Floats, iou_threshold: float) -> Ints:
         kept.append(int(best))
         order = rest[iou(xyxy[best : best + 1], xyxy[rest])[0] <= iou_threshold]
     return np.array(kept, dtype=np.int64)
+
+
+def voted(kept_xyxy: Floats, xyxy: Floats, scores: Floats, sharpness: float) -> Floats:
+    """(k, 4) kept boxes moved to where the boxes that overlap them agree (Gidaris and Komodakis, ICCV 2015, "voting").
+
+    Each becomes the average of the boxes whose IoU with it is at least 0.5, weighted by `scores ** sharpness`.
+
+    Args:
+        kept_xyxy: (k, 4) corners; a box that none overlaps stays.
+        xyxy: (n, 4) corners.
+        scores: (n,) >= 0; all alike where all that overlap a box are 0.
+        sharpness: >= 0; 0 counts all alike.
+    """
+    overlapping = iou(kept_xyxy, xyxy) >= _AGREEING  # (k, n)
+    best = np.where(overlapping, scores, 0).max(axis=1, keepdims=True, initial=0)
+    relative = np.divide(scores, best, out=np.ones(overlapping.shape, np.float32), where=overlapping & (best > 0))
+    weights = np.where(overlapping, relative**sharpness, 0)
+    total = weights.sum(axis=1, keepdims=True)
+    return np.divide(weights @ xyxy, total, out=kept_xyxy.astype(np.float32), where=total > 0)
 
 
 def union(a: Floats, b: Floats) -> Floats:

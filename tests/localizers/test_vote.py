@@ -96,6 +96,16 @@ def test_of_boxes_with_equal_votes_the_one_without_which_less_is_left_comes_firs
     np.testing.assert_allclose(found.scores, by_votes.scores * [1, (0.001 / 0.501) ** 0.1], rtol=1e-5)
 
 
+def test_a_kept_box_is_where_those_that_overlap_it_agree() -> None:
+    stays, moves = (localize(Vote(Source(), sharpness=sharpness), (0,)) for sharpness in (None, 0.0))
+    proposed = XYXY.astype(np.float32)
+    assert (boxes.iou(stays.xyxy, proposed).max(axis=1) == 1).all()
+    agreeing = boxes.iou(stays.xyxy[:1], proposed[:5])[0] >= 0.5
+    assert agreeing.sum() > 1
+    np.testing.assert_allclose(moves.xyxy[0], proposed[:5][agreeing].mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(stays.scores, moves.scores)
+
+
 def test_boxes_are_not_hidden_for_a_class_without_output_but_are_for_an_image_without_label() -> None:
     for labels, expected in (((2,), 0), ((), 3)):
         oracle = Oracle()
@@ -138,6 +148,7 @@ def test_so_many_are_looked_at_and_kept() -> None:
         {"top_classes": 0},
         {"trust": 0},
         {"smallest": 1},
+        {"sharpness": -1.0},
         {"nms_iou": 2},
         {"n_hidden": -1},
         {"hiding": -0.1},

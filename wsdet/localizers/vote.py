@@ -11,6 +11,9 @@ Of the best boxes it is tried, as in self-taught localization, how much of the c
 the less, the more of the object they hold. The logarithm counts, so that the drop does not saturate:
 
     score(b) = E[IoU(b)] (e / (e + g(b)))^hiding
+
+Each box that is kept takes the average place of the boxes that overlap it, by their scores ("box voting", Gidaris and
+Komodakis, ICCV 2015).
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Vote:
         smallest: smaller boxes than this share of the image are no candidates for the object, in [0, 1).
         top_classes: how many classes are followed where there is no label.
         nms_iou: overlap above which the lesser box is dropped.
+        sharpness: how much more the better of the overlapping boxes count for a kept box's place, the exponent of their
+            scores, >= 0; None: it stays where it was proposed.
         max_boxes: keep so many boxes a label, 0 for all.
 
     Raises:
@@ -66,6 +71,7 @@ class Vote:
         smallest: float = 0.02,
         top_classes: int = 5,
         nms_iou: float = 0.5,
+        sharpness: float | None = 10.0,
         max_boxes: int = 0,
     ) -> None:
         if n_proposals < 0 or max_boxes < 0 or top_classes < 1:
@@ -80,6 +86,8 @@ class Vote:
                 f"trust must be > 0, smallest in [0, 1) and nms_iou in [0, 1], got {trust}, {smallest} and {nms_iou}"
             )
         self.source = source
+        if sharpness is not None and sharpness < 0:
+            raise ValueError(f"sharpness must be >= 0 or null, got {sharpness}")
         self.classifier = None if weights is None else RegionClassifier.load(weights)
         self.n_proposals = n_proposals
         self.trust = trust
@@ -88,6 +96,7 @@ class Vote:
         self.smallest = smallest
         self.top_classes = top_classes
         self.nms_iou = nms_iou
+        self.sharpness = sharpness
         self.max_boxes = max_boxes
 
     def check(self, classes: Sequence[str], network: str) -> None:
@@ -125,5 +134,6 @@ class Vote:
                 scores = scores * (_LITTLE / (_LITTLE + left)) ** self.hiding
             yield [Note("votes", {"label": label, "xyxy": xyxy, "belief": belief})]
             kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
-            found.append(Boxes(xyxy[kept], scores[kept], np.full(len(kept), label)))
+            placed = xyxy[kept] if self.sharpness is None else boxes.voted(xyxy[kept], xyxy, scores, self.sharpness)
+            found.append(Boxes(placed, scores[kept], np.full(len(kept), label)))
         return Boxes.concatenate(found)

@@ -151,7 +151,7 @@ def test_a_kept_box_moves_to_the_average_of_those_that_overlap_it_by_their_score
     xyxy = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [5, 0, 15, 10], [50, 50, 60, 60]], np.float32)
     scores = np.array([0.8, 0.4, 0.8, 0.9], np.float32)  # the third overlaps the first by a third only
     moved = boxes.voted(xyxy[[0, 3]], xyxy, scores, 1.0)
-    np.testing.assert_allclose(moved, [[0, 0, 10, (0.8 * 10 + 0.4 * 8) / 1.2], [50, 50, 60, 60]], rtol=1e-6)
+    np.testing.assert_allclose(moved, np.array([[0, 0, 10, (0.8 * 10 + 0.4 * 8) / 1.2], [50, 50, 60, 60]]), rtol=1e-6)
     sharper = boxes.voted(xyxy[:1], xyxy, scores, 2.0)
     np.testing.assert_allclose(sharper, [[0, 0, 10, (10 + 0.25 * 8) / 1.25]], rtol=1e-6)
 

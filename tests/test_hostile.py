@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsdet.cli import build, compose
+from wsdet.cli import build, check_parts, compose
 from wsdet.data.folder import Folder
 from wsdet.data.images import read_image
 from wsdet.localize import localize
@@ -178,14 +178,38 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
         ("proposals", ["proposals.sigma=0"], "sigma must be > 0, got 0"),
         ("proposals", ["proposals.color_spaces=[xyz]"], "color_spaces must be some of"),
         ("proposals", ["proposals.max_boxes=-1"], "max_boxes must be >= 0, got -1"),
+        # a localizer whose weights are trained first
+        ("localizer", ["localizer=wsddn", "localizer.trust=0"], "trust must be > 0"),
+        (
+            "localizer",
+            ["localizer=wsddn", "localizer.sharpness=much"],
+            "sharpness must be a number or null, got 'much'",
+        ),
+        (
+            "localizer",
+            ["localizer=vote", "localizer.source.max_boxes=x"],
+            "localizer.source: max_boxes must be a whole",
+        ),
+        ("localizer", ["localizer=center_box", "localizer.width=null"], "localizer: width must be a number, got None"),
+        ("localizer", ["localizer._target_=no.such.Class"], "localizer._target_ names nothing that can be imported"),
+        (None, ["region_classifier.heads=0"], "region_classifier.heads must be a whole number of at least 1, got 0"),
+        (
+            None,
+            ["network.training.learning_rate=-1"],
+            "network.training.learning_rate must be a number above 0, got -1",
+        ),
+        (None, ["network.input_size=0"], "network.input_size must be a whole number of at least 32 or null, got 0"),
+        (None, ["detector.nms_iou=3"], r"detector.nms_iou must be a number in \[0, 1\], got 3"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_impossible_settings_are_said_before_any_work(node: str | None, overrides: Sequence[str], says: str) -> None:
     def begin() -> None:
         cfg = compose("train", overrides)
-        if node is not None:
-            build(cfg[node], node)
+        if node == "data":
+            build(cfg.data, "data")
+        elif node is not None:
+            check_parts(cfg, node)
 
     with pytest.raises(InputError, match=f"(?s){says}"):
         begin()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.allocator import keep_freed_memory
+from wsdet.ranges import RANGES, check_arguments
 from wsdet.run_folder import check_writable, locked
 from wsdet.types import InputError
 
@@ -29,10 +30,6 @@ log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parent
 # a wheel carries the configs inside the package; a checkout has them beside it
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-
-# whole numbers of conf/base.yaml, and of some of the programs
-_LEAST = {"limit": 0, "seed": 0, "batch_size": 1, "in_flight": 1, "workers": 0}
-_LEAST |= {"visualize": 0, "top_k": 0, "every": 1, "draw": 0}
 
 
 def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
@@ -104,7 +101,9 @@ def build(node: DictConfig, name: str, **arguments: Any) -> Any:
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
+    from omegaconf import OmegaConf
 
+    _check_arguments(OmegaConf.to_container(node, resolve=True), name)
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
@@ -116,22 +115,40 @@ def build(node: DictConfig, name: str, **arguments: Any) -> Any:
         raise
 
 
+def _check_arguments(node: Any, name: str) -> None:
+    """Whether the plain values of a node and of those inside it have the types that their classes take."""
+    from hydra.utils import get_object
+
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        _check_arguments(value, f"{name}.{key}")
+    if "_target_" in node:
+        try:
+            target = get_object(node["_target_"])
+        except Exception as error:  # importing runs a stranger's module, which may raise anything
+            raise InputError(f"{name}._target_ names nothing that can be imported: {error}") from error
+        check_arguments(target, {key: value for key, value in node.items() if key != "_target_"}, name)
+
+
 def check_parts(cfg: DictConfig, *names: str) -> None:
     """Builds parts of a config and drops them: classes refuse impossible values, here before hours of work.
 
-    Left out is what can only be built later: a center box whose size is learnt, weights that are trained first,
-    proposals that a localizer makes.
+    Left out is what can only be built later: a center box whose size is learnt, proposals that a localizer makes.
+    Weights that are trained first are done without.
 
     Raises:
         InputError: a class refuses its arguments.
     """
+    from omegaconf import OmegaConf
+
     from wsdet.settings import flatten
 
     for name, node in settings_of(cfg, *names).items():
-        made_later = "width" in node or node.get("weights") == "labels"
-        waits = made_later or any("localizer" in key.split(".") for key in flatten(node))
-        if not waits:
-            build(cfg[name], name)
+        is_learnt = "width" in node and node["width"] is None and node["height"] is None
+        if not is_learnt and not any("localizer" in key.split(".") for key in flatten(node)):
+            untrained = node | {"weights": None} if node.get("weights") == "labels" else node
+            build(OmegaConf.create(untrained), name)
 
 
 def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> Network:
@@ -250,9 +267,11 @@ def _check(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InputError(f"{missing[0]} has no default; give it as {missing[0]}=VALUE")
-    for name, least in _LEAST.items():
-        if name in cfg and (type(cfg[name]) is not int or cfg[name] < least):
-            raise InputError(f"{name} must be a whole number of at least {least}, got {cfg[name]!r}")
+    for name, allowed in RANGES.items():
+        parent, _, key = name.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if node is not None and key in node and node[key] not in allowed:
+            raise InputError(f"{name} must be {allowed}, got {node[key]!r}")
     if not isinstance(cfg.strict, bool):
         raise InputError(f"strict must be true or false, got {cfg.strict!r}")
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from wsdet.training.progress import TrainingBar
+from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ def fit(
         name: what is trained, for the bar and the log: "classifier".
         options: further arguments of `pytorch_lightning.Trainer`; what is decided here cannot be changed by them.
         callbacks: further callbacks.
+
+    Raises:
+        InputError: Lightning refuses the options.
     """
     folder = out / "checkpoints"
     resume_from = _newest_checkpoint(folder, name)
@@ -52,7 +57,10 @@ def fit(
         "num_sanity_val_steps": 0,
     }
     with _quiet_lightning(), torch.random.fork_rng():
-        trainer = pl.Trainer(**(dict(options) | fixed))
+        try:
+            trainer = pl.Trainer(**(dict(options) | fixed))
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise InputError(f"trainer: Lightning's Trainer does not take {dict(options)}: {error}") from error
         trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
     module.cpu()
     return trainer

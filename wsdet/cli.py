@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.allocator import keep_freed_memory
-from wsdet.ranges import RANGES, check_arguments
+from wsdet.allowed import SETTINGS, check_arguments
 from wsdet.run_folder import check_writable, locked
 from wsdet.types import InputError
 
@@ -163,8 +163,6 @@ def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> N
     options = settings_of(cfg, "network")["network"]
     head = options.pop("head")
     del options["training"]
-    if head not in ("pretrained", "finetune"):
-        raise InputError(f"network.head must be pretrained or finetune, got {head!r}")
     metadata = read_metadata(options["weights"]) if options["weights"] not in (None, "imagenet") else None
     if head == "finetune" and (metadata is None or metadata.classes != tuple(dataset.classes)):
         options["weights"] = train_classifier_of(cfg, dataset, train_ids)
@@ -267,13 +265,14 @@ def _check(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InputError(f"{missing[0]} has no default; give it as {missing[0]}=VALUE")
-    for name, allowed in RANGES.items():
+    for name, allowed in SETTINGS.items():
         parent, _, key = name.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
-        if node is not None and key in node and node[key] not in allowed:
-            raise InputError(f"{name} must be {allowed}, got {node[key]!r}")
-    if not isinstance(cfg.strict, bool):
-        raise InputError(f"strict must be true or false, got {cfg.strict!r}")
+        if node is None or key not in node:
+            continue
+        value = OmegaConf.to_container(node[key]) if OmegaConf.is_config(node[key]) else node[key]
+        if value not in allowed:
+            raise InputError(f"{name} must be {allowed}, got {value!r}")
 
 
 def _write_config(cfg: DictConfig, folder: Path) -> None:

@@ -202,8 +202,6 @@ def _run(cfg: DictConfig) -> None:
     }
     if not any(given.values()):
         raise InputError("nothing to evaluate: give boxes=STORE, proposals=STORE or detections=STORE")
-    if cfg.split not in (None, "train", "test"):
-        raise InputError(f"split must be train, test or null, got {cfg.split}")
     stores = {key: _open(value) for key, value in given.items() if value}
     dataset: Dataset = build(cfg.data, "data")
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]

@@ -302,10 +302,10 @@ def main() -> None:
 def _run(cfg: DictConfig) -> None:
     options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
     check_choices(cfg.format, **options)
+    if not isinstance(cfg.boxes, str):
+        raise InputError(f"boxes must be one store or run, got {cfg.boxes}")
     store = find_store(Path(cfg.boxes))
     dataset: Dataset = build(cfg.data, "data")
-    if cfg.split not in (None, "train", "test"):
-        raise InputError(f"split must be train, test or null, got {cfg.split}")
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
     ids = {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in splits}
     export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, **options)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
+from wsdet.allowed import SETTINGS, Allowed, ListOf, OneOf, Range, Stores, Text, check_arguments
 from wsdet.cli import CONF, compose
-from wsdet.ranges import RANGES, Range, check_arguments
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("allowed", "inside", "outside", "described"),
+    ("allowed", "inside", "outside", "says"),
     [
         (Range(1, whole=True), [1, 7], [0, 1.5, True, "1", None], "a whole number of at least 1"),
         (Range(0, above=True), [1e-9, 3], [0, -1, math.nan, math.inf], "a number above 0"),
@@ -27,25 +27,42 @@ if TYPE_CHECKING:
         (Range(0, 1, above=True), [0.1, 1], [0], "a number in (0, 1]"),
         (Range(0, 1, below=True), [0, 0.9], [1], "a number in [0, 1)"),
         (Range(or_null=True), [None, -5], ["x"], "a number or null"),
+        (OneOf((True, False, "auto")), [True, "auto"], [1, "true", None, []], "true, false or auto"),
+        (OneOf(("train", None)), ["train", None], ["test", 0], "train or null"),
+        (Text(), ["", "a/b"], [3, None, ["a"]], "text, in quotes where it looks like a number"),
+        (
+            ListOf(Text()),
+            [[], ["a"]],
+            ["a", [1], None],
+            "a list, [A,B], each text, in quotes where it looks like a number",
+        ),
+        (ListOf(Range(), or_one=True), [3, [3, 4]], ["x", ["x"]], "a number, or a list of such"),
+        (
+            Stores(),
+            [None, "a", ["a", "b"], {"n": "a"}],
+            [3, [3], {"n": 3}],
+            "a store, [STORE,STORE], {name: STORE, ...} or null",
+        ),
     ],
 )
-def test_a_range_holds_what_it_says(allowed: Range, inside: list[Any], outside: list[Any], described: str) -> None:
+def test_what_is_allowed_is_what_it_says(allowed: Allowed, inside: list[Any], outside: list[Any], says: str) -> None:
     assert all(value in allowed for value in inside)
     assert not any(value in allowed for value in outside)
-    assert str(allowed) == described
+    assert str(allowed) == says
 
 
-def test_every_range_is_of_a_setting_that_a_program_has() -> None:
+def test_every_entry_is_of_a_setting_that_a_program_has() -> None:
     programs = {
         "train": [],
         "detect": ["model=m", "images=i", "out=o"],
         "export": ["boxes=b", "format=coco"],
         "evaluate": ["boxes=b"],
         "localize": [],
+        "compare": ["runs=[a]"],
     }
     configs = [compose(program, overrides) for program, overrides in programs.items()]
     nothing = object()
-    for name in RANGES:
+    for name in SETTINGS:
         parent, _, key = name.rpartition(".")
         nodes = [OmegaConf.select(cfg, parent) if parent else cfg for cfg in configs]
         assert any(node is not None and node.get(key, nothing) is not nothing for node in nodes), name

@@ -113,6 +113,21 @@ def test_boxes_are_not_hidden_for_a_class_without_output_but_are_for_an_image_wi
         assert oracle.n_hidden == expected
 
 
+class Sure(Oracle):
+    """Sees both of its classes everywhere, whatever is hidden, as sigmoid scores can."""
+
+    def _rows(self, question: Question) -> Outputs:
+        scores = np.full((len(question.xyxy) if isinstance(question, Regions | Masked) else 1, 2), 0.9, np.float32)
+        return Outputs(scores, scores, scores)
+
+
+def test_a_box_that_was_hidden_in_vain_is_not_put_behind_one_that_was_not_tried() -> None:
+    pair = Source(np.array([[2, 30, 12, 60], [30, 2, 60, 12]]))
+    found = localize(Vote(pair, n_hidden=1), (), Sure())
+    assert found.xyxy[0].tolist() == [2, 30, 12, 60]
+    assert found.scores[0] == found.scores[1]
+
+
 @pytest.mark.parametrize(("n_hidden", "hiding", "expected"), [(2, 0.1, 2), (40, 0.1, 3), (0, 0.1, 0), (40, 0.0, 0)])
 def test_so_many_distinct_boxes_are_hidden(n_hidden: int, hiding: float, expected: int) -> None:
     oracle = Oracle()  # of the object's three boxes one is enough

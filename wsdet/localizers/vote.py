@@ -129,7 +129,8 @@ class Vote:
             if self.n_hidden and self.hiding and (label < 0 or has_output(label, whole)):
                 best = boxes.nms(xyxy, scores, _SAME)[: self.n_hidden]
                 (hidden,) = yield [Masked(xyxy[best])]
-                left = np.ones(len(xyxy), np.float32)  # of those that are not tried: everything
+                # of those that are not tried: everything, which is more than 1 where several classes are followed
+                left = np.full(len(xyxy), max(1.0, float(response(whole).sum())), np.float32)
                 left[best] = response(hidden).sum(axis=1)
                 scores = scores * (_LITTLE / (_LITTLE + left)) ** self.hiding
             yield [Note("votes", {"label": label, "xyxy": xyxy, "belief": belief})]

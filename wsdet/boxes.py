@@ -91,7 +91,8 @@ def voted(kept_xyxy: Floats, xyxy: Floats, scores: Floats, sharpness: float) -> 
     """
     overlapping = iou(kept_xyxy, xyxy) >= _AGREEING  # (k, n)
     best = np.where(overlapping, scores, 0).max(axis=1, keepdims=True, initial=0)
-    relative = np.divide(scores, best, out=np.ones(overlapping.shape, np.float32), where=overlapping & (best > 0))
+    # in float64: the average of boxes that all end at an image's edge ends there, not a rounding beyond it
+    relative = np.divide(scores, best, out=np.ones(overlapping.shape), where=overlapping & (best > 0))
     weights = np.where(overlapping, relative**sharpness, 0)
     total = weights.sum(axis=1, keepdims=True)
     return np.divide(weights @ xyxy, total, out=kept_xyxy.astype(np.float32), where=total > 0)

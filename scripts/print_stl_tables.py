@@ -73,7 +73,7 @@ def main(out: Path, top_k: int, published: Path) -> None:
 
 
 def _runs(folder: Path) -> list[Any]:
-    return read_runs(folder) if folder.is_dir() else []
+    return read_runs(folder) if any(folder.glob("*/metrics.json")) else []
 
 
 def _map_keys(figures: Any) -> list[str]:

@@ -12,6 +12,9 @@ from omegaconf import OmegaConf
 
 from wsdet.allowed import SETTINGS, Allowed, ListOf, OneOf, Range, Stores, Text, check_arguments
 from wsdet.cli import CONF, compose
+from wsdet.network import PRECISIONS
+from wsdet.rcnn.confidence import WEIGHTINGS
+from wsdet.rcnn.svm import solver_named
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +69,14 @@ def test_every_entry_is_of_a_setting_that_a_program_has() -> None:
         parent, _, key = name.rpartition(".")
         nodes = [OmegaConf.select(cfg, parent) if parent else cfg for cfg in configs]
         assert any(node is not None and node.get(key, nothing) is not nothing for node in nodes), name
+
+
+def test_choices_are_those_of_the_stages() -> None:
+    assert SETTINGS["precision"] == OneOf(("auto", *PRECISIONS))
+    assert SETTINGS["detector.weighting"] == OneOf(tuple(WEIGHTINGS))
+    solvers = SETTINGS["detector.solver"]
+    assert isinstance(solvers, OneOf)
+    assert all(solver_named(str(name)) for name in solvers.values)
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "network").glob("*.yaml")), ids=lambda path: path.stem)

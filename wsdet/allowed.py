@@ -134,7 +134,8 @@ _FLAG = OneOf((True, False))
 _LEARNING = {"learning_rate": Range(0, above=True), "weight_decay": Range(0)}
 _DETECTORS = ("pseudo", "ground_truth", "center_box")
 
-# by place in the config of whichever program has it
+# By place in the config of whichever program has it. Choices that a stage defines are written again here: importing the
+# stages would load torch before `--help`; a test holds them equal.
 SETTINGS: dict[str, Allowed] = {
     **dict.fromkeys(("limit", "seed", "workers", "visualize", "top_k", "draw", "resamples"), _whole(0)),
     **dict.fromkeys(("batch_size", "in_flight", "every"), _whole(1)),

@@ -85,9 +85,9 @@ class Vote:
             raise ValueError(
                 f"trust must be > 0, smallest in [0, 1) and nms_iou in [0, 1], got {trust}, {smallest} and {nms_iou}"
             )
-        self.source = source
         if sharpness is not None and sharpness < 0:
             raise ValueError(f"sharpness must be >= 0 or null, got {sharpness}")
+        self.source = source
         self.classifier = None if weights is None else RegionClassifier.load(weights)
         self.n_proposals = n_proposals
         self.trust = trust

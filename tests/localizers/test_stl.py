@@ -77,7 +77,7 @@ def localize(stl: Stl, labels: tuple[int, ...], oracle: Oracle | None = None) ->
     return outcome
 
 
-@pytest.mark.parametrize("appearance", ["crop", "map"])
+@pytest.mark.parametrize("appearance", ["crop", "pyramid", "map"])
 def test_each_label_gets_its_own_object_first(appearance: Any) -> None:
     found = localize(Stl(size=SIDE, appearance=appearance, order="expected_iou"), (0, 1))
     for label, true in OBJECTS.items():

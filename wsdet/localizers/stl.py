@@ -35,8 +35,9 @@ class Stl:
         size: side in pixels to which the image is resized before segmenting: the network's input.
         top_classes: C_I, how many classes STL-WL looks at.
         weights: of the similarity's four terms (Eq. 4): drop, appearance, size, fill; >= 0, with sum 1.
-        appearance: "crop": phi is the last fully connected layer of each box's own crop, as in the paper; "map": the
-            mean over the box of the whole image's feature map, which costs one pass an image instead of one a region.
+        appearance: "crop": phi is the last fully connected layer of each box's own crop, as in the paper; "pyramid":
+            the same layer for the box read off the maps of the whole image at several scales, about twenty passes an
+            image instead of one a region; "map": the mean over the box of the whole image's feature map, one pass.
         adjacent_only: merge only regions that touch, the paper's own suggestion for speed.
         order: what ranks the regions. "drop": their own drop, as in the paper. It saturates: hiding more than the
             object costs no less than hiding the object. "expected_iou": how much they overlap the object on average,
@@ -58,7 +59,7 @@ class Stl:
         size: int = 227,
         top_classes: int = 5,
         weights: Mapping[str, float] | None = None,
-        appearance: Literal["crop", "map"] = "crop",
+        appearance: Literal["crop", "pyramid", "map"] = "crop",
         adjacent_only: bool = False,
         order: Literal["drop", "expected_iou"] = "drop",
         trust: float = 0.2,
@@ -71,8 +72,8 @@ class Stl:
             raise ValueError(f"weights must be >= 0 for each of {TERMS} and sum to 1, got {weights}")
         if drop not in ("class", "top"):
             raise ValueError(f"drop must be 'class' or 'top', got {drop!r}")
-        if appearance not in ("crop", "map"):
-            raise ValueError(f"appearance must be 'crop' or 'map', got {appearance!r}")
+        if appearance not in ("crop", "pyramid", "map"):
+            raise ValueError(f"appearance must be 'crop', 'pyramid' or 'map', got {appearance!r}")
         if order not in ("drop", "expected_iou"):
             raise ValueError(f"order must be 'drop' or 'expected_iou', got {order!r}")
         if trust <= 0 or not 0 <= smallest < 1:
@@ -157,8 +158,9 @@ class Stl:
             (masked,) = yield [Masked(in_image)]
             phi = _mean_inside(frame.integral, xyxy / np.float32(frame.size))
         else:
-            masked, cropped = yield [Masked(in_image), Cropped(in_image)]
-            phi = cropped.logits
+            seen_in = Regions(in_image) if self.appearance == "pyramid" else Cropped(in_image)
+            masked, seen = yield [Masked(in_image), seen_in]
+            phi = seen.logits
         phi = np.maximum(phi, 0)  # histogram intersection is one of nonnegative histograms
         return target.drop(masked), phi / np.maximum(phi.sum(axis=1, keepdims=True), 1e-12)
 

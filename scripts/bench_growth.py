@@ -30,7 +30,7 @@ from wsdet.engine import localize_all
 from wsdet.localizers.sliding import Sliding
 from wsdet.localizers.stl import Stl
 from wsdet.network import Network
-from wsdet.pyramid import average_cells
+from wsdet.pyramid import SummedMap
 from wsdet.questions import Outputs, Picture, Question
 from wsdet.rcnn.svm import SvmProblem, newton_cg
 from wsdet.store import BoxStore
@@ -141,7 +141,7 @@ def _train_machines(n_classes: int) -> Callable[[], object]:
 def _pool_boxes(n: int) -> Callable[[], object]:
     map_ = torch.rand(40, 60, 512)
     xyxy = torch.from_numpy(_random_boxes(n)) / 10
-    return lambda: average_cells(map_, xyxy, 3)
+    return lambda: SummedMap.of(map_).average_cells(xyxy, 3)
 
 
 def _suppress(n: int) -> Callable[[], object]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from wsdet.allocator import keep_freed_memory
+from wsdet.network import Network
 
 SHARED = Path(os.environ.get("WSDET_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 VOC = SHARED / "data" / "VOCdevkit"
@@ -45,6 +46,13 @@ def start(options: argparse.Namespace) -> dict[str, Any]:
     }
     print("{processor}, {threads} threads, torch {torch}".format(**machine))
     return machine
+
+
+def as_pytorch_has_it(network: Network) -> Network:
+    """The network in PyTorch's own memory layout instead of ours: what the plain way to do a thing is given."""
+    network.backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.backbone.trunk.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return network
 
 
 def processor() -> str:

@@ -26,7 +26,7 @@ from wsdet.crops import rescaled_crops
 from wsdet.gradients import Gradients
 from wsdet.imagenet import class_outputs
 from wsdet.incremental import IncrementalNetwork, Known
-from wsdet.pyramid import Pyramid
+from wsdet.pyramid import Pyramid, SummedMap
 from wsdet.questions import (
     Cropped,
     FeatureMap,
@@ -113,7 +113,7 @@ class Network:
             raise InputError(f"incremental must be true, false or auto, got {incremental!r}")
         self._is_incremental = False if incremental == "auto" and self.device.type != "cpu" else incremental
         self._known: WeakKeyDictionary[View, Known] = WeakKeyDictionary()
-        self._levels: WeakKeyDictionary[View, tuple[Tensor, ...]] = WeakKeyDictionary()
+        self._levels: WeakKeyDictionary[View, tuple[SummedMap, ...]] = WeakKeyDictionary()
         self._pyramid = Pyramid(self.input_size)
         self._known_fills: dict[Fill, Known] = {}
 
@@ -227,7 +227,7 @@ class Network:
         if view not in self._levels:
             sizes_hw = self._pyramid.sizes_hw(view.size_hw)
             self.n_pictures += round(sum(h * w for h, w in sizes_hw) / self.input_size**2)
-            self._levels[view] = self.levels(view.copy, sizes_hw)
+            self._levels[view] = tuple(map(SummedMap.of, self.levels(view.copy, sizes_hw)))
         grid = question.grid if isinstance(question, RegionFeatures) else _REGION_GRID
         averages = self._pyramid.averages(self._levels[view], view.size_hw, question.xyxy, grid)
         if isinstance(question, RegionFeatures):

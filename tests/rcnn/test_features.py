@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from wsdet.pyramid import average_cells
+from wsdet.pyramid import SummedMap
 from wsdet.rcnn.features import RoiFeatures, WarpFeatures, build_features
 from wsdet.types import Sample
 
@@ -23,14 +23,14 @@ XYXY = np.array([[0, 0, 96, 48], [10, 5, 40, 44], [3.5, 2.25, 9, 11], [90, 40, 9
 @pytest.mark.parametrize("grid", [1, 2, 3])
 def test_the_whole_map_is_pooled_as_adaptive_pooling_does(grid: int) -> None:
     map_ = torch.rand(6, 12, 5)
-    pooled = average_cells(map_, torch.tensor([[0.0, 0.0, 12.0, 6.0]]), grid)
+    pooled = SummedMap.of(map_).average_cells(torch.tensor([[0.0, 0.0, 12.0, 6.0]]), grid)
     expected = torch.nn.functional.adaptive_avg_pool2d(map_.permute(2, 0, 1), grid)  # both sides divide
     torch.testing.assert_close(pooled[0], expected.permute(1, 2, 0).reshape(grid * grid, 5))
 
 
 def test_a_cell_is_the_area_weighted_mean_of_what_it_covers() -> None:
     map_ = torch.tensor([[[0.0], [10.0], [40.0]]])  # one row, three columns
-    cells = average_cells(map_, torch.tensor([[0.5, 0.0, 2.5, 1.0]]), 2)[0, :, 0].tolist()
+    cells = SummedMap.of(map_).average_cells(torch.tensor([[0.5, 0.0, 2.5, 1.0]]), 2)[0, :, 0].tolist()
     # columns 0.5..1.5 and 1.5..2.5 in both rows of cells
     assert cells == pytest.approx([5.0, 25.0, 5.0, 25.0])
 
@@ -41,12 +41,14 @@ def test_agrees_with_roi_align_on_a_smooth_map() -> None:
     xyxy = torch.tensor([[3.0, 4.0, 18.0, 16.0], [2.0, 2.0, 8.0, 14.0]])
     rois = torch.cat([torch.zeros(2, 1), xyxy], dim=1)
     expected = roi_align(map_.permute(2, 0, 1)[None], rois, 3, sampling_ratio=16, aligned=True)
-    torch.testing.assert_close(average_cells(map_, xyxy, 3), expected.flatten(2).transpose(1, 2), atol=0.03, rtol=1e-3)
+    torch.testing.assert_close(
+        SummedMap.of(map_).average_cells(xyxy, 3), expected.flatten(2).transpose(1, 2), atol=0.03, rtol=1e-3
+    )
 
 
 def test_a_box_smaller_than_a_position_takes_that_position() -> None:
     map_ = torch.arange(12.0).reshape(3, 4, 1)
-    cells = average_cells(map_, torch.tensor([[2.4, 1.4, 2.6, 1.6], [4.0, 3.0, 4.0, 3.0]]), 2)
+    cells = SummedMap.of(map_).average_cells(torch.tensor([[2.4, 1.4, 2.6, 1.6], [4.0, 3.0, 4.0, 3.0]]), 2)
     assert cells[:, :, 0].tolist() == [pytest.approx([6.0] * 4), pytest.approx([11.0] * 4)]
 
 

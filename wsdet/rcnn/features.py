@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wsdet.boxes import clip
 from wsdet.network import Network
-from wsdet.pyramid import Pyramid
+from wsdet.pyramid import Pyramid, SummedMap
 from wsdet.types import Floats, Sample
 
 _FINEST = 16  # what a saved detector may ask of the memory
@@ -109,7 +109,7 @@ class RoiFeatures:
 
     def features(self, maps: Maps, xyxy: Floats) -> Tensor:
         """(n, dim) averages, cell by cell in rows, the channels of a cell side by side."""
-        levels = [level.to(self.network.device) for level in maps.levels]
+        levels = [SummedMap.of(level.to(self.network.device)) for level in maps.levels]
         return self.pyramid.averages(levels, maps.size_hw, xyxy, self.grid).flatten(1)
 
 

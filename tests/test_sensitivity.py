@@ -14,10 +14,15 @@ from wsdet.sensitivity import BoxRegressor, proper, sensitivity_map, share_insid
 from wsdet.types import InputError
 
 
-def regressor(k: int = 1, side: int = 4, classes: tuple[str, ...] = ("cat", "dog"), **options: Any) -> BoxRegressor:
+def regressor(
+    k: int = 1, side: int = 4, classes: tuple[str, ...] = ("cat", "dog"), n_biases: int = 0, **options: Any
+) -> BoxRegressor:
     rng = np.random.default_rng(0)
     weights = rng.normal(0, 0.01, (k, 4, side, side)).astype(np.float32)
-    biases = np.tile(np.array([0.2, 0.3, 0.8, 0.9], np.float32), (k, 1))
+    biases = (
+        np.array([0.2, 0.3, 0.8, 0.9], np.float32)
+        - np.float32(0.02) * np.arange(n_biases or k, dtype=np.float32)[:, None]
+    )
     defaults: dict[str, Any] = {"input_size": 8, "network": "abcd"}
     return BoxRegressor(weights, biases, classes, **(defaults | options))
 
@@ -93,6 +98,13 @@ def test_each_class_has_its_own_map_and_no_class_their_mean() -> None:
     np.testing.assert_allclose(found, [sums[1], sums[0], sums.mean(axis=0)], atol=1e-6)
 
 
+def test_each_class_has_its_own_bias_and_no_class_their_mean() -> None:
+    own = regressor(n_biases=2)
+    found = own.predict(np.ones((3, 4, 4), np.float32), np.array([1, 0, -1]))
+    of_map = own.weights[0].sum(axis=(1, 2))
+    np.testing.assert_allclose(found, of_map + own.biases[[1, 0, 0]] - [[0], [0], [0.01]], atol=1e-6)
+
+
 def test_a_network_input_of_another_size_is_refused() -> None:
     assert regressor().sensitivity(np.ones((3, 8, 8), np.float32)).shape == (4, 4)
     with pytest.raises(InputError, match=r"8 pixels, this network has 16; set network.input_size=8"):
@@ -104,13 +116,15 @@ def test_other_networks_are_refused_and_other_classes_by_maps_of_their_own() -> 
     regressor(k=2).check(("cat", "dog"), "abcd")
     with pytest.raises(InputError, match="network abcd, this network is ffff"):
         regressor().check(("cat", "dog"), "ffff")
-    with pytest.raises(InputError, match="each of the classes cat, dog"):
-        regressor(k=2).check(("dog", "cat"), "abcd")
+    for own in (regressor(k=2), regressor(n_biases=2)):
+        with pytest.raises(InputError, match="each of the classes cat, dog"):
+            own.check(("dog", "cat"), "abcd")
 
 
-@pytest.mark.parametrize("k", [1, 2])
-def test_saved_and_loaded_it_is_the_same(k: int, tmp_path: Path) -> None:
-    saved = regressor(k, channels="sum", info={"boxes": 7})
+@pytest.mark.parametrize(("k", "n_biases", "per_class"), [(1, 1, "nothing"), (1, 2, "bias"), (2, 2, "map")])
+def test_saved_and_loaded_it_is_the_same(k: int, n_biases: int, per_class: str, tmp_path: Path) -> None:
+    saved = regressor(k, n_biases=n_biases, channels="sum", info={"boxes": 7})
+    assert saved.per_class == per_class
     saved.save(tmp_path / "new" / "regressor.safetensors")
     loaded = BoxRegressor.load(tmp_path / "new" / "regressor.safetensors")
     assert np.array_equal(loaded.weights, saved.weights)
@@ -152,7 +166,8 @@ F = np.float32
         (_tensors(np.zeros((3, 4, 4, 4), F), np.zeros((3, 4), F)), r"weights must have shape \(1 or 2 classes"),
         (_tensors(np.zeros((1, 4, 4, 5), F), np.zeros((1, 4), F)), "weights must have shape"),
         (_tensors(np.zeros((1, 4, 0, 0), F), np.zeros((1, 4), F)), "weights must have shape"),
-        (_tensors(np.zeros((1, 4, 4, 4), F), np.zeros((2, 4), F)), r"biases must have shape \(1, 4\)"),
+        (_tensors(np.zeros((1, 4, 4, 4), F), np.zeros((3, 4), F)), r"biases must have shape \(1, 4\)"),
+        (_tensors(np.zeros((1, 4, 4, 4), F), np.zeros((2, 4), F)), "do not belong together"),
         (_tensors(np.zeros((1, 4, 4, 4)), np.zeros((1, 4), F)), "must be float32"),
         (_tensors(np.full((1, 4, 4, 4), np.nan, F), np.zeros((1, 4), F)), "must be finite"),
         (_tensors(np.zeros((1, 4, 2, 2), F), np.zeros((1, 4), F)), "do not belong together"),
@@ -162,7 +177,7 @@ F = np.float32
         (_said(input_size="large"), "no usable box regressor"),
         (_said(classes=3), "no usable box regressor"),
         (_said(info=None), "no usable box regressor"),
-        (_said(per_class=True), "do not belong together"),
+        (_said(per_class="map"), "do not belong together"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_by_name(damage: Any, message: str, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class BoxRegressor:
 
     Attributes:
         weights: (1, 4, side, side) float32, one map for all classes; or (k, 4, side, side), one for each of them.
-        biases: (1, 4) or (k, 4) float32.
+        biases: (1, 4) float32, one for all classes; or (k, 4), one for each of them, as with a map for each.
         classes: names of the classes that labels index.
         channels: see `sensitivity_map`.
         input_size: side of the network's input whose gradients it was learned from.
@@ -78,8 +78,11 @@ class BoxRegressor:
         shape = self.weights.shape
         if len(shape) != 4 or shape[0] not in (1, len(self.classes)) or shape[1] != 4 or not 0 < shape[2] == shape[3]:
             raise ValueError(f"weights must have shape (1 or {len(self.classes)} classes, 4, side, side), got {shape}")
-        if self.biases.shape != shape[:2]:
-            raise ValueError(f"biases must have shape {shape[:2]} as weights have rows, got {self.biases.shape}")
+        if self.biases.shape not in {shape[:2], (len(self.classes), 4)}:
+            raise ValueError(
+                f"biases must have shape {shape[:2]} as weights have rows, or a row for each of {len(self.classes)} "
+                f"classes, got {self.biases.shape}"
+            )
         if self.weights.dtype != np.float32 or self.biases.dtype != np.float32:
             raise ValueError(f"weights and biases must be float32, got {self.weights.dtype} and {self.biases.dtype}")
         if not (np.isfinite(self.weights).all() and np.isfinite(self.biases).all()):
@@ -88,6 +91,13 @@ class BoxRegressor:
             raise ValueError(f"channels must be one of {', '.join(get_args(Channels))}, got {self.channels!r}")
         if self.input_size < self.side:
             raise ValueError(f"input_size must be at least the maps' side {self.side}, got {self.input_size}")
+
+    @property
+    def per_class(self) -> str:
+        """What each class has of its own: "nothing", a "bias" or a "map"."""
+        if len(self.weights) > 1:
+            return "map"
+        return "bias" if len(self.biases) > 1 else "nothing"
 
     @property
     def side(self) -> int:
@@ -112,26 +122,24 @@ class BoxRegressor:
 
         Args:
             maps: (n, side, side) sensitivity maps.
-            labels: (n,) their classes. Where each class has a map of its own, one of no class (-1) gets the mean of
-                them all.
+            labels: (n,) their classes. Where each class has a map or bias of its own, one of no class (-1) gets the
+                mean of them all.
         """
         flat = maps.reshape(len(maps), -1)
+        corners = _of_labels(self.biases, labels)
         if len(self.weights) == 1:
-            corners = flat @ self.weights[0].reshape(4, -1).T + self.biases[0]
+            corners += flat @ self.weights[0].reshape(4, -1).T
         else:
-            corners = np.zeros((len(maps), 4), np.float32)
             for label in np.unique(labels):
-                weights, biases = (
-                    part[label] if label >= 0 else part.mean(axis=0) for part in (self.weights, self.biases)
-                )
-                corners[labels == label] = flat[labels == label] @ weights.reshape(4, -1).T + biases
+                weights = _of_labels(self.weights, np.array([label]))[0]
+                corners[labels == label] += flat[labels == label] @ weights.reshape(4, -1).T
         return proper(corners, 1 / self.side)
 
     def check(self, classes: Sequence[str], network: str) -> None:
         """Whether it fits a data set and a network.
 
         Args:
-            classes: of the data set; a map for all classes fits any.
+            classes: of the data set; a map and a bias for all classes fit any.
             network: the network's fingerprint.
 
         Raises:
@@ -143,10 +151,11 @@ class BoxRegressor:
                 f"{network}; give the same network=, network.weights= and network.input_size={self.input_size}, or "
                 "train a regressor for this one"
             )
-        if len(self.weights) > 1 and tuple(classes) != self.classes:
+        if self.per_class != "nothing" and tuple(classes) != self.classes:
             raise InputError(
-                f"the box regressor has a map for each of the classes {', '.join(self.classes[:5])}, ..., the data has "
-                f"{', '.join(classes[:5])}, ...; train one with box_regressor.per_class=false, or for these classes"
+                f"the box regressor has a {self.per_class} for each of the classes {', '.join(self.classes[:5])}, ..., "
+                f"the data has {', '.join(classes[:5])}, ...; train one with box_regressor.per_class=nothing, or for "
+                "these classes"
             )
 
     def save(self, path: Path | str) -> None:
@@ -157,7 +166,7 @@ class BoxRegressor:
         described = {
             "format": _FORMAT,
             "side": self.side,
-            "per_class": len(self.weights) > 1,
+            "per_class": self.per_class,
             "classes": list(self.classes),
             "channels": self.channels,
             "input_size": self.input_size,
@@ -195,12 +204,20 @@ class BoxRegressor:
             )
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise InputError(f"{path} is no usable box regressor: {error}; train it again") from error
-        if (said.get("side"), said.get("per_class")) != (regressor.side, len(regressor.weights) > 1):
+        if (said.get("side"), said.get("per_class")) != (regressor.side, regressor.per_class):
             raise InputError(
-                f"{path} has weights of shape {regressor.weights.shape}, its description says side={said.get('side')} "
-                f"and per_class={said.get('per_class')}: the two files do not belong together; train it again"
+                f"{path} has weights of shape {regressor.weights.shape} and {len(regressor.biases)} biases, its "
+                f"description says side={said.get('side')} and per_class={said.get('per_class')}: the two files do not "
+                "belong together; train it again"
             )
         return regressor
+
+
+def _of_labels(values: Floats, labels: Ints) -> Floats:
+    """(n, ...) the entry of each label among (k, ...) `values`, the mean of all for -1; of (1, ...) the only one."""
+    if len(values) == 1:
+        return np.repeat(values, len(labels), axis=0)
+    return np.concatenate([values, values.mean(axis=0, keepdims=True)])[labels]
 
 
 def proper(corners: Floats, least: float) -> Floats:

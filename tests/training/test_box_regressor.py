@@ -20,13 +20,19 @@ SIDE, CLASSES = 12, ("one", "two")
 CPU = {"accelerator": "cpu"}
 
 
-def linear_examples(n: int, seed: int, noise: float = 0.0, of_class: Floats | None = None) -> Examples:
-    """Random maps, whose boxes are a linear function of them; of class 1, with corners moved by `of_class`."""
+def linear_examples(
+    n: int, seed: int, noise: float = 0.0, of_class: Floats | None = None, other_map: bool = False
+) -> Examples:
+    """Random maps, whose boxes are a linear function of them; of class 1, with corners moved by `of_class`.
+
+    With `other_map` the boxes of class 1 depend on the map turned upside down.
+    """
     rng = np.random.default_rng(seed)
     truth = np.random.default_rng(99).normal(0, 0.01, (4, SIDE * SIDE))
     maps = rng.uniform(0, 2, (n, SIDE, SIDE)).astype(np.float16)
     labels = np.arange(n) % 2
-    corners = (maps.reshape(n, -1).astype(np.float64) - 1) @ truth.T + [0.2, 0.25, 0.7, 0.8]
+    seen = np.where(other_map & (labels == 1)[:, None, None], maps[:, ::-1], maps)
+    corners = (seen.reshape(n, -1).astype(np.float64) - 1) @ truth.T + [0.2, 0.25, 0.7, 0.8]
     if of_class is not None:
         corners[labels == 1] += of_class
     return Examples(maps, (corners + rng.normal(0, noise, corners.shape)).astype(np.float32), labels)
@@ -44,7 +50,7 @@ def blob_examples(n: int, seed: int) -> Examples:
 
 
 def train(learned: Examples, chosen_by: Examples, out: Path, **options: Any) -> tuple[BoxRegressor, BoxRegressor]:
-    defaults: dict[str, Any] = {"per_class": False, "mirror": False, "trainer_options": CPU}
+    defaults: dict[str, Any] = {"per_class": "nothing", "mirror": False, "trainer_options": CPU}
     return train_box_regressor(learned, chosen_by, out, CLASSES, "0123", 24, **(defaults | options))
 
 
@@ -69,16 +75,16 @@ def test_a_linear_function_is_recovered(tmp_path: Path, caplog: pytest.LogCaptur
     assert (loaded.classes, loaded.network, loaded.input_size) == (CLASSES, "0123", 24)
 
 
-@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("per_class", ["nothing", "bias", "map"])
 @pytest.mark.parametrize("mirror", [False, True])
-def test_lightning_s_optimum_is_the_closed_form_s(per_class: bool, mirror: bool, tmp_path: Path) -> None:
+def test_lightning_s_optimum_is_the_closed_form_s(per_class: str, mirror: bool, tmp_path: Path) -> None:
     learned = linear_examples(80, 0, noise=0.05, of_class=np.full(4, 0.05, np.float32))
     # chosen by what it learns from, so that the best epoch is the last
     chosen_by = learned.mirrored() if mirror else learned
     regressor, ridge = train(
         learned, chosen_by, tmp_path, per_class=per_class, mirror=mirror, penalties=[1e-3], patience=10
     )
-    assert len(regressor.weights) == (2 if per_class else 1)
+    assert regressor.per_class == per_class
     np.testing.assert_allclose(predicted(regressor, chosen_by), predicted(ridge, chosen_by), atol=2e-3)
 
 
@@ -106,19 +112,41 @@ def test_the_mirror_image_of_a_map_has_the_mirror_image_of_its_box(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize(("apart", "expected"), [(0.0, 1), (0.3, 2)], ids=["alike", "different"])
-def test_validation_chooses_whether_each_class_has_its_own_map(apart: float, expected: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("apart", "other_map", "expected"), [(0.0, False, "nothing"), (0.3, False, "bias"), (0.3, True, "map")]
+)
+def test_validation_chooses_what_each_class_has_of_its_own(
+    apart: float, other_map: bool, expected: str, tmp_path: Path
+) -> None:
     moved = np.array([0, apart, 0, apart], np.float32) - np.float32(apart / 2)
-    learned, chosen_by = (linear_examples(n, seed, 0.03, moved) for n, seed in ((120, 0), (80, 1)))
+    learned, chosen_by = (linear_examples(n, seed, 0.03, moved, other_map) for n, seed in ((400, 0), (200, 1)))
     regressor, _ = train(learned, chosen_by, tmp_path, per_class="auto", epochs=5)
-    assert len(regressor.weights) == expected
+    assert regressor.per_class == expected
+
+
+def test_a_bias_of_each_class_recovers_where_its_boxes_lie(tmp_path: Path) -> None:
+    moved = np.array([0.1, 0, 0.1, 0], np.float32)
+    learned, fresh = (linear_examples(n, seed, 0.0, moved) for n, seed in ((600, 0), (50, 2)))
+    regressor, ridge = train(learned, linear_examples(60, 1, 0.0, moved), tmp_path, per_class="bias", penalties=[1e-6])
+    np.testing.assert_allclose(predicted(ridge, fresh), fresh.corners, atol=0.01)
+    np.testing.assert_allclose(predicted(regressor, fresh), fresh.corners, atol=0.01)
+    np.testing.assert_allclose(ridge.biases[1] - ridge.biases[0], moved, atol=0.01)
+
+
+def test_what_few_examples_cannot_tell_apart_is_left_to_the_plainest() -> None:
+    plain, best = np.array([0.5, 0.3, 0.7, 0.6], np.float32), np.array([0.1, 0.5, 0.6, 0.7], np.float32)
+    choose = box_regressor._plainest_of_the_best
+    assert choose(np.stack([plain, best])) == 0
+    assert choose(np.tile(np.stack([plain, best]), 100)) == 1  # the same difference, told by 400
+    assert choose(np.stack([plain[:1], best[:1]])) == 0  # one tells nothing
+    assert choose(np.stack([plain, plain])) == 0
 
 
 def test_a_class_that_nothing_is_chosen_by_still_has_its_map(tmp_path: Path) -> None:
     learned, chosen_by = linear_examples(120, 0, 0.03), linear_examples(20, 1)
     rows = np.flatnonzero(chosen_by.labels == 0)
     chosen_by = Examples(chosen_by.maps[rows], chosen_by.corners[rows], chosen_by.labels[rows])
-    regressor, ridge = train(learned, chosen_by, tmp_path, per_class=True)
+    regressor, ridge = train(learned, chosen_by, tmp_path, per_class="map")
     assert len(regressor.weights) == 2
     np.testing.assert_allclose(regressor.biases, ridge.biases, atol=0.05)
 
@@ -173,8 +201,8 @@ def test_a_finished_training_is_read_and_one_with_other_settings_refused(
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least 2 boxes to learn from and 1 to choose by, got 1 and 5"):
         train(linear_examples(1, 0), linear_examples(5, 1), tmp_path)
-    with pytest.raises(InputError, match="per_class=true needs 2 examples of every class"):
-        train(blob_examples(9, 0), blob_examples(5, 1), tmp_path, per_class=True)
+    with pytest.raises(InputError, match="per_class=map needs 2 examples of every class"):
+        train(blob_examples(9, 0), blob_examples(5, 1), tmp_path, per_class="map")
     refused: list[dict[str, Any]] = [
         {"penalties": []},
         {"penalties": [0.0]},

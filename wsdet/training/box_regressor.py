@@ -6,10 +6,12 @@ of ridge regression,
 
     1/n sum_i |W x_i + b - y_i|^2 + r |W|^2,
 
-so with loss="squared" they have the same optimum. The penalty r, and whether each class has a map of its own (fitted to
-its own examples alone), are those whose closed form has most boxes with IoU > 0.5 among the validation examples; ties
-go to the smaller squared error. Lightning then takes ten L-BFGS steps over all examples an epoch until the loss of the
-validation examples no longer falls, and keeps the weights of its best epoch.
+so with loss="squared" they have the same optimum. What a class has of its own is nothing, a bias (x then tells the
+class, too: 1 at its place, 0 at the others', so the bias is penalized as W is), or a map (fitted to its own examples
+alone). That, and the penalty r, are the plainest whose closed form's overlap loss (below) on the validation examples is
+at most a standard error above the least: few examples choose no more than they can tell. Lightning then takes ten
+L-BFGS steps over all examples an epoch until the loss of the validation examples no longer falls, and keeps the weights
+of its best epoch.
 
 Squared error makes poor boxes where a map says little: the mean of the possible corners is a box too small for most
 of the objects. loss="overlap" goes on from the closed form with what CorLoc counts, made smooth: in place of the
@@ -55,7 +57,7 @@ from wsdet.types import Floats, InputError, Ints
 
 log = logging.getLogger(__name__)
 
-PerClass = bool | Literal["auto"]
+PerClass = Literal["nothing", "bias", "map"]
 Loss = Literal["squared", "overlap"]
 Group = tuple[Tensor, Tensor]  # (n, d) inputs and (n, 4) targets of the examples that share a map
 
@@ -182,7 +184,7 @@ def train_box_regressor(
     input_size: int,
     channels: Channels = "max",
     *,
-    per_class: PerClass = "auto",
+    per_class: PerClass | Literal["auto"] = "auto",
     mirror: bool = True,
     loss: Loss = "squared",
     penalties: Sequence[float] = PENALTIES,
@@ -203,8 +205,8 @@ def train_box_regressor(
         network: fingerprint of the network whose maps these are.
         input_size: side of its input.
         channels: how they were made.
-        per_class: whether each class has a map of its own, for which it needs two examples, mirrored ones counted;
-            "auto": chosen.
+        per_class: what each class has of its own: "nothing", a "bias", or a "map", for which it needs two examples,
+            mirrored ones counted; "auto": chosen.
         mirror: see above.
         loss: what Lightning minimizes; see this module.
         penalties: values of r to choose from.
@@ -242,10 +244,10 @@ def train_box_regressor(
     start = time.perf_counter()
     log.info("box regressor: %d boxes to learn from, %d to choose by", len(train), len(validation))
     learned = train.mirrored() if mirror else train
-    x, unit = _standardized(learned.maps)
-    chosen = _choose(x, learned, unit, validation, len(classes), per_class, penalties)
+    unit = _Unit.of(learned.maps, len(classes))
+    chosen = _choose(learned, unit, validation, per_class, penalties)
     options = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
-    module = _fitted(x, learned, unit, validation, chosen, len(classes), loss, out, epochs, patience, options)
+    module = _fitted(learned, unit, validation, chosen, loss, out, epochs, patience, options)
     found = {
         "regressor": unit.undone(module.best_weights.numpy(), module.best_biases.numpy()),
         "ridge": unit.undone(chosen.weights, chosen.biases),
@@ -283,7 +285,9 @@ def train_box_regressor(
     log.info(
         "box regressor: penalty %.2g, %s; IoU > 0.5 in %.3f of the validation boxes (closed form %.3f), %.1f s -> %s",
         chosen.penalty,
-        "a map for each class" if chosen.per_class else "one map",
+        {"nothing": "one map", "bias": "one map, a bias for each class", "map": "a map for each class"}[
+            chosen.per_class
+        ],
         measured["regressor"]["found"],
         measured["ridge"]["found"],
         seconds,
@@ -294,19 +298,37 @@ def train_box_regressor(
 
 @dataclass(frozen=True, eq=False)
 class _Unit:
-    """What inputs are shifted by, (d,), and divided by."""
+    """What inputs are shifted by, (d,), and divided by: then they have mean 0 and mean squared length 1."""
 
     mean: Floats
     scale: float
+    n_classes: int
 
-    def of(self, maps: Halves) -> Floats:
-        """(n, d) inputs of (n, side, side) maps."""
-        return (maps.reshape(len(maps), self.mean.size).astype(np.float32) - self.mean) / np.float32(self.scale)
+    @classmethod
+    def of(cls, maps: Halves, n_classes: int) -> _Unit:
+        """What does so to `maps`."""
+        x = maps.reshape(len(maps), -1).astype(np.float32)
+        mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+        x -= mean
+        return cls(mean, float(np.sqrt(np.einsum("nd,nd->", x, x, dtype=np.float64) / len(x))) or 1.0, n_classes)
+
+    def inputs(self, examples: Examples, per_class: PerClass) -> Floats:
+        """(n, d) inputs, with "bias" (n, d + n_classes)."""
+        x = examples.maps.reshape(len(examples), self.mean.size).astype(np.float32)
+        x -= self.mean
+        x /= np.float32(self.scale)
+        if per_class != "bias":
+            return x
+        return np.concatenate([x, np.eye(self.n_classes, dtype=np.float32)[examples.labels]], axis=1)
 
     def undone(self, weights: Floats, biases: Floats) -> tuple[Floats, Floats]:
-        """The same linear maps, (k, 4, d) and (k, 4), of maps as they are."""
-        weights = weights / np.float32(self.scale)
-        return weights, (biases - weights @ self.mean).astype(np.float32)
+        """The linear maps (k, 4, d) of maps as they are, and the biases (k or n_classes, 4), of those of inputs."""
+        of_maps, of_classes = np.split(weights, [self.mean.size], axis=2)
+        of_maps = of_maps / np.float32(self.scale)
+        biases = biases - of_maps @ self.mean
+        if of_classes.size:  # one map
+            biases = biases + of_classes[0].T
+        return of_maps, biases.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +336,7 @@ class _Choice:
     """The closed form that does best on the validation examples."""
 
     penalty: float
-    per_class: bool
+    per_class: PerClass
     weights: Floats
     biases: Floats
 
@@ -322,7 +344,7 @@ class _Choice:
 def _check(
     train: Examples,
     validation: Examples,
-    per_class: PerClass,
+    per_class: PerClass | Literal["auto"],
     loss: Loss,
     penalties: Sequence[float],
     epochs: int,
@@ -335,8 +357,8 @@ def _check(
         )
     if not penalties or min(penalties) <= 0:
         raise InputError(f"penalties must be some numbers above 0, got {list(penalties)}")
-    if per_class not in (True, False, "auto"):
-        raise InputError(f"per_class must be true, false or auto, got {per_class!r}")
+    if per_class not in (*get_args(PerClass), "auto"):
+        raise InputError(f"per_class must be one of {', '.join(get_args(PerClass))} or auto, got {per_class!r}")
     if loss not in get_args(Loss):
         raise InputError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
     for name, value in (("epochs", epochs), ("patience", patience)):
@@ -344,48 +366,45 @@ def _check(
             raise InputError(f"{name} must be >= 1, got {value}")
 
 
-def _standardized(maps: Halves) -> tuple[Floats, _Unit]:
-    """(n, d) inputs of mean 0 and mean squared length 1, and what makes them."""
-    x = maps.reshape(len(maps), -1).astype(np.float32)
-    mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
-    x -= mean
-    scale = float(np.sqrt(np.einsum("nd,nd->", x, x, dtype=np.float64) / len(x))) or 1.0
-    x /= np.float32(scale)
-    return x, _Unit(mean, scale)
-
-
 def _choose(
-    x: Floats,
     learned: Examples,
     unit: _Unit,
     validation: Examples,
-    n_classes: int,
-    per_class: PerClass,
+    per_class: PerClass | Literal["auto"],
     penalties: Sequence[float],
 ) -> _Choice:
-    fewest = min(int((learned.labels == label).sum()) for label in range(n_classes))
-    if fewest < _FEWEST and per_class is True:
+    fewest = min(int((learned.labels == label).sum()) for label in range(unit.n_classes))
+    if fewest < _FEWEST and per_class == "map":
         raise InputError(
-            f"per_class=true needs {_FEWEST} examples of every class, mirrored ones counted, one class has {fewest}; "
-            "set it to auto or false, or give more boxes (n_boxes=)"
+            f"per_class=map needs {_FEWEST} examples of every class, mirrored ones counted, one class has {fewest}; "
+            "set it to auto, bias or nothing, or give more boxes (n_boxes=)"
         )
-    candidates = [False, True] if per_class == "auto" else [per_class]
-    best: tuple[float, float] | None = None
-    choice: _Choice | None = None
-    inputs, side = unit.of(validation.maps), learned.maps.shape[-1]
+    candidates: Sequence[PerClass] = get_args(PerClass) if per_class == "auto" else [per_class]
+    choices: list[_Choice] = []  # the plainest first
+    losses: list[Floats] = []
+    wanted = torch.from_numpy(validation.corners)
     for candidate in candidates:
-        if candidate and fewest < _FEWEST:
+        if candidate == "map" and fewest < _FEWEST:
             continue
-        rows = _groups(learned.labels, n_classes, candidate)
+        x, inputs = unit.inputs(learned, candidate), unit.inputs(validation, candidate)
+        rows = _groups(learned.labels, unit.n_classes, candidate)
         paths = [RidgePath(x[of_one], learned.corners[of_one]) for of_one in rows]
-        for penalty in penalties:
+        at = validation.labels if candidate == "map" else np.zeros(len(validation), np.int64)
+        for penalty in sorted(penalties, reverse=True):
             weights, biases = (np.stack(parts) for parts in zip(*(path.solve(penalty) for path in paths), strict=True))
-            at = validation.labels if candidate else np.zeros(len(validation), np.int64)
-            corners = _applied(weights, biases, inputs, at)
-            error, found = _error(corners, validation.corners), _found(proper(corners, 1 / side), validation.corners)
-            if best is None or (found, -error) > best:
-                best, choice = (found, -error), _Choice(penalty, candidate, weights, biases)
-    return cast(_Choice, choice)
+            corners = proper(_applied(weights, biases, inputs, at), 1 / learned.maps.shape[-1])
+            choices.append(_Choice(penalty, candidate, weights, biases))
+            losses.append(_misses(torch.from_numpy(corners), wanted).numpy())
+    return choices[_plainest_of_the_best(np.stack(losses))]
+
+
+def _plainest_of_the_best(losses: Floats) -> int:
+    """The first of k choices whose (k, n) losses are no more than a standard error above the best one's."""
+    above = losses - losses[losses.mean(axis=1).argmin()]
+    if above.shape[1] < 2:
+        return 0
+    errors = above.std(axis=1, ddof=1) / np.sqrt(above.shape[1])
+    return int((above.mean(axis=1) <= errors).argmax())
 
 
 def _applied(weights: Floats, biases: Floats, inputs: Floats, at: Ints) -> Floats:
@@ -397,12 +416,10 @@ def _applied(weights: Floats, biases: Floats, inputs: Floats, at: Ints) -> Float
 
 
 def _fitted(
-    x: Floats,
     learned: Examples,
     unit: _Unit,
     validation: Examples,
     chosen: _Choice,
-    n_classes: int,
     loss: Loss,
     out: Path,
     epochs: int,
@@ -414,8 +431,9 @@ def _fitted(
     It starts from maps that give each example the mean box; for the overlap, which knows no way from afar, from the
     closed form.
     """
+    x, inputs = (unit.inputs(examples, chosen.per_class) for examples in (learned, validation))
     of_training, of_validation = (
-        _groups(examples.labels, n_classes, chosen.per_class) for examples in (learned, validation)
+        _groups(examples.labels, unit.n_classes, chosen.per_class) for examples in (learned, validation)
     )
     if loss == "squared":
         weights = np.zeros((len(of_training), 4, x.shape[1]), np.float32)
@@ -426,16 +444,18 @@ def _fitted(
     module = BoxRegressorModule(torch.from_numpy(weights), torch.from_numpy(biases), chosen.penalty, counts, loss)
     loaders = _Loaders(
         [(x[rows], learned.corners[rows]) for rows in of_training],
-        [(unit.of(validation.maps[rows]), validation.corners[rows]) for rows in of_validation],
+        [(inputs[rows], validation.corners[rows]) for rows in of_validation],
     )
     module.consider(loaders.validation_groups)
     fit(module, loaders, out, epochs, "box regressor", options, [EarlyStopping("validation", 0.0, patience)])
     return module
 
 
-def _groups(labels: Ints, n_classes: int, per_class: bool) -> list[Ints]:
+def _groups(labels: Ints, n_classes: int, per_class: PerClass) -> list[Ints]:
     """The rows of the examples that share a map."""
-    return [np.flatnonzero(labels == label) for label in range(n_classes)] if per_class else [np.arange(len(labels))]
+    if per_class == "map":
+        return [np.flatnonzero(labels == label) for label in range(n_classes)]
+    return [np.arange(len(labels))]
 
 
 class _Loaders(pl.LightningDataModule):

@@ -26,7 +26,7 @@ from wsdet.types import Floats, InputError, Ints
 
 Channels = Literal["max", "sum"]
 
-_FORMAT = "wsdet box regressor 1"
+_FORMAT = "wsdet box regressor 2"
 
 
 def sensitivity_map(gradient: Floats, channels: Channels = "max", side: int = 64) -> Floats:

@@ -109,7 +109,7 @@ def draw(path: Path, curves: Mapping[str, Mapping[str, Any]]) -> None:
         ax.set(xlabel="iteration", ylim=(0, None), title=f"{name}, {means['images']} images")
         ax.grid(alpha=0.25, linewidth=0.6)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=9)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.axes[0].set_ylabel("score / whole image's score;   IoU")
     with replacing(path) as beside:
         figure.savefig(beside, format="png", dpi=150)

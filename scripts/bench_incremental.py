@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from benchmark import SQUEEZENET, VOC, clock_of, parser_of, report, seconds_in_turns, start
+from benchmark import SQUEEZENET, VOC, clock_of, parser_of, precisions, report, seconds_in_turns, start
 
 from wsdet import boxes
 from wsdet.backbones import Backbone, build_backbone
@@ -27,7 +27,6 @@ from wsdet.network import Network, load_network
 from wsdet.questions import Masked, Picture
 from wsdet.types import Floats, Sample
 
-_PRECISIONS = ("float32", "bfloat16")
 _SIDES = (0.06, 0.12, 0.25, 0.5, 0.75, 0.9, 1.0)  # of a mask, as shares of the picture's
 
 
@@ -128,7 +127,10 @@ def main() -> None:
     options = _options()
     machine, clock = start(options), clock_of(options)
     figures: dict[str, Any] = {
-        name: {precision: by_mask_size(options, build_backbone(name), precision, clock) for precision in _PRECISIONS}
+        name: {
+            precision: by_mask_size(options, build_backbone(name), precision, clock)
+            for precision in precisions(options.device)
+        }
         for name in options.architectures
     }
     if options.images and VOC.is_dir():

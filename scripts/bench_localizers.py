@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark import SQUEEZENET, as_pytorch_has_it, clock_of, parser_of, report, seconds_in_turns, start
+from benchmark import SQUEEZENET, as_pytorch_has_it, clock_of, parser_of, precisions, report, seconds_in_turns, start
 from captum.attr import LayerGradientXActivation, NeuronGuidedBackprop, Saliency
 
 from wsdet.backbones import build_backbone
@@ -30,7 +30,6 @@ from wsdet.network import Network
 from wsdet.questions import Cropped, GuidedBackprop, LayerMaps, Picture, PixelGradient, Question, Regions
 from wsdet.types import Sample
 
-_PRECISIONS = ("float32", "bfloat16")
 _NEURONS = np.array([[channel, 6, 6] for channel in range(10)])  # of an image, as many as DAM maps back
 _CROPPED = 8  # of the boxes, counted up to all of them
 _BOXES = np.random.default_rng(0).uniform(0, 200, (1000, 4)).astype(np.float32) + np.array([0, 0, 200, 200], np.float32)
@@ -43,13 +42,13 @@ def main() -> None:
     dataset = Synthetic(n_train=options.images, n_test=0, size=400)
     samples = [dataset.load(image_id) for image_id in dataset.ids("train")]
     plain = _plain(as_pytorch_has_it(_network(options.device, "float32", False)), samples)
-    ours = {name: _ours(_network(options.device, name, "auto"), samples) for name in _PRECISIONS}
+    ours = {name: _ours(_network(options.device, name, "auto"), samples) for name in precisions(options.device)}
     works = {f"{method} plain": work for method, work in plain.items()}
     works |= {f"{method} {name}": work for name, methods in ours.items() for method, work in methods.items()}
     seconds = seconds_in_turns(works, clock, options.rounds)
     seconds["regions plain"] *= len(_BOXES) / _CROPPED
     figures: dict[str, dict[str, float]] = {}
-    for name in _PRECISIONS:
+    for name in ours:
         figures[name] = {
             f"{method}_speedup": seconds[f"{method} plain"] / seconds[f"{method} {name}"] for method in plain
         }

@@ -5,7 +5,7 @@ python scripts/bench_stl.py --device cuda --images 64 --batch-size 256 --json be
 
 What is compared: `scripts/stl_reference.py`, which sends every mask and every crop through the network on its own, as
 PyTorch runs it by default; the engine, in float32 and in the faster precision; the engine with full passes only; the
-engine without crops (`appearance: pyramid`: other boxes, which are right as often, see docs/growth.md); and the bare
+engine without crops (`appearance: pyramid`: other boxes, see docs/growth.md); and the bare
 network on ready batches of its best size, without images, segmentations, masks or crops. Photos and weights are read
 from ../shared or WSDET_SHARED.
 """

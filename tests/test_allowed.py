@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
 from omegaconf import OmegaConf
@@ -15,6 +15,9 @@ from wsdet.cli import CONF, compose
 from wsdet.network import PRECISIONS
 from wsdet.rcnn.confidence import WEIGHTINGS
 from wsdet.rcnn.svm import solver_named
+from wsdet.sensitivity import Channels
+from wsdet.training.box_examples import Budget
+from wsdet.training.box_regressor import Loss, PerClass
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +77,10 @@ def test_every_entry_is_of_a_setting_that_a_program_has() -> None:
 def test_choices_are_those_of_the_stages() -> None:
     assert SETTINGS["precision"] == OneOf(("auto", *PRECISIONS))
     assert SETTINGS["detector.weighting"] == OneOf(tuple(WEIGHTINGS))
+    assert SETTINGS["box_regressor.budget"] == OneOf(get_args(Budget))
+    assert SETTINGS["box_regressor.channels"] == OneOf(get_args(Channels))
+    assert SETTINGS["box_regressor.loss"] == OneOf(get_args(Loss))
+    assert SETTINGS["box_regressor.per_class"] == OneOf((*get_args(PerClass), "auto"))
     solvers = SETTINGS["detector.solver"]
     assert isinstance(solvers, OneOf)
     assert all(solver_named(str(name)) for name in solvers.values)

@@ -126,13 +126,10 @@ class BoxRegressor:
                 mean of them all.
         """
         flat = maps.reshape(len(maps), -1)
-        corners = _of_labels(self.biases, labels)
-        if len(self.weights) == 1:
-            corners += flat @ self.weights[0].reshape(4, -1).T
-        else:
-            for label in np.unique(labels):
-                weights = _of_labels(self.weights, np.array([label]))[0]
-                corners[labels == label] += flat[labels == label] @ weights.reshape(4, -1).T
+        corners = np.empty((len(maps), 4), np.float32)
+        for label in np.unique(labels):
+            weights, biases = _of_label(self.weights, label), _of_label(self.biases, label)
+            corners[labels == label] = flat[labels == label] @ weights.reshape(4, -1).T + biases
         return proper(corners, 1 / self.side)
 
     def check(self, classes: Sequence[str], network: str) -> None:
@@ -213,11 +210,11 @@ class BoxRegressor:
         return regressor
 
 
-def _of_labels(values: Floats, labels: Ints) -> Floats:
-    """(n, ...) the entry of each label among (k, ...) `values`, the mean of all for -1; of (1, ...) the only one."""
+def _of_label(values: Floats, label: int) -> Floats:
+    """The entry of a label among (k, ...) `values`; the only one of (1, ...); the mean of all for no class (-1)."""
     if len(values) == 1:
-        return np.repeat(values, len(labels), axis=0)
-    return np.concatenate([values, values.mean(axis=0, keepdims=True)])[labels]
+        return np.asarray(values[0])
+    return np.asarray(values[label] if label >= 0 else values.mean(axis=0))
 
 
 def proper(corners: Floats, least: float) -> Floats:

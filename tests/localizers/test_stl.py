@@ -34,12 +34,14 @@ class Oracle:
 
     def __init__(self, known: Sequence[int] = (0, 1)) -> None:
         self.known, self.n_pictures = known, 0
+        self.asked: set[type] = set()
 
     def prepare(self, sample: Sample) -> Any:
         return None
 
     def answer(self, pictures: Sequence[Picture]) -> list[Any]:
         self.n_pictures += len(pictures)
+        self.asked |= {type(picture.question) for picture in pictures}
         return [self._row(picture) for picture in pictures]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
@@ -86,6 +88,15 @@ def test_each_label_gets_its_own_object_first(appearance: Any) -> None:
             boxes.iou(own.xyxy[:1], np.array([true], np.float32))[0, 0] > 0.7
         )  # smoothing widens segments by a pixel or two
         assert (np.diff(own.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("appearance", ["pyramid", "map"])
+def test_regions_cost_no_crops_when_their_appearance_is_read_off_maps(appearance: Any) -> None:
+    crops, maps = Oracle(), Oracle()
+    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0,), crops)
+    localize(Stl(size=SIDE, segmentations=[("hsv", 50)], appearance=appearance), (0,), maps)
+    assert Cropped in crops.asked
+    assert Cropped not in maps.asked
 
 
 def test_the_drop_saturates_and_the_expected_iou_does_not() -> None:

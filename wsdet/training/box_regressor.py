@@ -283,11 +283,10 @@ def train_box_regressor(
     )
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     log.info(
-        "box regressor: penalty %.2g, %s; IoU > 0.5 in %.3f of the validation boxes (closed form %.3f), %.1f s -> %s",
+        "box regressor: penalty %.2g, per_class=%s; IoU > 0.5 in %.3f of the validation boxes (closed form %.3f), "
+        "%.1f s -> %s",
         chosen.penalty,
-        {"nothing": "one map", "bias": "one map, a bias for each class", "map": "a map for each class"}[
-            chosen.per_class
-        ],
+        chosen.per_class,
         measured["regressor"]["found"],
         measured["ridge"]["found"],
         seconds,

@@ -15,8 +15,8 @@ import torch
 
 from wsdet import boxes
 from wsdet.network import Network
-from wsdet.segmentation import graph_segments, in_color_space
 from wsdet.types import Boxes, Floats, Sample
+from wsdet.vision.segmentation import graph_segments, in_color_space
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from wsdet import doctor, opencv
+from wsdet import doctor
 from wsdet.cli import compose
 from wsdet.doctor import Stage, plan, plan_table
 from wsdet.types import InputError
+from wsdet.vision import opencv
 
 
 def test_the_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:

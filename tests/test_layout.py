@@ -100,9 +100,8 @@ def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
         "boxes",
         "questions",
         "region_classifier",
-        "segmentation",
+        "vision",
         "sensitivity",
-        "opencv",
         "localizers",
     }
     assert not {name.split(".")[0] for name in imports(TREES[path])} & {"torch", "torchvision", "pytorch_lightning"}

@@ -17,11 +17,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wsdet import opencv
 from wsdet.cli import build, compose, limited, settings_of, untrained_of
 from wsdet.report.table import table
 from wsdet.store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError
+from wsdet.vision import opencv
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -12,8 +12,8 @@ from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import TERMS, Stl, _segment
 from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Picture, Question, Regions
-from wsdet.segmentation import COLOR_SPACES
 from wsdet.types import Boxes, InputError, Sample
+from wsdet.vision.segmentation import COLOR_SPACES
 
 SIDE = 100
 OBJECTS = {0: [20, 30, 60, 80], 1: [65, 5, 97, 40]}  # class -> its rectangle in the picture below

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsdet.proposals.grouping import color_bins, group, histograms, texture_bins
-from wsdet.segmentation import neighbors
+from wsdet.vision.segmentation import neighbors
 
 STRIPES = np.repeat(np.array([[0, 0, 0, 1, 2, 2]]), 2, axis=0)  # three stripes, 3, 1 and 2 wide, 2 high
 

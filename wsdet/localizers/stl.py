@@ -14,12 +14,13 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from wsdet import boxes, opencv
+from wsdet import boxes
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.localizers.responses import Response, response_of
 from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Regions, Whole
-from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
 from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
+from wsdet.vision import opencv
+from wsdet.vision.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
 
 TERMS = ("drop", "appearance", "size", "fill")
 

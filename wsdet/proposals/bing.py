@@ -17,11 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from wsdet import opencv
 from wsdet.boxes import area, clip, scale
 from wsdet.proposals.ordering import distinct
-from wsdet.proposals.resizing import shrunk
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample
+from wsdet.vision import opencv
+from wsdet.vision.resizing import shrunk
 
 _MODEL_FILES = tuple(
     f"ObjNessB2W8{space}.{part}.yml.gz" for space in ("MAXBGR", "HSV", "I") for part in ("wS1", "wS2", "idx")

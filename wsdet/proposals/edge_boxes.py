@@ -14,10 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wsdet import opencv
 from wsdet.boxes import area, clip, scale, xywh_to_xyxy
-from wsdet.proposals.resizing import shrunk
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample
+from wsdet.vision import opencv
+from wsdet.vision.resizing import shrunk
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from wsdet.boxes import area, segments_to_xyxy, union
-from wsdet.segmentation import neighbors
 from wsdet.types import Floats, Ints, Pixels
+from wsdet.vision.segmentation import neighbors
 
 COLOR_BINS = 25
 TEXTURE_BINS = 10

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from wsdet import opencv
 from wsdet.boxes import scale
 from wsdet.proposals.grouping import COLOR_BINS, TEXTURE_BINS, color_bins, group, histograms, texture_bins
 from wsdet.proposals.ordering import distinct
-from wsdet.proposals.resizing import shrunk
-from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space
 from wsdet.types import Boxes, Floats, Ints, Pixels, Sample
+from wsdet.vision import opencv
+from wsdet.vision.resizing import shrunk
+from wsdet.vision.segmentation import COLOR_SPACES, graph_segments, in_color_space
 
 _TERMS = "CTSF"
 

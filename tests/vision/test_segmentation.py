@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsdet.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
+from wsdet.vision.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
 
 HALVES = np.zeros((40, 60, 3), np.uint8)
 HALVES[:, :30], HALVES[:, 30:] = (200, 40, 30), (20, 90, 210)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from wsdet import opencv
 from wsdet.types import InputError
+from wsdet.vision import opencv
 
 
 def test_the_installed_wheel_has_all_that_is_needed() -> None:

@@ -1,0 +1,1 @@
+"""OpenCV helpers that know no method of ours."""

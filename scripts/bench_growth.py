@@ -33,7 +33,7 @@ from wsdet.network import Network
 from wsdet.pyramid import SummedMap
 from wsdet.questions import Outputs, Picture, Question
 from wsdet.rcnn.svm import SvmProblem, newton_cg
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 _DIFFERENT = 50  # images; more are these again, under other names

@@ -13,11 +13,11 @@ from benchmark import processor
 from wsdet.allocator import keep_freed_memory
 from wsdet.cli import CONF, build, compose, limited, network_of, settings_of
 from wsdet.evaluate import evaluate_localization
-from wsdet.files import replacing, write_json
-from wsdet.ledger import Ledger
 from wsdet.localize import learn_size, localize
 from wsdet.report.table import Cell, table
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import replacing, write_json
+from wsdet.storage.timings import Ledger
 from wsdet.types import Dataset, InputError, Split
 from wsdet.wiring import localizer_of
 

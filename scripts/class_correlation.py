@@ -21,9 +21,9 @@ from benchmark_localizers import localized, of_one_object
 
 from wsdet.boxes import area, intersection, iou
 from wsdet.cli import build, compose, limited, network_of
-from wsdet.files import write_json
-from wsdet.ledger import Ledger
 from wsdet.report.table import table
+from wsdet.storage.files import write_json
+from wsdet.storage.timings import Ledger
 from wsdet.types import Boxes, Dataset, InputError
 
 CATS, DOGS = ("n02123", "n02124"), ("n0208", "n0209", "n0210", "n0211")  # how ImageNet's ids of these kinds begin

@@ -14,7 +14,7 @@ import numpy as np
 
 from wsdet import boxes
 from wsdet.cli import CONF, build, limited
-from wsdet.files import replacing
+from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Dataset, InputError, Pixels, Sample, Split
 
 _EASY, _DIFFICULT = (60, 230, 60), (235, 70, 60)

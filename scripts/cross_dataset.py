@@ -22,12 +22,12 @@ from scipy.stats import spearmanr
 from wsdet.cli import build, compose, limited, network_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
-from wsdet.files import replacing, write_json
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.metrics import proposals
 from wsdet.network import Network
 from wsdet.questions import Note, Whole
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import replacing, write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
 

@@ -24,11 +24,11 @@ from wsdet.boxes import iou
 from wsdet.cli import build, compose, limited, network_of, settings_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
-from wsdet.files import read_json, replacing, write_json
 from wsdet.formats.contents import file_name
 from wsdet.localizers.eiss import Trajectory
 from wsdet.questions import Note
-from wsdet.settings import claim
+from wsdet.storage.files import read_json, replacing, write_json
+from wsdet.storage.provenance import claim
 from wsdet.types import Boxes, Dataset, InputError
 
 Doubles = npt.NDArray[np.float64]

@@ -226,7 +226,7 @@ def _proposals(suffix: str) -> Callable[[Path], Callable[[bytes], object]]:
 
 
 def _store(folder: Path) -> Callable[[bytes], object]:
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
 
     BoxStore(folder / "store", {})
     (folder / "store" / "parts").mkdir()
@@ -308,7 +308,7 @@ def _mat() -> list[bytes]:
 
 
 def _part() -> list[bytes]:
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
     from wsdet.types import Boxes
 
     with tempfile.TemporaryDirectory() as folder:

@@ -20,10 +20,10 @@ from tqdm import tqdm
 from wsdet.cli import build, compose, limited, network_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
-from wsdet.files import write_json
 from wsdet.metrics.max_box_accuracy import SIDE, max_box_accuracy
 from wsdet.questions import Note
 from wsdet.report.table import table
+from wsdet.storage.files import write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Localizer
 
 

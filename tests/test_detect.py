@@ -19,7 +19,7 @@ from wsdet.network import Network
 from wsdet.rcnn.detector import RcnnDetector
 from wsdet.rcnn.features import Maps, RoiFeatures
 from wsdet.rcnn.protocol import TrainingProtocol
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 CLASSES = ("bar", "disc <b>")

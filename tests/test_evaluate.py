@@ -23,8 +23,8 @@ from wsdet.evaluate import (
     ratio_of_detections,
     write_average_precision,
 )
-from wsdet.files import read_json
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import read_json
 from wsdet.types import Boxes, Dataset, InputError
 
 TRAIN = [f"train_{i}" for i in range(6)]

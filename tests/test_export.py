@@ -16,7 +16,7 @@ from wsdet.data.image_files import ImageFiles
 from wsdet.data.voc import Voc
 from wsdet.data.yolo import Yolo
 from wsdet.export import FORMATS, _run, export, find_store, method_of
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample, Split
 
 XYXY = [[5, 6, 25, 36]]

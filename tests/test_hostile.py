@@ -16,7 +16,7 @@ from wsdet.data.folder import Folder
 from wsdet.data.images import read_image
 from wsdet.localize import localize
 from wsdet.localizers.constant_boxes import CenterBox
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import InputError
 
 TESTS = Path(__file__).parent

@@ -9,8 +9,8 @@ import pytest
 from torchvision.models import SqueezeNet1_0_Weights
 
 from wsdet import imagenet
-from wsdet.files import read_json
 from wsdet.imagenet import class_outputs
+from wsdet.storage.files import read_json
 from wsdet.types import InputError
 
 VOC = [

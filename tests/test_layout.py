@@ -69,7 +69,7 @@ def file_id(path: Path) -> str:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {"wsdet.types", "wsdet.boxes", "wsdet.store"} <= MODULES.keys()
+    assert {"wsdet.types", "wsdet.boxes", "wsdet.storage.box_store"} <= MODULES.keys()
     assert {"wsdet.localize", "wsdet.evaluate"} <= ENTRY_POINTS
 
 
@@ -79,9 +79,9 @@ def test_there_is_something_to_check() -> None:
         ("types.py", set()),
         ("boxes.py", {"types"}),
         ("questions.py", {"types"}),
-        ("files.py", {"types"}),
-        ("settings.py", {"types", "files"}),
-        ("store.py", {"types", "files", "settings"}),
+        ("storage/files.py", {"types"}),
+        ("storage/provenance.py", {"types", "storage.files"}),
+        ("storage/box_store.py", {"types", "storage.files", "storage.provenance"}),
     ],
 )
 def test_the_core_stands_on_little(name: str, allowed: set[str]) -> None:
@@ -109,7 +109,7 @@ def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
 
 @pytest.mark.parametrize("path", each_file("data"), ids=file_id)
 def test_a_reader_knows_no_method(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "boxes", "files", "data", "formats"}
+    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "boxes", "storage", "data", "formats"}
 
 
 @pytest.mark.parametrize("path", each_file("metrics"), ids=file_id)

@@ -15,7 +15,7 @@ from wsdet.cli import compose
 from wsdet.localize import _run, learn_size, localize, visualize
 from wsdet.localizers.dam import Dam
 from wsdet.network import Network
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
 from wsdet.wiring import localizer_of
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from wsdet.cli import CONF
 from wsdet.proposals.selective_search import SelectiveSearch
 from wsdet.propose import propose, source_of
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, InputError, Sample, Split
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wsdet.files import read_json, write_json
 from wsdet.sensitivity import BoxRegressor, proper, sensitivity_map, share_inside
+from wsdet.storage.files import read_json, write_json
 from wsdet.types import InputError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 
 SMALL = (
     "network.training.epochs=1",

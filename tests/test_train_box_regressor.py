@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 
 SCENES = ("data.n_train=42", "data.n_test=9", "data.size=64", "network.input_size=64", "device=cpu", "workers=1")
 

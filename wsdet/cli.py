@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.allocator import keep_freed_memory
 from wsdet.allowed import SETTINGS, check_arguments
-from wsdet.run_folder import check_writable, locked
+from wsdet.storage.lock import check_writable, locked
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def check_parts(cfg: DictConfig, *names: str) -> None:
     """
     from omegaconf import OmegaConf
 
-    from wsdet.settings import flatten
+    from wsdet.storage.provenance import flatten
 
     for name, node in settings_of(cfg, *names).items():
         is_learnt = "width" in node and node["width"] is None and node["height"] is None
@@ -278,7 +278,7 @@ def _check(cfg: DictConfig) -> None:
 def _write_config(cfg: DictConfig, folder: Path) -> None:
     from omegaconf import OmegaConf
 
-    from wsdet.files import replacing
+    from wsdet.storage.files import replacing
 
     with replacing(folder / "config.yaml") as beside:
         beside.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")

@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.files import read_json, replacing, write_json
-from wsdet.settings import flatten
+from wsdet.storage.files import read_json, replacing, write_json
+from wsdet.storage.provenance import flatten
 from wsdet.types import InputError
 
 if TYPE_CHECKING:

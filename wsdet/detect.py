@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli import CONF, entry_point, limited
-from wsdet.files import write_json
 from wsdet.formats.coco import coco_json
 from wsdet.formats.contents import Picture
-from wsdet.store import BoxStore, FillReport, fill_together
+from wsdet.storage.box_store import BoxStore, FillReport, fill_together
+from wsdet.storage.files import write_json
 from wsdet.types import Boxes, Dataset, InputError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsdet.cli import build, compose, limited, settings_of, untrained_of
 from wsdet.report.table import table
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError
 from wsdet.vision import opencv
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from wsdet.files import replacing, write_json
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
+from wsdet.storage.files import replacing, write_json
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def _detectors(
 
 def _open(given: Any) -> dict[str, BoxStore]:
     """Stores by name, from a path, a list of paths or a mapping of names to paths; a path is named by its folder."""
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
 
     if isinstance(given, Mapping):
         return {str(name): BoxStore(path) for name, path in given.items()}

@@ -15,7 +15,6 @@ import numpy as np
 
 from wsdet.boxes import area, clip
 from wsdet.cli import build, entry_point, limited
-from wsdet.files import replacing, write_json
 from wsdet.formats.coco import image_path as coco_path
 from wsdet.formats.coco import write_coco
 from wsdet.formats.contents import Contents, Picture, distinct_stems, file_name
@@ -29,8 +28,9 @@ from wsdet.formats.voc import image_path as voc_path
 from wsdet.formats.voc import write_voc
 from wsdet.formats.yolo import image_path as yolo_path
 from wsdet.formats.yolo import write_yolo
-from wsdet.settings import claim
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import replacing, write_json
+from wsdet.storage.provenance import claim
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:

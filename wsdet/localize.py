@@ -13,11 +13,11 @@ from tqdm import tqdm
 from wsdet.cli import build, check_parts, entry_point, limited, network_of, settings_of
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
-from wsdet.files import write_json
 from wsdet.formats.contents import file_name
 from wsdet.formats.masks import coco_masks, write_masks
 from wsdet.questions import Note
-from wsdet.store import BoxStore, FillReport, Outcome
+from wsdet.storage.box_store import BoxStore, FillReport, Outcome
+from wsdet.storage.files import write_json
 from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample, Split
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.cli import build, entry_point, limited, network_of
 from wsdet.formats.contents import file_name
-from wsdet.store import BoxStore, FillReport, Outcome
+from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
 
 if TYPE_CHECKING:

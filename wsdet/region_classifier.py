@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from scipy.special import log_softmax
 
-from wsdet.files import write_bytes
+from wsdet.storage.files import write_bytes
 from wsdet.types import Floats, InputError
 
 _FORMAT = "wsdet region classifier 2"

@@ -20,8 +20,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from wsdet.files import write_bytes, write_json
-from wsdet.settings import read_object
+from wsdet.storage.files import write_bytes, write_json
+from wsdet.storage.provenance import read_object
 from wsdet.types import Floats, InputError, Ints
 
 Channels = Literal["max", "sum"]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli import build, check_parts, entry_point, limited, network_of, settings_of, train_classifier_of
-from wsdet.files import write_json
-from wsdet.ledger import Ledger
-from wsdet.seal import is_sealed, seal
+from wsdet.storage.files import write_json
+from wsdet.storage.finished import is_sealed, seal
+from wsdet.storage.timings import Ledger
 from wsdet.types import Boxes, Dataset, InputError, Localizer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wsdet.network import Network
     from wsdet.rcnn.detector import RcnnDetector
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _box_regressor(cfg: DictConfig) -> None:
 
 def _teachers(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network) -> Mapping[str, Boxes]:
     """What a box regressor learns from: true boxes, the configured localizer's, or those of a store."""
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
 
     if cfg.boxes == "ground_truth":
         return dataset.truth
@@ -173,7 +173,7 @@ def _localize(
     """Pseudo-boxes of the configured localizer and of the baselines, by name."""
     from wsdet.localize import learn_size, localize, visualize
     from wsdet.localizers.constant_boxes import CenterBox
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
     from wsdet.wiring import localizer_of
 
     learn_size(cfg.localizer, dataset, ids)
@@ -200,7 +200,7 @@ def _positives(
     """The boxes that each detector takes for true, by image id."""
     from wsdet.rcnn.confidence import confidences, weigh
     from wsdet.rcnn.detector import best_positives, ground_truth_positives
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
 
     pseudo, detector = localized[cfg.names.localizer], cfg.detector
     if "pseudo" in train_on and not any((pseudo[image_id].labels >= 0).any() for image_id in ids if image_id in pseudo):
@@ -231,7 +231,7 @@ def _train_detectors(
     """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
     from wsdet.rcnn.detector import RcnnDetector, train_detectors
     from wsdet.rcnn.map_cache import MapCache
-    from wsdet.settings import claim
+    from wsdet.storage.provenance import claim
 
     detector, folder = cfg.detector, Path(cfg.out) / "detectors"
     settings = settings_of(cfg, "data", "localizer", "proposals", "detector", "limit", "seed")
@@ -272,8 +272,8 @@ def _detect(
     proposals: BoxStore,
 ) -> dict[str, BoxStore]:
     from wsdet.detect import detect
-    from wsdet.settings import read_settings
-    from wsdet.store import BoxStore
+    from wsdet.storage.box_store import BoxStore
+    from wsdet.storage.provenance import read_settings
 
     out = Path(cfg.out)
     settings = read_settings(out / "detectors")

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wsdet.files import write_bytes
+from wsdet.storage.files import write_bytes
 from wsdet.types import InputError
 
 if TYPE_CHECKING:

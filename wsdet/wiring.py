@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wsdet.cli import build, limited, settings_of
 from wsdet.localize import localize
 from wsdet.propose import propose, source_of
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, Localizer
 
 if TYPE_CHECKING:

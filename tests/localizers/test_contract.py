@@ -16,7 +16,7 @@ from wsdet.engine import localize_all
 from wsdet.network import Network
 from wsdet.region_classifier import RegionClassifier
 from wsdet.sensitivity import BoxRegressor
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
 
 NAMES = sorted(path.stem for path in (CONF / "localizer").glob("*.yaml"))

@@ -14,7 +14,7 @@ from wsdet.engine import localize_all
 from wsdet.localizers.sensitivity import Sensitivity
 from wsdet.questions import Note, Picture, PixelGradient, Question
 from wsdet.sensitivity import BoxRegressor
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
 SIDE = 8

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsdet.files import read_json
 from wsdet.metrics.proposals import AT, average_best_overlap, cover, precision_at, recall_at
+from wsdet.storage.files import read_json
 from wsdet.types import Boxes
 
 TEN = [0.0, 0.0, 10.0, 10.0]

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from wsdet.cli import CONF
 from wsdet.propose import source_of
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Pixels, ProposalSource, Sample
 
 NAMES = sorted(path.stem for path in (CONF / "proposals").glob("*.yaml"))

@@ -13,7 +13,7 @@ import scipy.io
 
 from wsdet.proposals import box_files
 from wsdet.proposals.files import Files
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, InputError, Sample
 
 # two boxes of an image of 200 x 100 pixels, the second better, continuous; and the scores

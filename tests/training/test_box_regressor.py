@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsdet.files import read_json
 from wsdet.sensitivity import BoxRegressor
+from wsdet.storage.files import read_json
 from wsdet.training import box_regressor
 from wsdet.training.box_regressor import BoxRegressorModule, Examples, train_box_regressor
 from wsdet.types import Floats, InputError

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wsdet.backbones import build_backbone
-from wsdet.files import read_json
+from wsdet.storage.files import read_json
 from wsdet.training import classifier
 from wsdet.training.classifier import ClassifierModule, mean_average_precision, top1, train_classifier
 from wsdet.training.pictures import LabelledPictures, augment, mask_boxes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from wsdet.files import replacing
+from wsdet.storage.files import replacing
 from wsdet.types import InputError
 
 log = logging.getLogger(__name__)

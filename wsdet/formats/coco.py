@@ -12,8 +12,8 @@ from typing import Any
 
 from wsdet import __version__
 from wsdet.boxes import area, xyxy_to_xywh
-from wsdet.files import write_json
 from wsdet.formats.contents import Contents, Picture
+from wsdet.storage.files import write_json
 from wsdet.types import Split
 
 _SPLITS: tuple[Split, ...] = ("train", "test")

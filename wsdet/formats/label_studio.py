@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
-from wsdet.files import write_json
 from wsdet.formats.contents import Contents, Picture
 from wsdet.formats.xml_file import add, write_xml
+from wsdet.storage.files import write_json
 from wsdet.types import Boxes
 
 _LOCAL_FILES = "/data/local-files/?d="

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from wsdet import __version__
-from wsdet.files import replacing
 from wsdet.formats.contents import file_name
+from wsdet.storage.files import replacing
 from wsdet.types import Bools
 
 _ANY = "any"  # stands for label -1

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsdet import __version__
-from wsdet.files import replacing
 from wsdet.formats.contents import Contents, Picture
+from wsdet.storage.files import replacing
 from wsdet.types import Boxes
 
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
 from wsdet import __version__
-from wsdet.files import replacing
 from wsdet.formats.contents import Contents, Picture
 from wsdet.formats.xml_file import add, write_xml
+from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Split
 
 _YEAR = "VOCdevkit/VOC2007"

@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped]
 
 from wsdet import __version__
 from wsdet.boxes import xyxy_to_xywh
-from wsdet.files import replacing
 from wsdet.formats.contents import Contents, Picture
+from wsdet.storage.files import replacing
 from wsdet.types import Split
 
 _FOLDERS: dict[Split, str] = {"train": "train", "test": "val"}

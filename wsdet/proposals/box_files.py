@@ -17,8 +17,8 @@ import scipy.io
 
 from wsdet.data.annotations import number, read_lines
 from wsdet.data.paths import inside
-from wsdet.files import read_json
 from wsdet.proposals.mat_file import check_mat
+from wsdet.storage.files import read_json
 from wsdet.types import InputError
 
 Rows = npt.NDArray[Any]  # (n, 4), or (n, 5) with a score

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wsdet.boxes import area, clip
-from wsdet.files import read_json
 from wsdet.proposals.box_files import (
     NpzBoxes,
     Rows,
@@ -22,7 +21,8 @@ from wsdet.proposals.box_files import (
     read_yolo_image,
 )
 from wsdet.proposals.ordering import distinct
-from wsdet.store import BoxStore
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import read_json
 from wsdet.types import Boxes, InputError, Sample
 
 Doubles = npt.NDArray[np.float64]

@@ -22,13 +22,13 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from wsdet.backbones import IMAGENET_OUTPUTS, build_backbone
-from wsdet.files import read_json, write_bytes, write_json
 from wsdet.network import Network
 from wsdet.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.rcnn.features import BoxFeatures, build_features
 from wsdet.rcnn.map_cache import MapCache
 from wsdet.rcnn.mining import TrainedTasks, Trainer
 from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.storage.files import read_json, write_bytes, write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
 log = logging.getLogger(__name__)

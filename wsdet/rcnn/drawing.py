@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from wsdet.files import replacing
+from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Pixels
 
 _GOLDEN = 0.618034  # steps of hue that keep neighboring labels apart

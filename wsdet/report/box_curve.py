@@ -7,7 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from wsdet.files import replacing
+from wsdet.storage.files import replacing
 
 
 def draw_box_curve(path: Path, figures: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> None:

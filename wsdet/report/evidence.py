@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsdet.boxes import area, iou
-from wsdet.files import replacing
 from wsdet.questions import Note
+from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Floats, Pixels, Sample
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from wsdet.boxes import area
-from wsdet.files import replacing
 from wsdet.metrics.diagnosis import BOX_KINDS, ERROR_KINDS, DiagnosedDetections, diagnose_boxes, diagnose_detections
 from wsdet.metrics.localization import TopBoxes, center_correct, top_boxes
 from wsdet.report.charts import histogram, legend, line_chart, scatter_chart
 from wsdet.report.gallery import gallery
 from wsdet.report.precision_recall import precision_recall_charts
+from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Dataset, InputError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.files import read_json, replacing
+from wsdet.storage.files import read_json, replacing
 from wsdet.types import InputError
 
 if TYPE_CHECKING:

@@ -47,9 +47,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from wsdet.boxes import area
-from wsdet.files import write_json
 from wsdet.sensitivity import BoxRegressor, Channels, proper
-from wsdet.settings import claim
+from wsdet.storage.files import write_json
+from wsdet.storage.provenance import claim
 from wsdet.training.fitting import fit
 from wsdet.training.ridge import RidgePath
 from wsdet.training.sensitivity_maps import Halves

@@ -33,8 +33,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from wsdet.backbones import Backbone
-from wsdet.files import write_json
-from wsdet.settings import claim
+from wsdet.storage.files import write_json
+from wsdet.storage.provenance import claim
 from wsdet.training.fitting import fit
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, mask_boxes
 from wsdet.types import Dataset, Floats, InputError

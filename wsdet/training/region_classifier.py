@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from wsdet.region_classifier import RegionClassifier
-from wsdet.settings import claim
+from wsdet.storage.provenance import claim
 from wsdet.training.classifier import digest_of_labels
 from wsdet.training.fitting import fit
 from wsdet.types import Dataset, InputError

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
-from wsdet.files import write_bytes
 from wsdet.questions import Note, PixelGradient, Question
 from wsdet.sensitivity import Channels, sensitivity_map
-from wsdet.settings import claim
+from wsdet.storage.files import write_bytes
+from wsdet.storage.provenance import claim
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from wsdet.run_folder import check_writable, locked
+from wsdet.storage.lock import check_writable, locked
 from wsdet.types import InputError
 
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from wsdet.run_folder import locked
+from wsdet.storage.lock import locked
 with locked(Path(sys.argv[1])):
     if len(sys.argv) > 2 and os.fork() == 0:
         time.sleep(30)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsdet.files import read_json, write_json
+from wsdet.storage.files import read_json, write_json
 
 
 class Ledger:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wsdet.files import replacing, write_bytes, write_json
+from wsdet.storage.files import replacing, write_bytes, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_what_is_written_is_whole_and_for_whom_the_umask_says(tmp_path: Path) -> None:

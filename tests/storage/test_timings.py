@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsdet.ledger import Ledger
+from wsdet.storage.timings import Ledger
 
 
 def test_costs_add_up_over_runs_and_survive_an_exception(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet import __version__
-from wsdet.files import read_json, write_json
+from wsdet.storage.files import read_json, write_json
 
 
 def seal(path: Path, made_of: Mapping[str, Any], left: Iterable[Path]) -> None:

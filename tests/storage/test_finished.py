@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsdet.seal import is_sealed, seal
+from wsdet.storage.finished import is_sealed, seal
 
 MADE_OF: dict[str, Any] = {"seed": 0, "images": ("a", "b"), "data": {"root": None}}
 

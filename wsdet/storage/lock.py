@@ -73,7 +73,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what a killed process had half written; see `wsdet.files.replacing`.
+    """Removes what a killed process had half written; see `wsdet.storage.files.replacing`.
 
     Runs further down have locks, and perhaps a process, of their own.
     """

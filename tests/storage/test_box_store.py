@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from wsdet.store import BoxStore, FillReport, Outcome
+from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.types import Boxes, InputError
 
 SETTINGS = {"localizer": {"name": "stl", "n": (1, 2)}, "seed": 0}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsdet.settings import claim, flatten, read_settings
+from wsdet.storage.provenance import claim, flatten, read_settings
 from wsdet.types import InputError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsdet.files import read_json, write_json
+from wsdet.storage.files import read_json, write_json
 from wsdet.types import InputError
 
 _FILE = "settings.json"

@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from wsdet.files import replacing, write_json
-from wsdet.settings import claim, read_object, read_settings
+from wsdet.storage.files import replacing, write_json
+from wsdet.storage.provenance import claim, read_object, read_settings
 from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)

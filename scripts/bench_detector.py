@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from benchmark import clock_of, parser_of, report, seconds_in_turns, start
 
-from wsdet.backbones import build_backbone
 from wsdet.data.synthetic import Synthetic
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.rcnn.cross_validation import choose_c
 from wsdet.rcnn.features import BoxFeatures, RoiFeatures, WarpFeatures
 from wsdet.rcnn.svm import Planes, Solver, SvmProblem, liblinear, newton_cg, objective

@@ -18,12 +18,12 @@ import numpy as np
 from benchmark import SQUEEZENET, VOC, clock_of, parser_of, precisions, report, seconds_in_turns, start
 
 from wsdet import boxes
-from wsdet.backbones import Backbone, build_backbone
 from wsdet.data.voc import Voc
 from wsdet.engine import localize_all
-from wsdet.incremental import IncrementalNetwork
 from wsdet.localizers.stl import Stl
-from wsdet.network import Network, load_network
+from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.networks.classifier import Network, load_network
+from wsdet.networks.incremental import IncrementalNetwork
 from wsdet.questions import Masked, Picture
 from wsdet.types import Floats, Sample
 

@@ -21,12 +21,12 @@ import torch
 from benchmark import SQUEEZENET, as_pytorch_has_it, clock_of, parser_of, precisions, report, seconds_in_turns, start
 from captum.attr import LayerGradientXActivation, NeuronGuidedBackprop, Saliency
 
-from wsdet.backbones import build_backbone
 from wsdet.data.synthetic import Synthetic
 from wsdet.engine import localize_all
-from wsdet.gradients import last_map_layer
 from wsdet.localizers.eiss import Eiss
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
+from wsdet.networks.gradients import last_map_layer
 from wsdet.questions import Cropped, GuidedBackprop, LayerMaps, Picture, PixelGradient, Question, Regions
 from wsdet.types import Sample
 

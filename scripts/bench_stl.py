@@ -34,7 +34,7 @@ from stl_reference import SequentialStl
 from wsdet.data.voc import Voc
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import Stl
-from wsdet.network import Network, load_network
+from wsdet.networks.classifier import Network, load_network
 from wsdet.types import Boxes, Sample
 
 _BARE_BATCHES = (8, 16, 32, 64)

@@ -24,7 +24,7 @@ from wsdet.wiring import localizer_of
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.network import Network
+    from wsdet.networks.classifier import Network
 
 log = logging.getLogger("benchmark_localizers")
 

@@ -24,7 +24,7 @@ from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.metrics import proposals
-from wsdet.network import Network
+from wsdet.networks.classifier import Network
 from wsdet.questions import Note, Whole
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json

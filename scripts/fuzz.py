@@ -239,8 +239,8 @@ def _store(folder: Path) -> Callable[[bytes], object]:
 
 
 def _weights(folder: Path) -> Callable[[bytes], object]:
-    from wsdet.backbones import build_backbone
-    from wsdet.weights import load_weights, read_metadata
+    from wsdet.networks.backbones import build_backbone
+    from wsdet.networks.weights import load_weights, read_metadata
 
     backbone = build_backbone("tiny", 2, 32)
 
@@ -320,8 +320,8 @@ def _part() -> list[bytes]:
 def _saved_weights() -> list[bytes]:
     import torch
 
-    from wsdet.backbones import build_backbone
-    from wsdet.weights import save_weights
+    from wsdet.networks.backbones import build_backbone
+    from wsdet.networks.weights import save_weights
 
     with tempfile.TemporaryDirectory() as folder:
         save_weights(build_backbone("tiny", 2, 32), Path(folder) / "a.safetensors")
@@ -386,8 +386,8 @@ def _load_regressor(folder: Path) -> object:
 
 
 def _save_detector(folder: Path) -> None:
-    from wsdet.backbones import build_backbone
-    from wsdet.network import Network
+    from wsdet.networks.backbones import build_backbone
+    from wsdet.networks.classifier import Network
     from wsdet.rcnn.detector import RcnnDetector
     from wsdet.rcnn.features import RoiFeatures
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from wsdet import boxes
-from wsdet.network import Network
+from wsdet.networks.classifier import Network
 from wsdet.types import Boxes, Floats, Sample
 from wsdet.vision.segmentation import graph_segments, in_color_space
 

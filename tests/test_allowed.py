@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from wsdet.allowed import SETTINGS, Allowed, ListOf, OneOf, Range, Stores, Text, check_arguments
 from wsdet.cli import CONF, compose
-from wsdet.network import PRECISIONS
+from wsdet.networks.classifier import PRECISIONS
 from wsdet.rcnn.confidence import WEIGHTINGS
 from wsdet.rcnn.svm import solver_named
 from wsdet.sensitivity import Channels

@@ -16,7 +16,7 @@ PROGRAM = """
 import os, random, signal, sys, time
 from pathlib import Path
 import pytorch_lightning, sklearn.metrics, torch, torchvision
-import wsdet.evaluate, wsdet.export, wsdet.network, wsdet.report.page, wsdet.training.classifier
+import wsdet.evaluate, wsdet.export, wsdet.networks.classifier, wsdet.report.page, wsdet.training.classifier
 from wsdet.localize import main
 
 def run(folder, killed_after=float("inf")):

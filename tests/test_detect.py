@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from wsdet.backbones import build_backbone
 from wsdet.cli import CONF
 from wsdet.detect import _check_harmless, _run, detect, find_images
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.rcnn.detector import RcnnDetector
 from wsdet.rcnn.features import Maps, RoiFeatures
 from wsdet.rcnn.protocol import TrainingProtocol

@@ -10,11 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsdet.backbones import build_backbone
 from wsdet.cli import compose
 from wsdet.localize import _run, learn_size, localize, visualize
 from wsdet.localizers.dam import Dam
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
 from wsdet.wiring import localizer_of

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsdet.backbones import build_backbone
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import Stl
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.types import Boxes, Dataset
 
 SEGMENTATIONS = (("hsv", 20), ("lab", 40))

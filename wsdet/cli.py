@@ -21,8 +21,8 @@ from wsdet.types import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.backbones import Backbone
-    from wsdet.network import Network
+    from wsdet.networks.backbones import Backbone
+    from wsdet.networks.classifier import Network
     from wsdet.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -157,8 +157,8 @@ def network_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[str]) -> N
     What was trained lies in `<out>/classifier`, or `<shared>/classifier` where there is such a setting. Weights that
     wsdet trained for the same classes are used as they are.
     """
-    from wsdet.network import load_network
-    from wsdet.weights import read_metadata
+    from wsdet.networks.classifier import load_network
+    from wsdet.networks.weights import read_metadata
 
     options = settings_of(cfg, "network")["network"]
     head = options.pop("head")
@@ -197,7 +197,7 @@ def train_classifier_of(cfg: DictConfig, dataset: Dataset, train_ids: Sequence[s
 
 def untrained_of(cfg: DictConfig, dataset: Dataset) -> Backbone:
     """The network of `cfg.network` before it is trained from the labels: its own weights, a new head."""
-    from wsdet.backbones import build_backbone, replace_head
+    from wsdet.networks.backbones import build_backbone, replace_head
 
     options = settings_of(cfg, "network")["network"]
     backbone = build_backbone(

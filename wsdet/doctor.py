@@ -26,7 +26,7 @@ from wsdet.vision import opencv
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.network import Network
+    from wsdet.networks.classifier import Network
 
 MEASURED = 8  # images
 _PACKAGES = (
@@ -230,7 +230,7 @@ def _samples(dataset: Dataset, ids: Sequence[str]) -> list[Any]:
 
 def _network(cfg: DictConfig, dataset: Dataset) -> tuple[Network, bool]:
     """The network, and whether the run would train it first; what it answers does not matter here."""
-    from wsdet.network import Network, load_network
+    from wsdet.networks.classifier import Network, load_network
 
     options = settings_of(cfg, "network")["network"]
     head, _ = options.pop("head"), options.pop("training")

@@ -17,7 +17,7 @@ from wsdet.types import Boxes, InputError, Localizer, Sample
 
 
 class Answerer(Protocol):
-    """What the engine needs of a network (`wsdet.network.Network`)."""
+    """What the engine needs of a network (`wsdet.networks.classifier.Network`)."""
 
     def prepare(self, sample: Sample) -> Any:
         """The image on the device, in whatever form `answer` wants."""

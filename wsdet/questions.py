@@ -77,7 +77,7 @@ class Regions:
     """The inside of each box as `Cropped` shows it, but read off maps of the whole image at several scales.
 
     Nearly the class scores of crops, at the price of about twenty passes for any number of boxes: the network sees
-    a box in its surroundings, and its head gets averages over a grid of cells (`wsdet.pyramid`).
+    a box in its surroundings, and its head gets averages over a grid of cells (`wsdet.networks.pyramid`).
     Answer: `Outputs`, a row a box.
 
     Attributes:

@@ -21,7 +21,7 @@ from wsdet.types import Boxes, Dataset, InputError, Localizer
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.network import Network
+    from wsdet.networks.classifier import Network
     from wsdet.rcnn.detector import RcnnDetector
     from wsdet.storage.box_store import BoxStore
 

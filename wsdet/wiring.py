@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from wsdet.network import Network
+    from wsdet.networks.classifier import Network
 
 
 def localized(

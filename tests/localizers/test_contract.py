@@ -10,10 +10,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from wsdet.backbones import build_backbone
 from wsdet.cli import CONF, build
 from wsdet.engine import localize_all
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.region_classifier import RegionClassifier
 from wsdet.sensitivity import BoxRegressor
 from wsdet.storage.box_store import BoxStore

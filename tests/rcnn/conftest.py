@@ -14,7 +14,7 @@ from wsdet.types import Boxes, Pixels, Sample, Split
 
 
 class BlockColors:
-    """Stands for `wsdet.network.Network`: its map is the mean color of each block of 8 x 8 pixels, three channels."""
+    """Stands for `Network`: its map is the mean color of each block of 8 x 8 pixels, three channels."""
 
     device = torch.device("cpu")
     dtype = torch.float32

@@ -11,9 +11,9 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from wsdet.backbones import build_backbone
 from wsdet.boxes import iou
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.rcnn.box_regression import BoxShifts, RegressionSums, moved, offsets_to, train_box_regression
 from wsdet.rcnn.detector import RcnnDetector, train_detectors
 from wsdet.rcnn.features import RoiFeatures

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wsdet.backbones import build_backbone
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.rcnn.detector import RcnnDetector, best_positives, ground_truth_positives, train_detectors
 from wsdet.rcnn.features import RoiFeatures
 from wsdet.rcnn.protocol import TrainingProtocol

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsdet.backbones import build_backbone
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.weights import read_metadata
 from wsdet.storage.files import read_json
 from wsdet.training import classifier
 from wsdet.training.classifier import ClassifierModule, mean_average_precision, top1, train_classifier
 from wsdet.training.pictures import LabelledPictures, augment, mask_boxes
 from wsdet.types import Boxes, InputError, Sample, Split
-from wsdet.weights import read_metadata
 
 CPU = {"accelerator": "cpu"}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from wsdet.backbones import build_backbone
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.rcnn.features import RoiFeatures
 from wsdet.region_classifier import RegionClassifier
 from wsdet.training.region_classifier import RegionModule, train_region_classifier

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from wsdet.backbones import IMAGENET_OUTPUTS, build_backbone
-from wsdet.network import Network
+from wsdet.networks.backbones import IMAGENET_OUTPUTS, build_backbone
+from wsdet.networks.classifier import Network
 from wsdet.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.rcnn.features import BoxFeatures, build_features
 from wsdet.rcnn.map_cache import MapCache

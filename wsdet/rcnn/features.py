@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsdet.boxes import clip
-from wsdet.network import Network
-from wsdet.pyramid import Pyramid, SummedMap
+from wsdet.networks.classifier import Network
+from wsdet.networks.pyramid import Pyramid, SummedMap
 from wsdet.types import Floats, Sample
 
 _FINEST = 16  # what a saved detector may ask of the memory
@@ -66,7 +66,7 @@ class RoiFeatures:
     Args:
         network: gives the maps.
         grid: cells along a side of a box.
-        scales: see `wsdet.pyramid.Pyramid`, as for the next two.
+        scales: see `wsdet.networks.pyramid.Pyramid`, as for the next two.
         target: wanted square root of a box's area after resizing.
         longest: greatest side of a resized image.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from wsdet.network import Network
+from wsdet.networks.classifier import Network
 from wsdet.training.box_examples import (
     Budget,
     center_regressor,

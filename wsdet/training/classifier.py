@@ -32,13 +32,13 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from wsdet.backbones import Backbone
+from wsdet.networks.backbones import Backbone
+from wsdet.networks.weights import Activation, save_weights
 from wsdet.storage.files import write_json
 from wsdet.storage.provenance import claim
 from wsdet.training.fitting import fit
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, mask_boxes
 from wsdet.types import Dataset, Floats, InputError
-from wsdet.weights import Activation, save_weights
 
 log = logging.getLogger(__name__)
 

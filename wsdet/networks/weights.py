@@ -21,7 +21,7 @@ from wsdet.storage.files import write_bytes
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
-    from wsdet.backbones import Backbone
+    from wsdet.networks.backbones import Backbone
 
 Activation = Literal["softmax", "sigmoid"]
 

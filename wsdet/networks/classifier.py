@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from scipy.special import expit, softmax
 from torch import Tensor
 
-from wsdet.backbones import Backbone, build_backbone
-from wsdet.crops import rescaled_crops
-from wsdet.gradients import Gradients
-from wsdet.imagenet import class_outputs
-from wsdet.incremental import IncrementalNetwork, Known
-from wsdet.pyramid import Pyramid, SummedMap
+from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.networks.crops import rescaled_crops
+from wsdet.networks.gradients import Gradients
+from wsdet.networks.imagenet_classes import class_outputs
+from wsdet.networks.incremental import IncrementalNetwork, Known
+from wsdet.networks.pyramid import Pyramid, SummedMap
+from wsdet.networks.weights import Activation, read_metadata
 from wsdet.questions import (
     Cropped,
     FeatureMap,
@@ -46,7 +47,6 @@ from wsdet.questions import (
     Whole,
 )
 from wsdet.types import Floats, InputError, Ints, Pixels, Sample
-from wsdet.weights import Activation, read_metadata
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ class Network:
         device: "cpu", "cuda", "cuda:1", ... or "auto": CUDA where there is one.
         precision: "float32", "bfloat16", "float16" or "auto": float32 on the CPU, bfloat16 on a GPU.
         incremental: whether masked pictures are computed from what is known of the image and the mask's color
-            (`wsdet.incremental`), which gives the same logits up to rounding; "auto": on the CPU, where it pays.
+            (`wsdet.networks.incremental`), which gives the same logits up to rounding; "auto": on the CPU, where it
+            is faster.
 
     Raises:
         InputError: `device`, `precision` or `incremental` is unknown, or there is no such device here.

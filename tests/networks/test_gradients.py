@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsdet.backbones import Backbone, build_backbone
 from wsdet.engine import localize_all
-from wsdet.gradients import Gradients, last_map_layer
 from wsdet.localizers.dialogue import Dialogue
-from wsdet.network import Network
+from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.networks.classifier import Network
+from wsdet.networks.gradients import Gradients, last_map_layer
 from wsdet.questions import (
     GuidedBackprop,
     LayerMaps,

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsdet.backbones import build_backbone
-from wsdet.incremental import IncrementalNetwork
-from wsdet.network import Network
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
+from wsdet.networks.incremental import IncrementalNetwork
 from wsdet.questions import Cropped, FeatureMap, Masked, Picture, Question, Whole
 from wsdet.types import InputError, Ints, Sample
 

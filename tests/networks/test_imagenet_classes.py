@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torchvision.models import SqueezeNet1_0_Weights
 
-from wsdet import imagenet
-from wsdet.imagenet import class_outputs
+from wsdet.networks import imagenet_classes as imagenet
+from wsdet.networks.imagenet_classes import class_outputs
 from wsdet.storage.files import read_json
 from wsdet.types import InputError
 

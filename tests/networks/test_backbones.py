@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from wsdet.backbones import Backbone, build_backbone, replace_head
-from wsdet.imagenet import class_outputs
+from wsdet.networks.backbones import Backbone, build_backbone, replace_head
+from wsdet.networks.imagenet_classes import class_outputs
+from wsdet.networks.weights import load_weights, read_metadata, save_weights
 from wsdet.types import InputError
-from wsdet.weights import load_weights, read_metadata, save_weights
 
 REAL = {
     "squeezenet1_0": "squeezenet1_0_deepcompression.safetensors",

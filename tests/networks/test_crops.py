@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from wsdet.crops import rescaled_crops
+from wsdet.networks.crops import rescaled_crops
 
 
 def image(h: int, w: int) -> torch.Tensor:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from wsdet.backbones import Backbone, build_backbone
-from wsdet.network import Network, load_network, resolve_device, resolve_precision
+from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.networks.classifier import Network, load_network, resolve_device, resolve_precision
+from wsdet.networks.weights import save_weights
 from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Regions, Whole
 from wsdet.types import InputError, Sample
-from wsdet.weights import save_weights
 
 SIDE = 64
 CLASSES = ("cat", "dog", "bird")

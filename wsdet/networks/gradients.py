@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from wsdet.backbones import Backbone
+from wsdet.networks.backbones import Backbone
 from wsdet.questions import GradientQuestion, GuidedBackprop, LayerMaps, Maps, NeuronRank, Neurons, PixelGradient
 from wsdet.types import Floats, InputError, Ints
 

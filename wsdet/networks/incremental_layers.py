@@ -1,4 +1,4 @@
-"""The layers that `wsdet.incremental` does cell by cell: what their cells see, and what they make of it."""
+"""The layers that `wsdet.networks.incremental` does cell by cell: what their cells see, and what they make of it."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ SIGMOD 2019, recomputes the whole window of cells that see the box; knowing the 
 
 Maps are kept as tables with one row a cell: the maps of all known pictures, then the rings of all pictures of a batch.
 A convolution gathers the rows under its kernel, wherever they are, and is one matrix product. Rings of any size share
-it, so a batch need not be sorted by size. From the first layer on that `wsdet.incremental_layers` does not know, whole
-maps go through the network's own modules.
+it, so a batch need not be sorted by size. From the first layer on that `wsdet.networks.incremental_layers` does not
+know, whole maps go through the network's own modules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
-from wsdet.incremental_layers import LOWEST, Shape, Step, Window, assign_regions, layer_steps
+from wsdet.networks.incremental_layers import LOWEST, Shape, Step, Window, assign_regions, layer_steps
 from wsdet.types import Bools, Ints
 
 _MAPS = 2  # the first row of a table after those that pad, ZEROS and LOWEST

@@ -360,27 +360,27 @@ def _model(
 
 
 def _save_region_classifier(folder: Path) -> None:
-    from wsdet.region_classifier import RegionClassifier
+    from wsdet.linear_models.region_classifier import RegionClassifier
 
     maps = np.zeros((1, 4, 2), np.float32)
     RegionClassifier(maps, maps[:, 0], maps, ("a", "b"), 1, "0").save(folder / "model.safetensors")
 
 
 def _load_region_classifier(folder: Path) -> object:
-    from wsdet.region_classifier import RegionClassifier
+    from wsdet.linear_models.region_classifier import RegionClassifier
 
     return RegionClassifier.load(folder / "model.safetensors")
 
 
 def _save_regressor(folder: Path) -> None:
-    from wsdet.sensitivity import BoxRegressor
+    from wsdet.linear_models.box_regressor import BoxRegressor
 
     box = np.array([[0.2, 0.2, 0.8, 0.8]], np.float32)
     BoxRegressor(np.zeros((1, 4, 4, 4), np.float32), box, ("a",), input_size=4).save(folder / "model.safetensors")
 
 
 def _load_regressor(folder: Path) -> object:
-    from wsdet.sensitivity import BoxRegressor
+    from wsdet.linear_models.box_regressor import BoxRegressor
 
     return BoxRegressor.load(folder / "model.safetensors")
 

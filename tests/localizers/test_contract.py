@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from wsdet.cli import CONF, build
 from wsdet.engine import localize_all
+from wsdet.linear_models.box_regressor import BoxRegressor
+from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.region_classifier import RegionClassifier
-from wsdet.sensitivity import BoxRegressor
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
 

@@ -11,9 +11,9 @@ import pytest
 
 from wsdet import localize as stage
 from wsdet.engine import localize_all
+from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.localizers.sensitivity import Sensitivity
 from wsdet.questions import Note, Picture, PixelGradient, Question
-from wsdet.sensitivity import BoxRegressor
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from wsdet.linear_models.box_regressor import BoxRegressor, sensitivity_map
 from wsdet.questions import Picture, PixelGradient, Question
-from wsdet.sensitivity import BoxRegressor, sensitivity_map
 from wsdet.training.box_curve import train_box_regressors
 from wsdet.training.box_examples import (
     Lessons,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsdet.sensitivity import BoxRegressor
+from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.storage.files import read_json
 from wsdet.training import box_regressor
 from wsdet.training.box_regressor import BoxRegressorModule, Examples, train_box_regressor

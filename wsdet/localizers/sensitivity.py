@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from wsdet import boxes
+from wsdet.linear_models.box_regressor import BoxRegressor, share_inside
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.questions import Note, PixelGradient
-from wsdet.sensitivity import BoxRegressor, share_inside
 from wsdet.types import Boxes, Sample
 
 

@@ -4,7 +4,7 @@ A class score alone prefers the part that tells the class best, a cat's face to 
 objects, faces and scenes alike, so a box is better judged by all of them: proposal i is believed to be the object as
 far as the network sees the class in it, p_i ~ f(i)^trust, and a box is worth E[IoU(b)] = sum_i p_i IoU(b, b_i).
 
-What the data's own labels teach about its regions (`wsdet.region_classifier`) can be believed as well:
+What the data's own labels teach about its regions (`wsdet.linear_models.region_classifier`) can be believed as well:
 p_i ~ f(i)^trust s_ic^(1/3).
 
 Of the best boxes it is tried, as in self-taught localization, how much of the class is left when they are hidden, g(b):
@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from wsdet import boxes
+from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.localizers.responses import has_output, response_of
 from wsdet.questions import Masked, Note, RegionFeatures, Regions, Whole
-from wsdet.region_classifier import RegionClassifier
 from wsdet.types import Boxes, ProposalSource, Sample
 
 _LEARNED_TRUST = 1 / 3  # on VOC's training images 0.2 to 0.5 do as well

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from wsdet import boxes as xyxys
-from wsdet.sensitivity import BoxRegressor, share_inside
+from wsdet.linear_models.box_regressor import BoxRegressor, share_inside
 from wsdet.training.box_regressor import Examples
 from wsdet.training.sensitivity_maps import Pair, SensitivityMaps
 from wsdet.types import Boxes, Dataset, Floats, InputError

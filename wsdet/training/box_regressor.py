@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from wsdet.boxes import area
-from wsdet.sensitivity import BoxRegressor, Channels, proper
+from wsdet.linear_models.box_regressor import BoxRegressor, Channels, proper
 from wsdet.storage.files import write_json
 from wsdet.storage.provenance import claim
 from wsdet.training.fitting import fit

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from wsdet.region_classifier import RegionClassifier
+from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.storage.provenance import claim
 from wsdet.training.classifier import digest_of_labels
 from wsdet.training.fitting import fit

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
+from wsdet.linear_models.box_regressor import Channels, sensitivity_map
 from wsdet.questions import Note, PixelGradient, Question
-from wsdet.sensitivity import Channels, sensitivity_map
 from wsdet.storage.files import write_bytes
 from wsdet.storage.provenance import claim
 from wsdet.types import Boxes, Dataset, InputError, Sample

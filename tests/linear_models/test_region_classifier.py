@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wsdet.region_classifier import RegionClassifier
+from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.types import InputError
 
 CLASSES = ("cat", "dog")

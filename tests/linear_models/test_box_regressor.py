@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wsdet.sensitivity import BoxRegressor, proper, sensitivity_map, share_inside
+from wsdet.linear_models.box_regressor import BoxRegressor, proper, sensitivity_map, share_inside
 from wsdet.storage.files import read_json, write_json
 from wsdet.types import InputError
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from wsdet.boxes import mask_to_xyxy
-from wsdet.data.painting import paint
-from wsdet.data.scenes import DIFFICULT_BELOW, LEAST_VISIBLE, Scene, visible_shares
-from wsdet.data.species import FAMILY_SIZE, SPECIES, bodies
 from wsdet.data.synthetic import Synthetic
+from wsdet.data.synthetic.painting import paint
+from wsdet.data.synthetic.scenes import DIFFICULT_BELOW, LEAST_VISIBLE, Scene, visible_shares
+from wsdet.data.synthetic.species import FAMILY_SIZE, SPECIES, bodies
 from wsdet.types import InputError
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from wsdet.data.painting import paint
-from wsdet.data.scenes import Scene, plan_scene
-from wsdet.data.species import SPECIES, bodies
+from wsdet.data.synthetic.painting import paint
+from wsdet.data.synthetic.scenes import Scene, plan_scene
+from wsdet.data.synthetic.species import SPECIES, bodies
 from wsdet.types import Boxes, InputError, Sample, Split
 
 _SMALLEST = 32  # pixels

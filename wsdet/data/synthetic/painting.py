@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wsdet.data.scenes import Scene, Thing, fill
+from wsdet.data.synthetic.scenes import Scene, Thing, fill
 from wsdet.types import Floats, Pixels
 
 # ground and walls are brown, green, gray or blue, hardly ever violet: colors lie along these axes

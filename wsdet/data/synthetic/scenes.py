@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsdet import boxes
-from wsdet.data.species import PART_RADIUS, SPECIES, Body, Color, Polygon, circle
+from wsdet.data.synthetic.species import PART_RADIUS, SPECIES, Body, Color, Polygon, circle
 from wsdet.types import Boxes, Floats, Pixels
 
 OVERHANG = 0.15  # of an object's extent may lie outside the image, on each side

@@ -27,11 +27,11 @@ import torch
 from benchmark import clock_of, parser_of, report, seconds_in_turns, start
 
 from wsdet.data.synthetic import Synthetic
+from wsdet.detectors.rcnn.cross_validation import choose_c
+from wsdet.detectors.rcnn.features import BoxFeatures, RoiFeatures, WarpFeatures
+from wsdet.detectors.rcnn.svm import Planes, Solver, SvmProblem, liblinear, newton_cg, objective
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.rcnn.cross_validation import choose_c
-from wsdet.rcnn.features import BoxFeatures, RoiFeatures, WarpFeatures
-from wsdet.rcnn.svm import Planes, Solver, SvmProblem, liblinear, newton_cg, objective
 from wsdet.types import Floats, Sample
 
 _WARPED = 32

@@ -25,6 +25,7 @@ from benchmark import clock_of, parser_of, report, seconds_in_turns, start
 
 from wsdet import boxes
 from wsdet.data.synthetic import Synthetic
+from wsdet.detectors.rcnn.svm import SvmProblem, newton_cg
 from wsdet.engine import localize_all
 from wsdet.localizers.sliding import Sliding
 from wsdet.localizers.stl import Stl
@@ -32,7 +33,6 @@ from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.networks.pyramid import SummedMap
 from wsdet.questions import Outputs, Picture, Question
-from wsdet.rcnn.svm import SvmProblem, newton_cg
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Floats, InputError, Sample
 

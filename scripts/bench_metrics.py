@@ -14,7 +14,7 @@ import numpy as np
 
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics.localization import corloc, top_boxes
-from wsdet.report.table import table
+from wsdet.report.text_tables import table
 from wsdet.types import Boxes
 
 N_CLASSES = 80

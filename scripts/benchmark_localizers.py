@@ -14,7 +14,7 @@ from wsdet.allocator import keep_freed_memory
 from wsdet.cli import CONF, build, compose, limited, network_of, settings_of
 from wsdet.evaluate import evaluate_localization
 from wsdet.localize import learn_size, localize
-from wsdet.report.table import Cell, table
+from wsdet.report.text_tables import Cell, table
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.timings import Ledger

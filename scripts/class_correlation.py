@@ -21,7 +21,7 @@ from benchmark_localizers import localized, of_one_object
 
 from wsdet.boxes import area, intersection, iou
 from wsdet.cli import build, compose, limited, network_of
-from wsdet.report.table import table
+from wsdet.report.text_tables import table
 from wsdet.storage.files import write_json
 from wsdet.storage.timings import Ledger
 from wsdet.types import Boxes, Dataset, InputError

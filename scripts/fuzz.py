@@ -386,10 +386,10 @@ def _load_regressor(folder: Path) -> object:
 
 
 def _save_detector(folder: Path) -> None:
+    from wsdet.detectors.rcnn.detector import RcnnDetector
+    from wsdet.detectors.rcnn.features import RoiFeatures
     from wsdet.networks.backbones import build_backbone
     from wsdet.networks.classifier import Network
-    from wsdet.rcnn.detector import RcnnDetector
-    from wsdet.rcnn.features import RoiFeatures
 
     features = RoiFeatures(Network(build_backbone("tiny", 2, 32), [(0,), (1,)], device="cpu"), grid=1)
     weights = np.zeros((2, features.dim), np.float32)
@@ -397,7 +397,7 @@ def _save_detector(folder: Path) -> None:
 
 
 def _load_detector(folder: Path) -> object:
-    from wsdet.rcnn.detector import RcnnDetector
+    from wsdet.detectors.rcnn.detector import RcnnDetector
 
     return RcnnDetector.load(folder, device="cpu")
 

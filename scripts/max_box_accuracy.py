@@ -22,7 +22,7 @@ from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.metrics.max_box_accuracy import SIDE, max_box_accuracy
 from wsdet.questions import Note
-from wsdet.report.table import table
+from wsdet.report.text_tables import table
 from wsdet.storage.files import write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Localizer
 

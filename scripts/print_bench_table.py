@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wsdet.report.table import table
+from wsdet.report.text_tables import table
 
 # benchmark, figure, what it is, what it should be
 _ROWS = (

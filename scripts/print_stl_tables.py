@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.compare import read_runs
-from wsdet.report.table import table
+from wsdet.report.text_tables import table
 from wsdet.storage.files import read_json, write_json
 
 # (positives, negatives and test), the published column with the three best boxes as positives and with the best one

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from wsdet.allowed import SETTINGS, Allowed, ListOf, OneOf, Range, Stores, Text, check_arguments
 from wsdet.cli import CONF, compose
+from wsdet.detectors.rcnn.confidence import WEIGHTINGS
+from wsdet.detectors.rcnn.svm import solver_named
 from wsdet.linear_models.box_regressor import Channels
 from wsdet.networks.classifier import PRECISIONS
-from wsdet.rcnn.confidence import WEIGHTINGS
-from wsdet.rcnn.svm import solver_named
 from wsdet.training.box_examples import Budget
 from wsdet.training.box_regressor import Loss, PerClass
 from wsdet.types import InputError

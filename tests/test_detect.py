@@ -14,11 +14,11 @@ from PIL import Image
 
 from wsdet.cli import CONF
 from wsdet.detect import _check_harmless, _run, detect, find_images
+from wsdet.detectors.rcnn.detector import RcnnDetector
+from wsdet.detectors.rcnn.features import Maps, RoiFeatures
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.rcnn.detector import RcnnDetector
-from wsdet.rcnn.features import Maps, RoiFeatures
-from wsdet.rcnn.protocol import TrainingProtocol
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
 

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "wsdet").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-METHODS = {"localizers", "proposals", "rcnn", "training"}  # each knows nothing of the others
+METHODS = {"localizers", "proposals", "detectors", "training"}  # each knows nothing of the others
 
 
 def module_name(path: Path) -> str:

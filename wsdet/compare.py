@@ -137,7 +137,7 @@ def comparison_table(comparison: Mapping[str, Any], show: Sequence[str]) -> str:
         comparison: what `compare` gives.
         show: patterns of the figures wanted, such as "detectors.*.map".
     """
-    from wsdet.report.table import table
+    from wsdet.report.text_tables import table
 
     names = list(comparison["groups"])
     rows = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from wsdet.data.image_files import ImageFiles
-    from wsdet.rcnn.detector import RcnnDetector
+    from wsdet.detectors.rcnn.detector import RcnnDetector
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.data.images import read_size
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import write_frames
+    from wsdet.detectors.rcnn.detector import RcnnDetector
     from wsdet.propose import propose, source_of
-    from wsdet.rcnn.detector import RcnnDetector
     from wsdet.wiring import localized
 
     detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
@@ -196,7 +196,7 @@ def _draw(
 ) -> None:
     from tqdm import tqdm
 
-    from wsdet.rcnn.drawing import draw_boxes
+    from wsdet.report.box_drawing import draw_boxes
 
     for image_id in tqdm([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
         boxes = store[image_id]

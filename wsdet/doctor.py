@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsdet.cli import build, compose, limited, settings_of, untrained_of
-from wsdet.report.table import table
+from wsdet.report.text_tables import table
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError
 from wsdet.vision import opencv
@@ -151,7 +151,7 @@ def plan(cfg: DictConfig) -> list[Stage]:
     """
     from omegaconf import OmegaConf
 
-    from wsdet.rcnn.protocol import TrainingProtocol
+    from wsdet.detectors.rcnn.protocol import TrainingProtocol
 
     if cfg.task not in ("experiment", "classifier"):
         raise InputError(f"plan knows task=experiment and task=classifier, got task={cfg.task}")

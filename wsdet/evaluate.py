@@ -194,7 +194,7 @@ def _run(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from wsdet.cli import build, limited
-    from wsdet.report import table
+    from wsdet.report import text_tables as table
 
     wanted = {"boxes": cfg.boxes, "proposals": cfg.proposal_stores, "detections": cfg.detections}
     given = {

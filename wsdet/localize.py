@@ -153,7 +153,7 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.evaluate import evaluate_localization
     from wsdet.export import check_choices, export_store
     from wsdet.report.page import write_report
-    from wsdet.report.table import boxes_table, localization_table
+    from wsdet.report.text_tables import boxes_table, localization_table
     from wsdet.wiring import localizer_of
 
     options = {key: cfg[key] for key in ("min_score", "top_k", "images")}

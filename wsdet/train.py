@@ -21,8 +21,8 @@ from wsdet.types import Boxes, Dataset, InputError, Localizer
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from wsdet.detectors.rcnn.detector import RcnnDetector
     from wsdet.networks.classifier import Network
-    from wsdet.rcnn.detector import RcnnDetector
     from wsdet.storage.box_store import BoxStore
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def _classifier(cfg: DictConfig) -> None:
 def _box_regressor(cfg: DictConfig) -> None:
     from wsdet.evaluate import evaluate_localization
     from wsdet.report.box_curve import draw_box_curve
-    from wsdet.report.table import localization_table
+    from wsdet.report.text_tables import localization_table
     from wsdet.training.box_curve import METHODS, train_box_regressors
     from wsdet.training.sensitivity_maps import SensitivityMaps
 
@@ -198,8 +198,8 @@ def _positives(
     cfg: DictConfig, dataset: Dataset, ids: Sequence[str], train_on: Sequence[str], localized: Mapping[str, BoxStore]
 ) -> dict[str, Mapping[str, Boxes]]:
     """The boxes that each detector takes for true, by image id."""
-    from wsdet.rcnn.confidence import confidences, weigh
-    from wsdet.rcnn.detector import best_positives, ground_truth_positives
+    from wsdet.detectors.rcnn.confidence import confidences, weigh
+    from wsdet.detectors.rcnn.detector import best_positives, ground_truth_positives
     from wsdet.storage.box_store import BoxStore
 
     pseudo, detector = localized[cfg.names.localizer], cfg.detector
@@ -229,8 +229,8 @@ def _train_detectors(
     network: Network,
 ) -> dict[str, RcnnDetector]:
     """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
-    from wsdet.rcnn.detector import RcnnDetector, train_detectors
-    from wsdet.rcnn.map_cache import MapCache
+    from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
+    from wsdet.detectors.rcnn.map_cache import MapCache
     from wsdet.storage.provenance import claim
 
     detector, folder = cfg.detector, Path(cfg.out) / "detectors"
@@ -328,7 +328,7 @@ def _report(
 
 
 def _summarize(cfg: DictConfig, metrics: Mapping[str, Any], failed: Mapping[str, str]) -> None:
-    from wsdet.report import table
+    from wsdet.report import text_tables as table
 
     if "localization" in metrics:
         log.info("pseudo-boxes of the training images\n%s", table.localization_table(metrics["localization"]))

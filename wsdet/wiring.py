@@ -88,8 +88,8 @@ def _trained_on_labels(
     cfg: DictConfig, n_proposals: int, dataset: Dataset, proposals: BoxStore, network: Network
 ) -> Path:
     """The weights of a region classifier for the training images, trained now if they are not there yet."""
-    from wsdet.rcnn.features import RoiFeatures
-    from wsdet.rcnn.map_cache import MapCache
+    from wsdet.detectors.rcnn.features import RoiFeatures
+    from wsdet.detectors.rcnn.map_cache import MapCache
     from wsdet.training.region_classifier import train_region_classifier
 
     run, features = Path(cfg.get("shared", cfg.out)), RoiFeatures(network)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.rcnn.features import RoiFeatures
 from wsdet.training.region_classifier import RegionModule, train_region_classifier
 from wsdet.types import InputError, Sample
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsdet.report.table import Cell, boxes_table, detectors_table, localization_table, proposals_table, table
+from wsdet.report.text_tables import Cell, boxes_table, detectors_table, localization_table, proposals_table, table
 from wsdet.types import Boxes
 
 

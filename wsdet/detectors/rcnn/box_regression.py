@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wsdet.boxes import iou
-from wsdet.rcnn.features import BoxFeatures, Maps
+from wsdet.detectors.rcnn.features import BoxFeatures, Maps
 from wsdet.types import Boxes, Floats, InputError
 
 log = logging.getLogger(__name__)

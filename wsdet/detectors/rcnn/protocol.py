@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wsdet.rcnn.svm import Loss
+from wsdet.detectors.rcnn.svm import Loss
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TrainingProtocol:
             `folds` folds of the images is chosen for each class.
         folds: of the cross-validation; only with several `c`.
         positive_weight: the positives' cost is `c` times this; "balanced" gives both signs the same total cost.
-        bias_multiplier: see `wsdet.rcnn.svm`.
+        bias_multiplier: see `wsdet.detectors.rcnn.svm`.
         feature_norm: features are multiplied so that their mean norm is this; `c` is tuned to it.
         max_proposals: only so many proposals of an image, the best, are looked at; 0: all.
         negative_iou: see above.

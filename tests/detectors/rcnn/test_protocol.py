@@ -8,7 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # comes with omegaconf
 
 from wsdet.cli import CONF
-from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 
 NAMES = sorted(path.stem for path in (CONF / "detector" / "protocol").glob("*.yaml"))
 
@@ -77,7 +77,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", NAMES)
 def test_every_protocol_says_all_that_it_depends_on(name: str) -> None:
     values = yaml.safe_load((CONF / "detector" / "protocol" / f"{name}.yaml").read_text(encoding="utf-8"))
-    assert values.pop("_target_") == "wsdet.rcnn.protocol.TrainingProtocol"
+    assert values.pop("_target_") == "wsdet.detectors.rcnn.protocol.TrainingProtocol"
     protocol = TrainingProtocol(**values)
     for key, value in PUBLISHED.get(name, {}).items():
         assert getattr(protocol, key) == value, key

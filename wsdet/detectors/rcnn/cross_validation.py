@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import average_precision_score
 
-from wsdet.rcnn.svm import Planes, Solver, SvmProblem
+from wsdet.detectors.rcnn.svm import Planes, Solver, SvmProblem
 from wsdet.types import Floats, Ints
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
+from wsdet.detectors.rcnn.features import RoiFeatures, WarpFeatures, build_features
 from wsdet.networks.pyramid import SummedMap
-from wsdet.rcnn.features import RoiFeatures, WarpFeatures, build_features
 from wsdet.types import Sample
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from wsdet.boxes import iou
-from wsdet.rcnn.confidence import WEIGHTINGS, confidences, weigh
-from wsdet.rcnn.detector import best_positives
-from wsdet.rcnn.features import RoiFeatures
-from wsdet.rcnn.mining import Trainer
-from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.confidence import WEIGHTINGS, confidences, weigh
+from wsdet.detectors.rcnn.detector import best_positives
+from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.mining import Trainer
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.types import Boxes
 
 PLACES = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], np.float32)

@@ -21,13 +21,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
+from wsdet.detectors.rcnn.features import BoxFeatures, build_features
+from wsdet.detectors.rcnn.map_cache import MapCache
+from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import IMAGENET_OUTPUTS, build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.rcnn.box_regression import BoxShifts, moved, train_box_regression
-from wsdet.rcnn.features import BoxFeatures, build_features
-from wsdet.rcnn.map_cache import MapCache
-from wsdet.rcnn.mining import TrainedTasks, Trainer
-from wsdet.rcnn.protocol import TrainingProtocol
 from wsdet.storage.files import read_json, write_bytes, write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
@@ -250,7 +250,7 @@ def train_detectors(
         nms_iou: see `RcnnDetector`, as for the next two.
         max_per_class: proposals of a class that reach non-maximum suppression.
         max_per_image: boxes given for an image; 0: all.
-        box_regression: also learn how each class moves its boxes (see `wsdet.rcnn.box_regression`).
+        box_regression: also learn how each class moves its boxes (see `wsdet.detectors.rcnn.box_regression`).
 
     Raises:
         InputError: there is no positive box at all, or the examples do not fit into `max_rows`.

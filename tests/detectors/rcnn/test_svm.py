@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsdet.rcnn.svm import Loss, Planes, Solver, SvmProblem, liblinear, newton_cg, objective, solver_named
+from wsdet.detectors.rcnn.svm import Loss, Planes, Solver, SvmProblem, liblinear, newton_cg, objective, solver_named
 
 
 def made_up_problem(loss: Loss = "squared_hinge", c: float = 1e-3, n: int = 600, d: int = 80, k: int = 4) -> SvmProblem:
@@ -92,7 +92,7 @@ def test_wrong_arguments_are_named() -> None:
 
 
 def test_average_precision_chooses_c() -> None:
-    from wsdet.rcnn.cross_validation import choose_c
+    from wsdet.detectors.rcnn.cross_validation import choose_c
 
     problem = made_up_problem(c=1.0)
     images = np.arange(len(problem.x)) // 3

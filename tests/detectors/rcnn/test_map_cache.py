@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsdet.rcnn.features import Maps, RoiFeatures
-from wsdet.rcnn.map_cache import MapCache
+from wsdet.detectors.rcnn.features import Maps, RoiFeatures
+from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.types import InputError, Sample
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from wsdet.rcnn.features import RoiFeatures
-from wsdet.rcnn.map_cache import MapCache
-from wsdet.rcnn.mining import Trainer
-from wsdet.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.map_cache import MapCache
+from wsdet.detectors.rcnn.mining import Trainer
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.types import Boxes, InputError, Sample
 
 FAST = TrainingProtocol(random_negatives=4, hard_per_image=2, hard_rows_per_image=5, rounds=1)

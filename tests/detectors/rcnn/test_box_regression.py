@@ -12,12 +12,12 @@ import torch
 from sklearn.linear_model import Ridge
 
 from wsdet.boxes import iou
+from wsdet.detectors.rcnn.box_regression import BoxShifts, RegressionSums, moved, offsets_to, train_box_regression
+from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
+from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.rcnn.box_regression import BoxShifts, RegressionSums, moved, offsets_to, train_box_regression
-from wsdet.rcnn.detector import RcnnDetector, train_detectors
-from wsdet.rcnn.features import RoiFeatures
-from wsdet.rcnn.protocol import TrainingProtocol
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 

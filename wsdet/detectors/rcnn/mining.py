@@ -24,12 +24,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wsdet.boxes import iou, nms
-from wsdet.rcnn.cross_validation import choose_c
-from wsdet.rcnn.examples import POSITIVE_BOX, ExamplePool, Signs
-from wsdet.rcnn.features import BoxFeatures, Maps
-from wsdet.rcnn.map_cache import MapCache
-from wsdet.rcnn.protocol import TrainingProtocol
-from wsdet.rcnn.svm import Planes, SvmProblem, solver_named
+from wsdet.detectors.rcnn.cross_validation import choose_c
+from wsdet.detectors.rcnn.examples import POSITIVE_BOX, ExamplePool, Signs
+from wsdet.detectors.rcnn.features import BoxFeatures, Maps
+from wsdet.detectors.rcnn.map_cache import MapCache
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.svm import Planes, SvmProblem, solver_named
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError, Ints
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class _Page:
 
 
 class Trainer:
-    """One training run. See `wsdet.rcnn.detector.train_detectors`, which wraps it.
+    """One training run. See `wsdet.detectors.rcnn.detector.train_detectors`, which wraps it.
 
     Args:
         dataset: gives images and their labels.
@@ -108,7 +108,7 @@ class Trainer:
         proposals: boxes by image id that negatives are taken from.
         features: describes boxes.
         protocol: the rules.
-        solver: see `wsdet.rcnn.svm.solver_named`.
+        solver: see `wsdet.detectors.rcnn.svm.solver_named`.
         seed: of every random choice; what is drawn from an image depends on it and the image's id alone.
         max_rows: size of the pool.
         cache: keeps the images' maps between passes.

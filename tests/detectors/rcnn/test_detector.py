@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wsdet.detectors.rcnn.detector import RcnnDetector, best_positives, ground_truth_positives, train_detectors
+from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.rcnn.detector import RcnnDetector, best_positives, ground_truth_positives, train_detectors
-from wsdet.rcnn.features import RoiFeatures
-from wsdet.rcnn.protocol import TrainingProtocol
 from wsdet.types import Boxes, InputError, Sample
 
 

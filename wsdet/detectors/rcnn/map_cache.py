@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wsdet.rcnn.features import BoxFeatures, Maps
+from wsdet.detectors.rcnn.features import BoxFeatures, Maps
 from wsdet.storage.files import write_bytes
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ def confidences(
     """The confidence of each box of `positives`, by image id.
 
     Args:
-        positives: what `wsdet.rcnn.detector.best_positives` chose of `boxes_by_id`.
+        positives: what `wsdet.detectors.rcnn.detector.best_positives` chose of `boxes_by_id`.
         boxes_by_id: all boxes of the localizer, for the margins.
         others: boxes of other localizers, best first; an image that one lacks counts as no agreement.
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from wsdet.allocator import keep_freed_memory
+from wsdet.cli.allocator import keep_freed_memory
 from wsdet.networks.classifier import PRECISIONS, Network
 
 SHARED = Path(os.environ.get("WSDET_SHARED") or Path(__file__).resolve().parents[2] / "shared")

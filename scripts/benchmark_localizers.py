@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from benchmark import processor
 
-from wsdet.allocator import keep_freed_memory
-from wsdet.cli import CONF, build, compose, limited, network_of, settings_of
+from wsdet.cli.allocator import keep_freed_memory
+from wsdet.cli.build import build, limited, network_of, settings_of
+from wsdet.cli.entry_point import CONF, compose
+from wsdet.cli.factories import localizer_of
 from wsdet.evaluate import evaluate_localization
 from wsdet.localize import learn_size, localize
 from wsdet.report.text_tables import Cell, table
@@ -19,7 +21,6 @@ from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.timings import Ledger
 from wsdet.types import Dataset, InputError, Split
-from wsdet.wiring import localizer_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -20,7 +20,8 @@ import numpy as np
 from benchmark_localizers import localized, of_one_object
 
 from wsdet.boxes import area, intersection, iou
-from wsdet.cli import build, compose, limited, network_of
+from wsdet.cli.build import build, limited, network_of
+from wsdet.cli.entry_point import compose
 from wsdet.report.text_tables import table
 from wsdet.storage.files import write_json
 from wsdet.storage.timings import Ledger

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from wsdet.cli import build, compose, limited, network_of
+from wsdet.cli.build import build, limited, network_of
+from wsdet.cli.entry_point import compose
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.localizers.dialogue import Dialogue

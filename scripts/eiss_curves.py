@@ -21,7 +21,8 @@ from benchmark_localizers import of_one_object
 from tqdm import tqdm
 
 from wsdet.boxes import iou
-from wsdet.cli import build, compose, limited, network_of, settings_of
+from wsdet.cli.build import build, limited, network_of, settings_of
+from wsdet.cli.entry_point import compose
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.formats.contents import file_name

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from wsdet.cli import build, compose, limited, network_of
+from wsdet.cli.build import build, limited, network_of
+from wsdet.cli.entry_point import compose
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.metrics.max_box_accuracy import SIDE, max_box_accuracy

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from wsdet.cli import CONF
+from wsdet.cli.entry_point import CONF
 from wsdet.detect import _check_harmless, _run, detect, find_images
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import Maps, RoiFeatures

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsdet import doctor
-from wsdet.cli import compose
+from wsdet.cli.entry_point import compose
 from wsdet.doctor import Stage, plan, plan_table
 from wsdet.types import InputError
 from wsdet.vision import opencv

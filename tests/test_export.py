@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from wsdet.cli import CONF
+from wsdet.cli.entry_point import CONF
 from wsdet.data.coco import Coco
 from wsdet.data.image_files import ImageFiles
 from wsdet.data.voc import Voc

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsdet.cli import build, check_parts, compose
+from wsdet.cli.build import build, check_parts
+from wsdet.cli.entry_point import compose
 from wsdet.data.folder import Folder
 from wsdet.data.images import read_image
 from wsdet.localize import localize

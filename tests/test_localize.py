@@ -10,14 +10,14 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from wsdet.cli import compose
+from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import localizer_of
 from wsdet.localize import _run, learn_size, localize, visualize
 from wsdet.localizers.dam import Dam
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
-from wsdet.wiring import localizer_of
 
 SIDE = 32
 

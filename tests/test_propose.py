@@ -17,7 +17,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from wsdet.cli import CONF
+from wsdet.cli.entry_point import CONF
 from wsdet.proposals.selective_search import SelectiveSearch
 from wsdet.propose import propose, source_of
 from wsdet.storage.box_store import BoxStore

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from wsdet.cli import CONF
+from wsdet.cli.entry_point import CONF
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 ROWS = {

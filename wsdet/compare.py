@@ -170,7 +170,7 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The command `python -m wsdet.compare`."""
-    from wsdet.cli import entry_point
+    from wsdet.cli.entry_point import entry_point
 
     entry_point("compare", _run)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import CONF, entry_point, limited
+from wsdet.cli.build import limited
+from wsdet.cli.entry_point import CONF, entry_point
 from wsdet.formats.coco import coco_json
 from wsdet.formats.contents import Picture
 from wsdet.storage.box_store import BoxStore, FillReport, fill_together
@@ -77,12 +78,12 @@ def main() -> None:
 
 
 def _run(cfg: DictConfig) -> None:
+    from wsdet.cli.factories import localized
     from wsdet.data.images import read_size
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import write_frames
     from wsdet.detectors.rcnn.detector import RcnnDetector
     from wsdet.propose import propose, source_of
-    from wsdet.wiring import localized
 
     detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
     out, images = Path(cfg.out), str(cfg.images)

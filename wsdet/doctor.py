@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wsdet.cli import build, compose, limited, settings_of, untrained_of
+from wsdet.cli.build import build, limited, settings_of, untrained_of
+from wsdet.cli.entry_point import compose
 from wsdet.report.text_tables import table
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError

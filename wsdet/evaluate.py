@@ -182,7 +182,7 @@ def main() -> None:
     """The command `python -m wsdet.evaluate`."""
     import sys
 
-    from wsdet.cli import entry_point
+    from wsdet.cli.entry_point import entry_point
 
     # conf/proposals is a config group: Hydra would take the stores in proposals=[A,B] for the names of its files
     sys.argv[1:] = [re.sub("^proposals=", "proposal_stores=", argument) for argument in sys.argv[1:]]
@@ -193,7 +193,7 @@ def _run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from wsdet.cli import build, limited
+    from wsdet.cli.build import build, limited
     from wsdet.report import text_tables as table
 
     wanted = {"boxes": cfg.boxes, "proposals": cfg.proposal_stores, "detections": cfg.detections}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wsdet.boxes import area, clip
-from wsdet.cli import build, entry_point, limited
+from wsdet.cli.build import build, limited
+from wsdet.cli.entry_point import entry_point
 from wsdet.formats.coco import image_path as coco_path
 from wsdet.formats.coco import write_coco
 from wsdet.formats.contents import Contents, Picture, distinct_stems, file_name

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from wsdet.cli import build, check_parts, entry_point, limited, network_of, settings_of
+from wsdet.cli.build import build, check_parts, limited, network_of, settings_of
+from wsdet.cli.entry_point import entry_point
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.formats.contents import file_name
@@ -150,11 +151,11 @@ def _true_boxes(dataset: Dataset, image_id: str) -> Boxes | None:
 
 
 def _run(cfg: DictConfig) -> None:
+    from wsdet.cli.factories import localizer_of
     from wsdet.evaluate import evaluate_localization
     from wsdet.export import check_choices, export_store
     from wsdet.report.page import write_report
     from wsdet.report.text_tables import boxes_table, localization_table
-    from wsdet.wiring import localizer_of
 
     options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
     for format in cfg.export:

@@ -20,7 +20,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import build, entry_point, limited, network_of
+from wsdet.cli.build import build, limited, network_of
+from wsdet.cli.entry_point import entry_point
 from wsdet.formats.contents import file_name
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Sample
@@ -96,7 +97,7 @@ def main() -> None:
 
 
 def _run(cfg: DictConfig) -> None:
-    from wsdet.wiring import proposed
+    from wsdet.cli.factories import proposed
 
     dataset = build(cfg.data, "data")
     train_ids = limited(dataset.ids("train"), cfg.limit, cfg.seed)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import build, check_parts, entry_point, limited, network_of, settings_of, train_classifier_of
+from wsdet.cli.build import build, check_parts, limited, network_of, settings_of, train_classifier_of
+from wsdet.cli.entry_point import entry_point
 from wsdet.storage.files import write_json
 from wsdet.storage.finished import is_sealed, seal
 from wsdet.storage.timings import Ledger
@@ -98,8 +99,8 @@ def _teachers(cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Ne
 
 
 def _experiment(cfg: DictConfig) -> None:
+    from wsdet.cli.factories import proposed
     from wsdet.evaluate import write_average_precision
-    from wsdet.wiring import proposed
 
     out = Path(cfg.out)
     dataset: Dataset = build(cfg.data, "data")
@@ -171,10 +172,10 @@ def _localize(
     cfg: DictConfig, dataset: Dataset, ids: Sequence[str], network: Network, ledger: Ledger
 ) -> dict[str, BoxStore]:
     """Pseudo-boxes of the configured localizer and of the baselines, by name."""
+    from wsdet.cli.factories import localizer_of
     from wsdet.localize import learn_size, localize, visualize
     from wsdet.localizers.constant_boxes import CenterBox
     from wsdet.storage.box_store import BoxStore
-    from wsdet.wiring import localizer_of
 
     learn_size(cfg.localizer, dataset, ids)
     with ledger.stage("propose"):

@@ -10,7 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from wsdet.cli import CONF, build
+from wsdet.cli.build import build
+from wsdet.cli.entry_point import CONF
 from wsdet.engine import localize_all
 from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.linear_models.region_classifier import RegionClassifier

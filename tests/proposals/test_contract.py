@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from wsdet.cli import CONF
+from wsdet.cli.entry_point import CONF
 from wsdet.propose import source_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Pixels, ProposalSource, Sample

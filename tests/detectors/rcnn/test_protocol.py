@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # comes with omegaconf
 
-from wsdet.cli import CONF
+from wsdet.cli.entry_point import CONF
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 
 NAMES = sorted(path.stem for path in (CONF / "detector" / "protocol").glob("*.yaml"))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 from omegaconf import OmegaConf
 
-from wsdet.allowed import SETTINGS, Allowed, ListOf, OneOf, Range, Stores, Text, check_arguments
-from wsdet.cli import CONF, compose
+from wsdet.cli.entry_point import CONF, compose
+from wsdet.cli.validation import SETTINGS, Allowed, ListOf, OneOf, Range, Stores, Text, check_arguments
 from wsdet.detectors.rcnn.confidence import WEIGHTINGS
 from wsdet.detectors.rcnn.svm import solver_named
 from wsdet.linear_models.box_regressor import Channels

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli import build, limited, settings_of
+from wsdet.cli.build import build, limited, settings_of
 from wsdet.localize import localize
 from wsdet.propose import propose, source_of
 from wsdet.storage.box_store import BoxStore

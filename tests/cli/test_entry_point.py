@@ -8,39 +8,41 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from wsdet import cli
+from wsdet.cli import build
+from wsdet.cli.entry_point import CONF
 
 IDS = tuple(f"image {i}" for i in range(50))
 
 
 @pytest.mark.parametrize("limit", [0, 50, 51])
 def test_no_limit_gives_all_in_their_order(limit: int) -> None:
-    assert cli.limited(IDS, limit, seed=0) == IDS
-    assert cli.limited((), limit, seed=0) == ()
+    assert build.limited(IDS, limit, seed=0) == IDS
+    assert build.limited((), limit, seed=0) == ()
 
 
 def test_a_larger_limit_grows_what_a_smaller_one_drew() -> None:
-    drawn = [cli.limited(IDS, limit, seed=3) for limit in range(1, 50)]
+    drawn = [build.limited(IDS, limit, seed=3) for limit in range(1, 50)]
     for n_drawn, (smaller, larger) in enumerate(pairwise(drawn), start=1):
         assert len(set(smaller)) == n_drawn
         assert larger[:n_drawn] == smaller
-    assert cli.limited(IDS, 10, seed=4) != cli.limited(IDS, 10, seed=3)
+    assert build.limited(IDS, 10, seed=4) != build.limited(IDS, 10, seed=3)
 
 
 def test_settings_are_plain_values_with_references_resolved() -> None:
     cfg = OmegaConf.create({"seed": 3, "unused": 1, "localizer": {"seed": "${seed}", "scales": [1, 2]}, "kinds": ["a"]})
-    settings = cli.settings_of(cfg, "localizer", "seed", "kinds")
+    settings = build.settings_of(cfg, "localizer", "seed", "kinds")
     assert settings == {"localizer": {"seed": 3, "scales": [1, 2]}, "seed": 3, "kinds": ["a"]}
     assert [type(value) for value in settings.values()] == [dict, int, list]
 
 
 def test_configs_are_found() -> None:
-    assert (cli.CONF / "base.yaml").is_file()
+    assert (CONF / "base.yaml").is_file()
 
 
 def run_program(body: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs `body` as the program of an entry point, in a process of its own as Hydra takes over logging."""
-    program = f"from wsdet.cli import entry_point\nfrom wsdet.types import InputError\n{body}\nentry_point('base', run)"
+    imports = "from wsdet.cli.entry_point import entry_point\nfrom wsdet.types import InputError\n"
+    program = f"{imports}{body}\nentry_point('base', run)"
     command = [sys.executable, "-c", program, *overrides]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
 

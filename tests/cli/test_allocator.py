@@ -10,7 +10,7 @@ import pytest
 _PROGRAM = """
 import platform, resource
 import torch
-from wsdet.allocator import keep_freed_memory
+from wsdet.cli.allocator import keep_freed_memory
 
 print(keep_freed_memory() if platform.libc_ver()[0] == "glibc" else "other")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -111,22 +111,22 @@ INVENTORY = {
     "truncated MAT": "proposals/test_files.py::test_a_truncated_mat_is_an_error_of_input",
     "pickled objects in an NPZ": "proposals/test_files.py::test_pickled_objects_are_not_loaded",
     "zip bomb": "proposals/test_files.py::test_a_zip_bomb_is_not_unpacked",
-    "damaged part of a store": "test_store.py::test_a_damaged_part_is_named_with_the_remedy",
-    "damaged settings of a store": "test_store.py::test_damaged_settings_are_named",
-    "store of other settings": "test_store.py::test_other_settings_are_refused_by_the_first_key",
+    "damaged part of a store": "storage/test_box_store.py::test_a_damaged_part_is_named_with_the_remedy",
+    "damaged settings of a store": "storage/test_box_store.py::test_damaged_settings_are_named",
+    "store of other settings": "storage/test_box_store.py::test_other_settings_are_refused_by_the_first_key",
     # checkpoints
-    "checkpoint with code in it": "test_backbones.py::test_code_in_a_checkpoint_is_not_run",
+    "checkpoint with code in it": "networks/networks/test_backbones.py::test_code_in_a_checkpoint_is_not_run",
     "checkpoint of the wrong shape, or of another network": (
-        "test_backbones.py::test_other_networks_weights_are_refused_and_change_nothing"
+        "networks/networks/test_backbones.py::test_other_networks_weights_are_refused_and_change_nothing"
     ),
-    "truncated checkpoint": "test_backbones.py::test_truncated_files",
-    "checkpoint without tensors": "test_backbones.py::test_checkpoint_without_tensors",
-    "checkpoint that describes itself wrongly": "test_backbones.py::test_damaged_description",
+    "truncated checkpoint": "networks/networks/test_backbones.py::test_truncated_files",
+    "checkpoint without tensors": "networks/networks/test_backbones.py::test_checkpoint_without_tensors",
+    "checkpoint that describes itself wrongly": "networks/networks/test_backbones.py::test_damaged_description",
     "detector whose model.json names code to run": "test_detect.py::test_a_detector_cannot_name_code_to_run",
     # the machine, and what was asked for
-    "full disk": "test_store.py::test_a_full_disk_is_named_and_loses_nothing",
-    "folder that cannot be written": "test_run_folder.py::test_a_command_says_both_before_any_work",
-    "second process on a run folder": "test_run_folder.py::test_the_second_process_is_told_who_the_first_is",
+    "full disk": "storage/test_box_store.py::test_a_full_disk_is_named_and_loses_nothing",
+    "folder that cannot be written": "storage/test_lock.py::test_a_command_says_both_before_any_work",
+    "second process on a run folder": "storage/test_lock.py::test_the_second_process_is_told_who_the_first_is",
     "settings of impossible values": "test_hostile.py::test_impossible_settings_are_said_before_any_work",
     "one bad image in a run": "test_hostile.py::test_one_bad_image_is_recorded_and_ends_nothing_unless_strict",
 }

@@ -115,13 +115,13 @@ INVENTORY = {
     "damaged settings of a store": "storage/test_box_store.py::test_damaged_settings_are_named",
     "store of other settings": "storage/test_box_store.py::test_other_settings_are_refused_by_the_first_key",
     # checkpoints
-    "checkpoint with code in it": "networks/networks/test_backbones.py::test_code_in_a_checkpoint_is_not_run",
+    "checkpoint with code in it": "networks/test_backbones.py::test_code_in_a_checkpoint_is_not_run",
     "checkpoint of the wrong shape, or of another network": (
-        "networks/networks/test_backbones.py::test_other_networks_weights_are_refused_and_change_nothing"
+        "networks/test_backbones.py::test_other_networks_weights_are_refused_and_change_nothing"
     ),
-    "truncated checkpoint": "networks/networks/test_backbones.py::test_truncated_files",
-    "checkpoint without tensors": "networks/networks/test_backbones.py::test_checkpoint_without_tensors",
-    "checkpoint that describes itself wrongly": "networks/networks/test_backbones.py::test_damaged_description",
+    "truncated checkpoint": "networks/test_backbones.py::test_truncated_files",
+    "checkpoint without tensors": "networks/test_backbones.py::test_checkpoint_without_tensors",
+    "checkpoint that describes itself wrongly": "networks/test_backbones.py::test_damaged_description",
     "detector whose model.json names code to run": "test_detect.py::test_a_detector_cannot_name_code_to_run",
     # the machine, and what was asked for
     "full disk": "storage/test_box_store.py::test_a_full_disk_is_named_and_loses_nothing",

@@ -28,8 +28,9 @@ from wsdet.engine import localize_all
 from wsdet.formats.contents import file_name
 from wsdet.localizers.eiss import Trajectory
 from wsdet.questions import Note
-from wsdet.storage.files import read_json, replacing, write_json
+from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import claim
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, Dataset, InputError
 
 Doubles = npt.NDArray[np.float64]

@@ -13,7 +13,8 @@ from typing import Any
 
 from wsdet.compare import read_runs
 from wsdet.report.text_tables import table
-from wsdet.storage.files import read_json, write_json
+from wsdet.storage.files import write_json
+from wsdet.storage.untrusted import read_json
 
 # (positives, negatives and test), the published column with the three best boxes as positives and with the best one
 ROWS = {

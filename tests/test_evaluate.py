@@ -24,7 +24,7 @@ from wsdet.evaluate import (
     write_average_precision,
 )
 from wsdet.storage.box_store import BoxStore
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, Dataset, InputError
 
 TRAIN = [f"train_{i}" for i in range(6)]

@@ -123,6 +123,13 @@ INVENTORY = {
     "checkpoint without tensors": "networks/test_backbones.py::test_checkpoint_without_tensors",
     "checkpoint that describes itself wrongly": "networks/test_backbones.py::test_damaged_description",
     "detector whose model.json names code to run": "test_detect.py::test_a_detector_cannot_name_code_to_run",
+    # files of any kind
+    "pipe, socket, folder, or link to a device in place of a file": (
+        "storage/test_untrusted.py::test_only_regular_files_are_opened_and_nothing_waits"
+    ),
+    "file of a terabyte": "storage/test_untrusted.py::test_larger_files_are_refused_before_they_are_read",
+    "JSON that is deep, or has half of a surrogate pair": "storage/test_untrusted.py::test_json_beyond_the_limits",
+    "YAML that is deep, or grows by its aliases": "storage/test_untrusted.py::test_yaml_beyond_the_limits",
     # the machine, and what was asked for
     "full disk": "storage/test_box_store.py::test_a_full_disk_is_named_and_loses_nothing",
     "folder that cannot be written": "storage/test_lock.py::test_a_command_says_both_before_any_work",

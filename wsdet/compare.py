@@ -16,8 +16,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.storage.files import read_json, replacing, write_json
+from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import flatten
+from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wsdet.metrics.proposals import AT, average_best_overlap, cover, precision_at, recall_at
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes
 
 TEN = [0.0, 0.0, 10.0, 10.0]

@@ -10,7 +10,7 @@ from torchvision.models import SqueezeNet1_0_Weights
 
 from wsdet.networks import imagenet_classes as imagenet
 from wsdet.networks.imagenet_classes import class_outputs
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
 
 VOC = [

@@ -258,7 +258,7 @@ def test_a_damaged_pending_image_is_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is not a JSON file"), ("[1]", "must hold a JSON object, got list"), ("\xff", "is not a JSON file")],
+    [("{", "is not a JSON file"), ("[1]", "must hold a JSON object, got list"), ("\xff", "is not UTF-8 text")],
 )
 def test_damaged_settings_are_named(tmp_path: Path, text: str, message: str) -> None:
     fill(tmp_path)

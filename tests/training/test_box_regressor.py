@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wsdet.linear_models.box_regressor import BoxRegressor
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.training import box_regressor
 from wsdet.training.box_regressor import BoxRegressorModule, Examples, train_box_regressor
 from wsdet.types import Floats, InputError

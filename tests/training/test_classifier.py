@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.weights import read_metadata
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.training import classifier
 from wsdet.training.classifier import ClassifierModule, mean_average_precision, top1, train_classifier
 from wsdet.training.pictures import LabelledPictures, augment, mask_boxes

@@ -17,7 +17,7 @@ from wsdet.data.image_files import ImageFiles, LazyMapping
 from wsdet.data.images import MAX_PIXELS, read_size
 from wsdet.data.paths import existing_folder, inside
 from wsdet.data.splits import equal_content, split_by_fraction
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from wsdet.storage.files import write_bytes, write_json
-from wsdet.storage.provenance import read_object
+from wsdet.storage.untrusted import read_object
 from wsdet.types import Floats, InputError, Ints
 
 Channels = Literal["max", "sum"]

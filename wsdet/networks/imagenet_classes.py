@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
 
 log = logging.getLogger(__name__)

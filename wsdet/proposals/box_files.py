@@ -18,7 +18,7 @@ import scipy.io
 from wsdet.data.annotations import number, read_lines
 from wsdet.data.paths import inside
 from wsdet.proposals.mat_file import check_mat
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
 
 Rows = npt.NDArray[Any]  # (n, 4), or (n, 5) with a score

@@ -22,7 +22,7 @@ from wsdet.proposals.box_files import (
 )
 from wsdet.proposals.ordering import distinct
 from wsdet.storage.box_store import BoxStore
-from wsdet.storage.files import read_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, InputError, Sample
 
 Doubles = npt.NDArray[np.float64]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.storage.files import read_json, replacing
+from wsdet.storage.files import replacing
+from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
 
 if TYPE_CHECKING:

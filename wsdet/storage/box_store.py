@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim, read_object, read_settings
+from wsdet.storage.provenance import claim, read_settings
+from wsdet.storage.untrusted import read_object
 from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wsdet import __version__
-from wsdet.storage.files import read_json, write_json
+from wsdet.storage.files import write_json
+from wsdet.storage.untrusted import read_json
 
 
 def seal(path: Path, made_of: Mapping[str, Any], left: Iterable[Path]) -> None:

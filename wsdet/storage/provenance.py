@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsdet.storage.files import read_json, write_json
+from wsdet.storage.files import write_json
+from wsdet.storage.untrusted import read_object
 from wsdet.types import InputError
 
 _FILE = "settings.json"
@@ -43,18 +44,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
         InputError: there are none, or they are damaged.
     """
     return read_object(folder / _FILE)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        InputError: the file is missing, or holds something else.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a JSON object, got {type(value).__name__}; restore or delete it")
-    return value
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:

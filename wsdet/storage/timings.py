@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsdet.storage.files import read_json, write_json
+from wsdet.storage.files import write_json
+from wsdet.storage.untrusted import read_json
 
 
 class Ledger:

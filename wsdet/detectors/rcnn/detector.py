@@ -28,7 +28,8 @@ from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import IMAGENET_OUTPUTS, build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.storage.files import read_json, write_bytes, write_json
+from wsdet.storage.files import write_bytes, write_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsdet.data.images import read_image, read_size
+from wsdet.data.images import read_image, read_orientation, read_size
 from wsdet.types import InputError
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -218,3 +218,24 @@ def test_a_damaged_jpeg_is_pixels_or_an_input_error(tmp_path: Path) -> None:
         path.write_bytes(content)
         with contextlib.suppress(InputError):
             assert read_image(path).shape[2] == 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once(tmp_path: Path, orientation: int) -> None:
+    """Pillow turns a TIFF when it is decoded, other formats not; both must come out the same."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3))
+    png, tiff = (save(tmp_path / name, stored, exif=exif) for name in ("a.png", "a.tiff"))
+    assert read_image(tiff).tolist() == read_image(png).tolist()
+    assert read_size(tiff) == read_size(png) == read_image(png).shape[:2]
+    assert read_orientation(png) == read_orientation(tiff) == orientation
+
+
+@pytest.mark.parametrize("brightest", [255, 1023, 4095, 16_383, 65_535])
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_fewer_bits_in_16_are_not_black(tmp_path: Path, name: str, brightest: int) -> None:
+    values = np.linspace(0, brightest, 24).reshape(4, 6).astype(np.uint16)
+    pixels = read_image(save(tmp_path / name, Image.fromarray(values)))
+    assert pixels.max() == 255
+    assert abs(int(pixels[2, 3, 0]) - 255 * int(values[2, 3]) / brightest) <= 1

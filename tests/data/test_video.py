@@ -55,3 +55,13 @@ def test_what_is_no_video_is_an_input_error(tmp_path: Path, content: bytes | Non
 def test_the_step_is_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"every must be 1 \(each frame\) or more, got 0"):
         write_frames(tmp_path / "clip.avi", tmp_path / "frames", 0)
+
+
+def test_frames_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video = clip(tmp_path / "clip.avi", 12)
+    content = video.read_bytes()
+    start = content.index(b"movi")
+    video.write_bytes(content[: (start + content.index(b"idx1")) // 2])
+    paths = write_frames(video, tmp_path / "frames")
+    assert 0 < len(paths) < 12
+    assert f"only {len(paths)} of the 12 frames that its header promises can be read" in caplog.text

@@ -6,38 +6,35 @@ is decoded, and whatever a decoder stumbles over becomes one `InputError` that n
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsdet.types import InputError, Pixels
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 80_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _ON_ITS_SIDE = {5, 6, 7, 8}
+_SIGNIFICANT_BITS = (8, 10, 12, 14)  # of cameras that store their values in 16
+_said_bits: set[int] = set()  # a process says it once
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     """(h, w, 3) uint8 RGB pixels of an image file.
 
-    EXIF orientation is applied, transparency is composited on white, 16-bit gray is scaled from 0..65535 to 0..255,
-    an animation gives its first frame.
+    EXIF orientation is applied, transparency is composited on white, an animation gives its first frame. 16-bit gray is
+    scaled to 0..255 from the range of its brightest value's bits: 8, 10, 12, 14 or 16, as a 16-bit file of a 12-bit
+    camera would be nearly black otherwise; fewer than 16 are logged once.
 
     Args:
         path: a regular file.
@@ -47,8 +44,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
         InputError: the file is missing, is not a whole image of `FORMATS`, or is too large.
     """
     with _opened(path, max_pixels) as image:
-        upright = _upright(image)
-        return np.array(_to_rgb(upright))
+        return np.array(_to_rgb(_upright(image), path))
 
 
 def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -59,7 +55,17 @@ def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """
     with _opened(path, max_pixels) as image:
         w, h = image.size
-        return (w, h) if _orientation(image) in _ON_ITS_SIDE else (h, w)
+        return (w, h) if _is_stored_lying(image) else (h, w)
+
+
+def read_orientation(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """The EXIF orientation of an image file, 1 (upright) to 8.
+
+    Raises:
+        InputError: as `read_size`.
+    """
+    with _opened(path, max_pixels) as image:
+        return _orientation(image)
 
 
 @contextmanager
@@ -97,19 +103,25 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int, name: str) -> None:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken metadata: the pixels may still be whole, and they are what is wanted
         return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _is_stored_lying(image: Image.Image) -> bool:
+    """Whether `image.size` is that of the stored pixels, which lie on their side. Pillow gives TIFF's size upright."""
+    return image.format != "TIFF" and _orientation(image) in _ON_ITS_SIDE
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    image.load()  # what is wrong with the pixels is told apart from what is wrong with the metadata; this turns a TIFF
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow would cut 16-bit values off at 255
-        return _from_16_bit(image)
+        return _from_16_bit(image, path)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no range to scale from")
     if image.has_transparency_data:
@@ -119,8 +131,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _from_16_bit(image: Image.Image, path: Path) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"integer pixels must be in 0..65535, got {values.min()}..{values.max()}")
-    return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
+    bits = next((bits for bits in _SIGNIFICANT_BITS if values.max() < 2**bits), 16)
+    if bits < 16 and bits not in _said_bits:
+        _said_bits.add(bits)
+        log.warning(
+            "image %r and others like it: 16-bit values up to %d are read as %d bits", str(path), values.max(), bits
+        )
+    return Image.fromarray((values * 255 // (2**bits - 1)).astype(np.uint8)).convert("RGB")

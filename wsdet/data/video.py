@@ -33,6 +33,7 @@ def write_frames(video: Path, folder: Path, every: int = 1) -> list[Path]:
     if every < 1:
         raise InputError(f"every must be 1 (each frame) or more, got {every}")
     capture = cv2.VideoCapture(str(video))
+    promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     paths: list[Path] = []
     try:
         number = 0
@@ -44,6 +45,14 @@ def write_frames(video: Path, folder: Path, every: int = 1) -> list[Path]:
         capture.release()
     if not paths:
         raise InputError(f"video '{video}' has no frame that OpenCV can read; convert it to MP4 (H.264) or MJPEG")
+    if number < promised:
+        log.warning(
+            "%s: only %d of the %d frames that its header promises can be read; it is damaged or cut short, and what "
+            "comes after them is not looked at",
+            video,
+            number,
+            promised,
+        )
     log.info("%s: %d frames, %d of them to look at, in %s", video, number, len(paths), folder)
     return paths
 

@@ -32,7 +32,7 @@ from wsdet.localizers.stl import Stl
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.networks.pyramid import SummedMap
-from wsdet.questions import Outputs, Picture, Question
+from wsdet.questions import NetworkInput, Outputs, Question
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Floats, InputError, Sample
 
@@ -117,7 +117,7 @@ class _Instant:
     def prepare(self, sample: Sample) -> None:
         """Nothing."""
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         """Any row."""
         return list(self._logits[self._rng.integers(len(self._logits), size=len(pictures))])
 

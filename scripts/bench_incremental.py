@@ -24,7 +24,7 @@ from wsdet.localizers.stl import Stl
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network, load_network
 from wsdet.networks.incremental import IncrementalNetwork
-from wsdet.questions import Masked, Picture
+from wsdet.questions import Masked, NetworkInput
 from wsdet.types import Floats, Sample
 
 _SIDES = (0.06, 0.12, 0.25, 0.5, 0.75, 0.9, 1.0)  # of a mask, as shares of the picture's
@@ -50,7 +50,7 @@ def by_mask_size(
         question = Masked(xyxy.astype(np.float32))
 
         def answers(network: Network, question: Masked = question) -> Callable[[], object]:
-            return lambda: network.answer([Picture(view[network], question, row) for row in range(n)])
+            return lambda: network.answer([NetworkInput(view[network], question, row) for row in range(n)])
 
         seconds = seconds_in_turns({"ms": answers(incremental), "ms_full": answers(full)}, clock, options.rounds)
         row = {name: 1e3 * value / n for name, value in seconds.items()}
@@ -97,7 +97,7 @@ def on_stl(options: argparse.Namespace, clock: Callable[[], float]) -> dict[str,
         "same_boxes": all(
             a.xyxy.shape == b.xyxy.shape and np.allclose(a.xyxy, b.xyxy, atol=1e-3) for a, b in zip(*found, strict=True)
         ),
-        "bytes_an_image": counter.bytes_a_picture,
+        "bytes_an_image": counter.bytes_per_input,
     }
 
 
@@ -110,7 +110,7 @@ class _Recorder:
         self._answer = network.answer
         self.masks: list[Floats] = []
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         for view, question, row in pictures:
             if isinstance(question, Masked):
                 h, w = view.size_hw

@@ -27,7 +27,7 @@ from wsdet.localizers.eiss import Eiss
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.networks.gradients import last_map_layer
-from wsdet.questions import Cropped, GuidedBackprop, LayerMaps, Picture, PixelGradient, Question, Regions
+from wsdet.questions import Cropped, GuidedBackprop, LayerMaps, NetworkInput, PixelGradient, Question, Regions
 from wsdet.types import Sample
 
 _NEURONS = np.array([[channel, 6, 6] for channel in range(10)])  # of an image, as many as DAM maps back
@@ -65,7 +65,7 @@ def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[],
     pictures = torch.stack([view.picture for view in views]).contiguous(memory_format=torch.channels_last)
 
     def answers(question: Question) -> list[Any]:
-        return network.answer([Picture(view, question, 0) for view in views])
+        return network.answer([NetworkInput(view, question, 0) for view in views])
 
     return {
         "cam": lambda: [maps.activations * maps.gradients for maps in answers(LayerMaps(0))],
@@ -73,7 +73,7 @@ def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[],
         "sensitivity": lambda: answers(PixelGradient(0)),
         "eiss": lambda: _eiss(network, samples, 32, 16),
         "regions": lambda: [
-            network.answer([Picture(network.prepare(sample), Regions(_BOXES), 0)]) for sample in samples
+            network.answer([NetworkInput(network.prepare(sample), Regions(_BOXES), 0)]) for sample in samples
         ],
         "bare": lambda: _forward_backward(network, pictures),
     }
@@ -89,7 +89,7 @@ def _plain(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[]
         "sensitivity": lambda: [captum.pixels(picture, 0) for picture in pictures],
         "eiss": lambda: _eiss(network, samples, 1, 1),
         "regions": lambda: [
-            network.answer([Picture(view, Cropped(_BOXES), row)])
+            network.answer([NetworkInput(view, Cropped(_BOXES), row)])
             for view in map(network.prepare, samples)
             for row in range(_CROPPED)
         ],

@@ -66,11 +66,13 @@ def sequential(network: Network, samples: list[Sample], clock: Callable[[], floa
 def engine(network: Network, samples: list[Sample], batch_size: int, clock: Callable[[], float], stl: Stl) -> Run:
     """The same by the engine."""
     named = [(sample.image_id, sample) for sample in samples]
-    before, begin = network.n_pictures, clock()
+    before, begin = network.n_forward_passes, clock()
     found = [outcome for _, outcome in localize_all(named, stl, network, batch_size)]
     seconds = (clock() - begin) / len(samples)
     return Run(
-        [boxes for boxes in found if isinstance(boxes, Boxes)], (network.n_pictures - before) / len(samples), seconds
+        [boxes for boxes in found if isinstance(boxes, Boxes)],
+        (network.n_forward_passes - before) / len(samples),
+        seconds,
     )
 
 

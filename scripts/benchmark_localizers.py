@@ -99,7 +99,7 @@ def localized(
     learn_size(cfg.localizer, dataset, train_ids)
     settings = settings_of(cfg, "data", "localizer") | {"network": network.settings}
     store = BoxStore(Path(cfg.out) / "localization" / name, settings)
-    with ledger.stage(name, lambda: network.n_pictures):
+    with ledger.stage(name, lambda: network.n_forward_passes):
         localizer = localizer_of(cfg, dataset, ids, network)
         localize(dataset, ids, localizer, network, store, cfg.batch_size, cfg.in_flight, cfg.strict)
     return store

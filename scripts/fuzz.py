@@ -246,7 +246,7 @@ def _weights(folder: Path) -> Callable[[bytes], object]:
 
     def read(data: bytes) -> object:
         (folder / "weights").write_bytes(data)
-        load_weights(backbone, folder / "weights")
+        load_weights(folder / "weights", "tiny", backbone.state_dict())
         return read_metadata(folder / "weights")
 
     return read
@@ -321,10 +321,11 @@ def _saved_weights() -> list[bytes]:
     import torch
 
     from wsdet.networks.backbones import build_backbone
-    from wsdet.networks.weights import save_weights
+    from wsdet.networks.weights import WeightsMetadata, save_weights
 
     with tempfile.TemporaryDirectory() as folder:
-        save_weights(build_backbone("tiny", 2, 32), Path(folder) / "a.safetensors")
+        backbone = build_backbone("tiny", 2, 32)
+        save_weights(Path(folder) / "a.safetensors", backbone.state_dict(), WeightsMetadata("tiny", 2, 32))
         torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}}, Path(folder) / "b.ckpt")
         return [path.read_bytes() for path in Path(folder).iterdir()]
 

@@ -22,10 +22,10 @@ from wsdet.cli.entry_point import compose
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.metrics.max_box_accuracy import SIDE, max_box_accuracy
-from wsdet.questions import Note
+from wsdet.questions import Localizer, Note
 from wsdet.report.text_tables import table
 from wsdet.storage.files import write_json
-from wsdet.types import Boxes, Dataset, Floats, InputError, Localizer
+from wsdet.types import Boxes, Dataset, Floats, InputError
 
 
 def main(out: Path, overrides: Sequence[str]) -> None:

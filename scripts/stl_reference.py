@@ -57,8 +57,9 @@ class SequentialStl:
 
     def localize(self, sample: Sample) -> Boxes:
         """Boxes of each label (STL-WL: of the image), scored by their drop, best first."""
-        self.image = self.network.image(sample.pixels)  # (3, h, w)
-        self.picture = self.network.resized(self.image[None].float(), (self.size, self.size))  # (1, 3, s, s)
+        prepare = self.network.preprocessor
+        self.image = prepare.image(sample.pixels)  # (3, h, w)
+        self.picture = prepare.resized(self.image[None].float(), (self.size, self.size))  # (1, 3, s, s)
         self.image_hw = sample.size_hw
         frame = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
         self.whole = self.network.outputs(self.pass_through(self.picture))
@@ -96,7 +97,7 @@ class SequentialStl:
         x1, y1, x2, y2 = xyxy.astype(int)
         masked = self.picture.clone()
         masked[:, :, y1:y2, x1:x2] = 0  # the mean color, after normalization
-        crop = self.network.crops(self.image, torch.from_numpy(self.to_image(xyxy[None])))
+        crop = self.network.preprocessor.crops(self.image, torch.from_numpy(self.to_image(xyxy[None])))
         phi = np.maximum(self.pass_through(crop)[0], 0)
         return Region(xyxy, n_pixels, self.drop(self.pass_through(masked), label), phi / np.maximum(phi.sum(), 1e-12))
 

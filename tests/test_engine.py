@@ -10,7 +10,7 @@ import pytest
 
 from wsdet.engine import localize_all
 from wsdet.localizers.dialogue import Dialogue, side_by_side
-from wsdet.questions import Masked, Note, Picture, Question, Whole
+from wsdet.questions import Masked, NetworkInput, Note, Question, Whole
 from wsdet.types import Boxes, InputError, Sample
 
 
@@ -25,7 +25,7 @@ class Echo:
         self.prepared.append(sample.image_id)
         return sample.image_id
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         self.batches.append(len(pictures))
         return [float(p.question.xyxy[p.row].sum()) if isinstance(p.question, Masked) else 0.0 for p in pictures]
 

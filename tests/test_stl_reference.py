@@ -39,7 +39,7 @@ def test_the_engine_finds_the_same_boxes_in_fewer_passes(
     samples = [tiny_dataset.load(image_id) for image_id in tiny_dataset.ids("train")]
     plain = reference.SequentialStl(network, SEGMENTATIONS, top_classes)
     stl = Stl("top" if top_classes else "class", SEGMENTATIONS, 64, top_classes or 5)
-    before = network.n_pictures
+    before = network.n_forward_passes
     found = localize_all([(sample.image_id, sample) for sample in samples], stl, network)
     for sample, (_, outcome) in zip(samples, found, strict=True):
         expected = plain.localize(sample)
@@ -49,4 +49,4 @@ def test_the_engine_finds_the_same_boxes_in_fewer_passes(
         found_rows, expected_rows = (np.column_stack([b.labels, b.scores, b.xyxy]) for b in (outcome, expected))
         apart = np.abs(found_rows[:, None] - expected_rows) > [0.5, 1e-5, 1e-3, 1e-3, 1e-3, 1e-3]
         assert (~apart.any(axis=2)).sum(axis=1).tolist() == [1] * len(expected)
-    assert network.n_pictures - before < plain.passes
+    assert network.n_forward_passes - before < plain.passes

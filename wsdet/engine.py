@@ -1,9 +1,12 @@
 """Many localizers' generators in, full batches out: the only place where localizing meets a device.
 
-The merges of one image are sequential, those of different images are not. So the engine holds `in_flight` images
-at once, collects the pictures that their questions need, sends the oldest `batch_size` of them through the network
-together, and resumes each generator as soon as all its questions are answered. A picture that an image asks for
-twice is computed once.
+A localizer asks, waits for the answer and asks on, so within one image only a few forward passes are ever ready at
+once, far too few for a full batch. Different images do not wait for one another. So the engine runs the generators of
+`in_flight` images side by side, collects the network inputs that their open questions need, and sends the oldest
+`batch_size` of them through the network together. As soon as all questions of an image are answered, its generator
+goes on and asks the next ones. Methods are written as if they had the network to themselves, and still fill batches.
+
+An input that an image asks for twice, in one question or in several, is computed once.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from wsdet.questions import Note, Picture, Question, picture_keys, route
-from wsdet.types import Boxes, InputError, Localizer, Sample
+from wsdet.questions import Localizer, NetworkInput, Note, Question
+from wsdet.types import Boxes, InputError, Sample
 
 
 class Answerer(Protocol):
@@ -22,8 +25,8 @@ class Answerer(Protocol):
     def prepare(self, sample: Sample) -> Any:
         """The image on the device, in whatever form `answer` wants."""
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
-        """One row of answer a picture; all pictures have the same route."""
+    def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
+        """One row of answer per input; all inputs have the same batch key."""
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
         """The answer to a question from its rows."""
@@ -39,14 +42,14 @@ def localize_all(
 ) -> Iterator[tuple[str, Boxes | InputError]]:
     """Runs a localizer over images; yields (image id, boxes or what was wrong with the image) in their order.
 
-    Memory is bounded by `batch_size` pictures and `in_flight` images, whatever the number of images.
+    Memory is bounded by `batch_size` inputs and `in_flight` images, whatever the number of images.
 
     Args:
         samples: (image id, image or what was wrong with it), read lazily.
         localizer: its generators are run side by side.
         network: answers their questions.
-        batch_size: pictures in one forward pass, at most.
-        in_flight: images whose generators are alive at once, at most.
+        batch_size: maximum number of inputs in one forward pass.
+        in_flight: maximum number of images whose generators are alive at once.
         look_on: called with the image id and each note that its generator yields.
 
     Raises:
@@ -77,7 +80,7 @@ def localize_all(
 
 
 class _Dialogue:
-    """One image's generator, its open questions and the pictures computed for it so far."""
+    """One image's generator, its open questions and the rows computed for it so far."""
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class _Dialogue:
     ) -> None:
         self.image_id = image_id
         self.outcome: Boxes | InputError | None = None
-        self.missing: dict[bytes, Picture] = {}  # pictures that the open questions still wait for, oldest first
+        self.missing: dict[bytes, NetworkInput] = {}  # inputs that the open questions still wait for, oldest first
         self._rows: dict[bytes, Any] = {}
         self._questions: Sequence[Question] = ()
         if isinstance(sample, InputError):
@@ -98,12 +101,12 @@ class _Dialogue:
         self._network = network
         self._look_on = look_on
         self._sample = sample
-        self._view: Any = None  # prepared when the first picture is asked for: constant boxes never ask
+        self._view: Any = None  # prepared when the first input is asked for: constant boxes never ask
         self._generator: Generator[Sequence[Question], Sequence[Any], Boxes] = localizer.localize(sample)
         self._resume(None)
 
     def receive(self, key: bytes, row: Any) -> None:
-        """Takes one computed picture; goes on with the generator when it was the last one missing."""
+        """Takes one computed row; goes on with the generator when it was the last one missing."""
         self._rows[key] = row
         del self.missing[key]
         if not self.missing:
@@ -113,7 +116,7 @@ class _Dialogue:
         return [
             None
             if isinstance(question, Note)
-            else self._network.assemble(question, [self._rows[key] for key in picture_keys(question)])
+            else self._network.assemble(question, [self._rows[key] for key in question.keys()])  # noqa: SIM118  (not a dict)
             for question in self._questions
         ]
 
@@ -129,29 +132,35 @@ class _Dialogue:
                 return
             for question in self._questions:
                 self._need(question)
+            # questions whose rows are all there already, and notes, are answered without waiting for a batch
             answers = None if self.missing else self._answers()
 
     def _need(self, question: Question) -> None:
         if isinstance(question, Note) and self._look_on:
             self._look_on(self.image_id, question)
-        for row, key in enumerate(picture_keys(question)):
+        for row, key in enumerate(question.keys()):
             if key not in self._rows:
                 if self._view is None:
                     self._view = self._network.prepare(self._sample)
-                self.missing.setdefault(key, Picture(self._view, question, row))
+                self.missing.setdefault(key, NetworkInput(self._view, question, row))
 
     def _finish(self, outcome: Boxes | InputError) -> None:
+        """Keeps the outcome alone: the view and rows of an image that waits for those before it are freed at once."""
         self.outcome = outcome
         self._rows, self._view, self._questions = {}, None, ()
 
 
 def _answer_one_batch(dialogues: Sequence[_Dialogue], network: Answerer, batch_size: int) -> None:
-    """Answers up to `batch_size` missing pictures of one route, oldest images first."""
-    waiting = [(dialogue, key, picture) for dialogue in dialogues for key, picture in dialogue.missing.items()]
+    """Answers up to `batch_size` missing inputs of one batch key, oldest images first.
+
+    The oldest waiting input decides the key: nothing waits forever, and the image at the head of the window, which
+    holds back the results of all others, is served first.
+    """
+    waiting = [(dialogue, key, one) for dialogue in dialogues for key, one in dialogue.missing.items()]
     if not waiting:
         return
-    first = route(waiting[0][2].question)
-    batch = [entry for entry in waiting if route(entry[2].question) == first][:batch_size]
-    rows = network.answer([picture for _, _, picture in batch])
+    first = waiting[0][2].question.batch_key
+    batch = [entry for entry in waiting if entry[2].question.batch_key == first][:batch_size]
+    rows = network.answer([one for _, _, one in batch])
     for (dialogue, key, _), row in zip(batch, rows, strict=True):
         dialogue.receive(key, row)

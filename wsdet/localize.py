@@ -16,10 +16,10 @@ from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.formats.contents import file_name
 from wsdet.formats.masks import coco_masks, write_masks
-from wsdet.questions import Note
+from wsdet.questions import Localizer, Note
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.storage.files import write_json
-from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample, Split
+from wsdet.types import Boxes, Dataset, InputError, Sample, Split
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -1,24 +1,58 @@
-"""What a localizer may ask about its image. Each question is a small frozen dataclass; the engine answers it.
+"""What a localizer may ask about its image, and what a localizer is. Each question is a small frozen dataclass.
 
 Boxes and masks in questions are in pixels of the *original* image, as everywhere; the network carries them to its
-own input. Questions that a plain forward pass can answer share batches with one another and across images.
+own input. A question says itself which inputs it needs and what it can share a batch with, so a new one takes its
+class here and a handler in `wsdet.networks.classifier`; the engine between them knows no question by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from wsdet.types import Bools, Floats, Ints
+from wsdet.types import Bools, Boxes, Floats, Ints, Sample
 
 Fill = Literal["mean", "black"]
 
 
+class Question(Protocol):
+    """Anything that a localizer may yield."""
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Questions with equal keys are answered in one batch, by the same handler."""
+
+    def keys(self) -> list[bytes]:
+        """One key for each input that the question needs, in the order of the answer's rows.
+
+        Inputs of one image with equal keys, be it in different questions, are the same and computed once.
+        """
+
+
+class Localizer(Protocol):
+    """A method that finds the boxes of an image by asking questions about it. It never touches a network."""
+
+    def localize(self, sample: Sample) -> Generator[Sequence[Question], Sequence[Any], Boxes]:
+        """Yields questions, receives one answer for each, returns boxes, best first.
+
+        A class-aware method labels each box with one of `sample.labels`; a class-agnostic one with -1.
+        """
+
+
+class NetworkInput(NamedTuple):
+    """One of the inputs that a question needs: number `row` of `question`, about the prepared image `view`."""
+
+    view: Any
+    question: Any  # a `Question`; a handler knows which ones it is given
+    row: int
+
+
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Answer to `Whole`, `Masked`, `Cropped`, `Kept` and `Regions`: one row a picture or box.
+    """Answer to `Whole`, `Masked`, `Cropped`, `Kept` and `Regions`: one row per input or box.
 
     Attributes:
         logits: (n, c) outputs of the last fully connected layer, before the softmax.
@@ -36,10 +70,16 @@ class Outputs:
 class Whole:
     """The whole image. Answer: `Outputs` of one row."""
 
+    batch_key: ClassVar[str] = "forward pass"
+
+    def keys(self) -> list[bytes]:
+        """One."""
+        return [b"Whole"]
+
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """The image with a box painted over, once for each box. Answer: `Outputs`, a row a box.
+    """The image with a box painted over, once for each box. Answer: `Outputs`, one row per box.
 
     Attributes:
         xyxy: (n, 4) boxes.
@@ -49,10 +89,17 @@ class Masked:
     xyxy: Floats
     fill: Fill = "mean"
 
+    # not with plain passes: these are composed layer by layer on a CPU, so a mixed batch is two half-empty ones
+    batch_key: ClassVar[str] = "masked"
+
+    def keys(self) -> list[bytes]:
+        """One per box."""
+        return [b"Masked" + self.fill.encode() + row.tobytes() for row in np.asarray(self.xyxy, np.float32)]
+
 
 @dataclass(frozen=True, eq=False)
 class Cropped:
-    """The inside of each box, rescaled to the network's input. Answer: `Outputs`, a row a box.
+    """The inside of each box, rescaled to the network's input. Answer: `Outputs`, one row per box.
 
     Attributes:
         xyxy: (n, 4) boxes.
@@ -60,16 +107,28 @@ class Cropped:
 
     xyxy: Floats
 
+    batch_key: ClassVar[str] = "forward pass"
+
+    def keys(self) -> list[bytes]:
+        """One per box."""
+        return [b"Cropped" + row.tobytes() for row in np.asarray(self.xyxy, np.float32)]
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The image with everything outside a mask painted with the mean color. Answer: `Outputs`, a row a mask.
+    """The image with everything outside a mask painted with the mean color. Answer: `Outputs`, one row per mask.
 
     Attributes:
         masks: (n, s, s) True where a pixel stays; s is the side of the network's input.
     """
 
     masks: Bools
+
+    batch_key: ClassVar[str] = "forward pass"
+
+    def keys(self) -> list[bytes]:
+        """One per mask."""
+        return [b"Kept" + np.packbits(mask).tobytes() for mask in self.masks]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +137,19 @@ class Regions:
 
     Nearly the class scores of crops, at the price of about twenty passes for any number of boxes: the network sees
     a box in its surroundings, and its head gets averages over a grid of cells (`wsdet.networks.pyramid`).
-    Answer: `Outputs`, a row a box.
+    Answer: `Outputs`, one row per box.
 
     Attributes:
         xyxy: (n, 4) boxes.
     """
 
     xyxy: Floats
+
+    batch_key: ClassVar[str] = "regions"
+
+    def keys(self) -> list[bytes]:
+        """One: all boxes are read off the same maps."""
+        return [b"Regions" + np.asarray(self.xyxy, np.float32).tobytes()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +164,22 @@ class RegionFeatures:
     xyxy: Floats
     grid: int = 3
 
+    batch_key: ClassVar[str] = "regions"
+
+    def keys(self) -> list[bytes]:
+        """One: all boxes are read off the same maps."""
+        return [f"RegionFeatures {self.grid} ".encode() + np.asarray(self.xyxy, np.float32).tobytes()]
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
     """The last convolutional feature map of the whole image. Answer: (d, rows, columns) float32."""
+
+    batch_key: ClassVar[str] = "forward pass"
+
+    def keys(self) -> list[bytes]:
+        """One."""
+        return [b"FeatureMap"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +194,12 @@ class Note:
     name: str
     value: Any
 
+    batch_key: ClassVar[None] = None
+
+    def keys(self) -> list[bytes]:
+        """None: nothing is computed."""
+        return []
+
 
 @dataclass(frozen=True, eq=False)
 class PixelGradient:
@@ -129,6 +212,12 @@ class PixelGradient:
     """
 
     label: int = -1
+
+    batch_key: ClassVar[str] = "pixel gradient"
+
+    def keys(self) -> list[bytes]:
+        """One."""
+        return [repr(self).encode()]
 
 
 class Neurons(NamedTuple):
@@ -159,6 +248,15 @@ class NeuronRank:
     layer: str | None = None
     guided: bool = False
 
+    @property
+    def batch_key(self) -> Hashable:
+        """By layer and rule: both hold for a whole backward pass."""
+        return "neurons", self.layer, self.guided
+
+    def keys(self) -> list[bytes]:
+        """One."""
+        return [repr(self).encode()]
+
 
 @dataclass(frozen=True, eq=False)
 class GuidedBackprop:
@@ -172,8 +270,18 @@ class GuidedBackprop:
     neurons: Ints
     layer: str | None = None
 
+    @property
+    def batch_key(self) -> Hashable:
+        """By layer: a forward pass is watched at one."""
+        return "guided", self.layer
 
-class Maps(NamedTuple):
+    def keys(self) -> list[bytes]:
+        """One, whatever the number of neurons; none for no neurons."""
+        places = np.asarray(self.neurons).tolist()
+        return [f"GuidedBackprop {self.layer} {places}".encode()] if places else []
+
+
+class ActivationMaps(NamedTuple):
     """Answer to `LayerMaps`.
 
     Attributes:
@@ -187,7 +295,7 @@ class Maps(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LayerMaps:
-    """What a layer makes of the whole image, and the gradient of a class score there. Answer: `Maps`.
+    """What a layer makes of the whole image, and the gradient of a class score there. Answer: `ActivationMaps`.
 
     Attributes:
         label: as in `PixelGradient`.
@@ -197,60 +305,14 @@ class LayerMaps:
     label: int = -1
     layer: str | None = None
 
+    @property
+    def batch_key(self) -> Hashable:
+        """By layer: a backward pass ends at one."""
+        return "layer maps", self.layer
+
+    def keys(self) -> list[bytes]:
+        """One."""
+        return [repr(self).encode()]
+
 
 GradientQuestion = PixelGradient | NeuronRank | GuidedBackprop | LayerMaps
-Question = Whole | Masked | Cropped | Kept | Regions | RegionFeatures | FeatureMap | GradientQuestion | Note
-
-
-class Picture(NamedTuple):
-    """One of the pictures that a question needs: row `row` of `question`, about the prepared image `view`."""
-
-    view: Any
-    question: Question
-    row: int
-
-
-def picture_keys(question: Question) -> list[bytes]:
-    """One key a picture: pictures of one image with equal keys are the same picture."""
-    name = type(question).__name__.encode()
-    match question:
-        case Masked(xyxy=xyxy, fill=fill):
-            return [name + fill.encode() + row.tobytes() for row in np.asarray(xyxy, np.float32)]
-        case Cropped(xyxy=xyxy):
-            return [name + row.tobytes() for row in np.asarray(xyxy, np.float32)]
-        case Kept(masks=masks):
-            return [name + np.packbits(mask).tobytes() for mask in masks]
-        case Regions(xyxy=xyxy):
-            return [name + np.asarray(xyxy, np.float32).tobytes()]
-        case RegionFeatures(xyxy=xyxy, grid=grid):
-            return [name + f"{grid} ".encode() + np.asarray(xyxy, np.float32).tobytes()]
-        case GuidedBackprop(neurons=neurons, layer=layer):
-            places = np.asarray(neurons).tolist()
-            return [name + f"{layer} {places}".encode()] if places else []
-        case PixelGradient() | NeuronRank() | LayerMaps():
-            return [repr(question).encode()]
-        case Note():
-            return []
-        case _:
-            return [name]
-
-
-def route(question: Question) -> str:
-    """Questions with equal routes are answered in one batch."""
-    match question:
-        case Whole() | Cropped() | Kept() | FeatureMap():
-            return "forward"
-        case Masked():
-            return "masked"  # composed by layers of their own on a CPU: mixed batches would be small ones of each kind
-        case Regions() | RegionFeatures():
-            return "regions"
-        case PixelGradient():
-            return "gradient"
-        case NeuronRank(layer=layer, guided=guided):
-            return f"rank {layer} {guided}"
-        case GuidedBackprop(layer=layer):
-            return f"guided {layer}"
-        case LayerMaps(layer=layer):
-            return f"maps {layer}"
-        case Note():
-            return "none"

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import build, check_parts, limited, network_of, settings_of, train_classifier_of
 from wsdet.cli.entry_point import entry_point
+from wsdet.questions import Localizer
 from wsdet.storage.files import write_json
 from wsdet.storage.finished import is_sealed, seal
 from wsdet.storage.timings import Ledger
-from wsdet.types import Boxes, Dataset, InputError, Localizer
+from wsdet.types import Boxes, Dataset, InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -187,7 +188,7 @@ def _localize(
     stores = {}
     for name, method in methods.items():
         stores[name] = BoxStore(Path(cfg.shared) / "localization" / name, settings[name])
-        with ledger.stage(f"localize/{name}", lambda: network.n_pictures):
+        with ledger.stage(f"localize/{name}", lambda: network.n_forward_passes):
             localize(dataset, ids, method, network, stores[name], cfg.batch_size, cfg.in_flight, cfg.strict)
     if cfg.visualize:
         shown, folder = limited(ids, cfg.visualize, cfg.seed), Path(cfg.out) / "evidence" / cfg.names.localizer

@@ -6,15 +6,12 @@ Everything that finds boxes turns a `Sample` into `Boxes`; everything on disk be
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from wsdet.questions import Question
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -33,7 +30,7 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Parallel arrays, one row a box. Empty is an ordinary value; indexing gives `Boxes`.
+    """Parallel arrays, one row per box. Empty is an ordinary value; indexing gives `Boxes`.
 
     Attributes:
         xyxy: (n, 4) float32 corners (x1, y1, x2, y2) in pixels of the original image, continuous coordinates:
@@ -151,16 +148,6 @@ class Dataset(Protocol):
         """True boxes by image id; an image without annotation is absent.
 
         For evaluation, and for what is explicitly configured to train on boxes.
-        """
-
-
-class Localizer(Protocol):
-    """A method that finds the boxes of an image by asking questions about it. It never touches a network."""
-
-    def localize(self, sample: Sample) -> Generator[Sequence[Question], Sequence[Any], Boxes]:
-        """Yields questions (see `wsdet.questions`), receives one answer for each, returns boxes, best first.
-
-        A class-aware method labels each box with one of `sample.labels`; a class-agnostic one with -1.
         """
 
 

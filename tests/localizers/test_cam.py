@@ -10,7 +10,7 @@ import pytest
 
 from wsdet.engine import localize_all
 from wsdet.localizers.cam import Cam
-from wsdet.questions import LayerMaps, Maps, Note, Picture, Question
+from wsdet.questions import ActivationMaps, LayerMaps, NetworkInput, Note, Question
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 CELLS, CELL = 8, 10  # the image has 8 x 8 cells of 20 x 10 pixels
@@ -19,13 +19,13 @@ CELLS, CELL = 8, 10  # the image has 8 x 8 cells of 20 x 10 pixels
 class Oracle:
     """Answers with a map for each label."""
 
-    def __init__(self, maps: dict[int, Maps]) -> None:
+    def __init__(self, maps: dict[int, ActivationMaps]) -> None:
         self.maps = maps
 
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         return [picture.question for picture in pictures]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
@@ -41,11 +41,11 @@ def grid(*patches: tuple[int, int, int, int, float]) -> Floats:
     return cells
 
 
-def maps(activations: Sequence[Floats], gradients: Sequence[Floats]) -> Maps:
-    return Maps(np.stack(activations), np.stack(gradients))
+def maps(activations: Sequence[Floats], gradients: Sequence[Floats]) -> ActivationMaps:
+    return ActivationMaps(np.stack(activations), np.stack(gradients))
 
 
-def plain(heat: Floats) -> Maps:
+def plain(heat: Floats) -> ActivationMaps:
     return maps([heat], [np.ones_like(heat)])
 
 

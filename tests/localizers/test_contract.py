@@ -17,8 +17,9 @@ from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
+from wsdet.questions import Localizer
 from wsdet.storage.box_store import BoxStore
-from wsdet.types import Boxes, Dataset, InputError, Localizer, Sample
+from wsdet.types import Boxes, Dataset, InputError, Sample
 
 NAMES = sorted(path.stem for path in (CONF / "localizer").glob("*.yaml"))
 SIDE = 48

@@ -10,7 +10,7 @@ import pytest
 
 from wsdet.engine import localize_all
 from wsdet.localizers.dam import Dam
-from wsdet.questions import GuidedBackprop, Kept, NeuronRank, Neurons, Note, Outputs, Picture, Question
+from wsdet.questions import GuidedBackprop, Kept, NetworkInput, NeuronRank, Neurons, Note, Outputs, Question
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 SIDE = 56  # of the network's input; the image is twice as wide and four times as high
@@ -28,7 +28,7 @@ class Oracle:
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         return [picture.row for picture in pictures]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:

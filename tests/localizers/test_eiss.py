@@ -11,7 +11,7 @@ import pytest
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.eiss import Eiss, Trajectory
-from wsdet.questions import Cropped, Masked, Note, Outputs, Picture, Question, Whole
+from wsdet.questions import Cropped, Masked, NetworkInput, Note, Outputs, Question, Whole
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 H, W = 50, 100  # half as high as the frame below
@@ -32,7 +32,7 @@ class Oracle:
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         self.kinds.extend(type(picture.question).__name__ for picture in pictures)
         return [self._row(picture) for picture in pictures]
 
@@ -42,7 +42,7 @@ class Oracle:
         class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
         return Outputs(scores, scores, class_scores)
 
-    def _row(self, picture: Picture) -> Floats:
+    def _row(self, picture: NetworkInput) -> Floats:
         seen = np.ones(2)
         if isinstance(picture.question, Masked | Cropped):
             xyxy = picture.question.xyxy[picture.row : picture.row + 1]

@@ -13,7 +13,7 @@ from wsdet import localize as stage
 from wsdet.engine import localize_all
 from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.localizers.sensitivity import Sensitivity
-from wsdet.questions import Note, Picture, PixelGradient, Question
+from wsdet.questions import NetworkInput, Note, PixelGradient, Question
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
@@ -29,7 +29,7 @@ class Oracle:
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         return [picture.question for picture in pictures]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:

@@ -12,8 +12,8 @@ from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.sliding import Sliding
 from wsdet.localizers.windows import grid, image_windows
-from wsdet.questions import Cropped, Masked, Outputs, Picture, Question
-from wsdet.types import Boxes, Floats, InputError, Localizer, Sample
+from wsdet.questions import Cropped, Localizer, Masked, NetworkInput, Outputs, Question
+from wsdet.types import Boxes, Floats, InputError, Sample
 
 H, W = 80, 160
 OBJECTS = np.array([[20, 30, 60, 70], [100, 10, 140, 50]], np.float32)  # of classes 0 and 1: a quarter wide, half high
@@ -31,7 +31,7 @@ class Oracle:
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         return [self._row(picture) for picture in pictures]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
@@ -41,7 +41,7 @@ class Oracle:
             class_scores[:, 1] = np.nan
         return Outputs(scores, scores, class_scores)
 
-    def _row(self, picture: Picture) -> Floats:
+    def _row(self, picture: NetworkInput) -> Floats:
         match picture.question:
             case Masked(xyxy=xyxy):
                 hidden = boxes.intersection(xyxy[picture.row : picture.row + 1], OBJECTS)[0] / boxes.area(OBJECTS)

@@ -11,7 +11,7 @@ import pytest
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import TERMS, Stl, _segment
-from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Picture, Question, Regions
+from wsdet.questions import Cropped, FeatureMap, Masked, NetworkInput, Note, Outputs, Question, Regions
 from wsdet.types import Boxes, InputError, Sample
 from wsdet.vision.segmentation import COLOR_SPACES
 
@@ -33,14 +33,14 @@ class Oracle:
     """Class scores: the visible share of each object, in a crop times the object's share of it; counts the pictures."""
 
     def __init__(self, known: Sequence[int] = (0, 1)) -> None:
-        self.known, self.n_pictures = known, 0
+        self.known, self.n_asked = known, 0
         self.asked: set[type] = set()
 
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
-        self.n_pictures += len(pictures)
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
+        self.n_asked += len(pictures)
         self.asked |= {type(picture.question) for picture in pictures}
         return [self._row(picture) for picture in pictures]
 
@@ -53,7 +53,7 @@ class Oracle:
         class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
         return Outputs(logits, scores, class_scores)
 
-    def _row(self, picture: Picture) -> Any:
+    def _row(self, picture: NetworkInput) -> Any:
         if isinstance(picture.question, FeatureMap):
             return scene()[::10, ::10].transpose(2, 0, 1).astype(np.float32)
         if isinstance(picture.question, Regions):
@@ -113,7 +113,7 @@ def test_the_expected_iou_asks_once_more_about_all_regions_of_a_label() -> None:
     by_drop, by_expected_iou = Oracle(), Oracle()
     localize(Stl(size=SIDE), (0, 1), by_drop)
     localize(Stl(size=SIDE, order="expected_iou"), (0, 1), by_expected_iou)
-    assert by_expected_iou.n_pictures == by_drop.n_pictures + 2
+    assert by_expected_iou.n_asked == by_drop.n_asked + 2
 
 
 def test_without_labels_the_boxes_have_none_and_no_label_gives_no_box() -> None:
@@ -132,10 +132,10 @@ def test_k_segments_cost_at_most_2k_minus_1_masks_and_crops() -> None:
     k = len(_segment(scene(), "hsv", 50).sizes)
     oracle = Oracle()
     localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0, 1), oracle)
-    assert oracle.n_pictures <= 1 + 2 * 2 * (2 * k - 1)
+    assert oracle.n_asked <= 1 + 2 * 2 * (2 * k - 1)
     oracle = Oracle()
     localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0,), oracle)
-    assert oracle.n_pictures <= 1 + 2 * (2 * k - 1)
+    assert oracle.n_asked <= 1 + 2 * (2 * k - 1)
 
 
 def test_kept_boxes_do_not_overlap_by_more_than_the_threshold() -> None:

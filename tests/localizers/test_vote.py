@@ -11,7 +11,7 @@ import pytest
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.vote import Vote
-from wsdet.questions import Masked, Outputs, Picture, Question, Regions
+from wsdet.questions import Masked, NetworkInput, Outputs, Question, Regions
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 # a part, the object three times over, the scene, and a crumb of it
@@ -41,7 +41,7 @@ class Oracle:
     def prepare(self, sample: Sample) -> Any:
         return None
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         return [self._rows(picture.question) for picture in pictures]
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Any:

@@ -14,7 +14,7 @@ from torchvision import models
 
 from wsdet.networks.backbones import Backbone, build_backbone, replace_head
 from wsdet.networks.imagenet_classes import class_outputs
-from wsdet.networks.weights import load_weights, read_metadata, save_weights
+from wsdet.networks.weights import WeightsMetadata, load_weights, read_metadata, save_weights
 from wsdet.types import InputError
 
 REAL = {
@@ -62,9 +62,9 @@ def test_network_computes_what_torchvision_computes(architecture: str) -> None:
     published = models.get_model(architecture, weights=None).eval()
     own = {name.split(".", 1)[1]: value for name, value in backbone.state_dict().items()}
     published.load_state_dict(own, strict=True)
-    pictures = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    inputs = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(backbone(pictures), published(pictures))
+        torch.testing.assert_close(backbone(inputs), published(inputs))
 
 
 def test_timm_network_computes_what_timm_computes() -> None:
@@ -73,9 +73,9 @@ def test_timm_network_computes_what_timm_computes() -> None:
     published = timm.create_model("mobilenetv3_small_050").eval()
     own = {name.split(".", 2)[2]: value for name, value in backbone.state_dict().items()}
     published.load_state_dict(own, strict=True)
-    pictures = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    inputs = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(backbone(pictures), published(pictures))
+        torch.testing.assert_close(backbone(inputs), published(inputs))
 
 
 def test_seed_decides_the_random_weights_and_leaves_the_global_generator_alone() -> None:
@@ -89,11 +89,11 @@ def test_seed_decides_the_random_weights_and_leaves_the_global_generator_alone()
 def test_new_head_shares_the_trunk_and_can_be_negative() -> None:
     backbone = build_backbone("squeezenet1_0")
     finetuned = replace_head(backbone, 4)
-    pictures = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    inputs = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         finetuned.last_layer.bias.fill_(-1.0)  # type: ignore[union-attr]
-        assert (backbone(pictures) >= 0).all()  # SqueezeNet clips its 1000 outputs
-        assert (finetuned(pictures) < 0).all()
+        assert (backbone(inputs) >= 0).all()  # SqueezeNet clips its 1000 outputs
+        assert (finetuned(inputs) < 0).all()
     assert finetuned.trunk is backbone.trunk
     assert backbone.n_outputs == 1000
 
@@ -133,7 +133,7 @@ def tiny() -> Backbone:
 
 def test_saved_weights_come_back_with_their_description(tiny: Backbone, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "model.safetensors"
-    save_weights(tiny, path, "sigmoid", ["a", "b", "ç"], {"seed": 1})
+    save_weights(path, tiny.state_dict(), WeightsMetadata("tiny", 3, 64, "sigmoid", ("a", "b", "ç"), {"seed": 1}))
     metadata = read_metadata(path)
     assert metadata is not None
     assert (metadata.architecture, metadata.n_outputs, metadata.input_size) == ("tiny", 3, 64)
@@ -159,8 +159,7 @@ def test_weights_of_others_load(form: str, tiny: Backbone, tmp_path: Path) -> No
             "uncounted": {name: value for name, value in plain.items() if "num_batches" not in name},
         }
         torch.save(contents[form], path)
-    loaded = build_backbone("tiny", 3, 64, seed=2)
-    load_weights(loaded, path)
+    loaded = build_backbone("tiny", 3, 64, seed=2, weights=path)
     assert _same(loaded, tiny, tolerance=1e-3 if form == "half" else 0)
     assert loaded.last_layer.weight.dtype == torch.float32
 
@@ -168,21 +167,21 @@ def test_weights_of_others_load(form: str, tiny: Backbone, tmp_path: Path) -> No
 def test_other_networks_weights_are_refused_and_change_nothing(tiny: Backbone, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
-    save_weights(build_backbone("tiny", 7), path)
+    save_file(build_backbone("tiny", 7).state_dict(), path)
     with pytest.raises(InputError, match=r"other.safetensors have 'fc.weight' of shape \(7, 128\), tiny .* \(3, 128\)"):
-        load_weights(tiny, path)
-    save_weights(build_backbone("alexnet", 3), path)
+        load_weights(path, "tiny", tiny.state_dict())
+    save_file(build_backbone("alexnet", 3).state_dict(), path)
     with pytest.raises(InputError, match=r"'features.0.weight' of shape .* instead of tiny"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
     save_file(before | {"extra": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="'extra', which tiny does not"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
     save_file({name: value for name, value in before.items() if not name.endswith("fc.bias")}, path)
     with pytest.raises(InputError, match=r"lack 'fc.bias' of tiny"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
     save_file(before | {"head.fc.bias": torch.tensor([0.0, float("nan"), 0.0])}, path)
     with pytest.raises(InputError, match="not finite"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
     assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
 
 
@@ -201,7 +200,7 @@ def test_code_in_a_checkpoint_is_not_run(zipped: bool, tiny: Backbone, tmp_path:
     path, target = tmp_path / "bomb.ckpt", tmp_path / "exploded"
     torch.save({"state_dict": Bomb(target)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(InputError, match=r"bomb.ckpt cannot be read.*never run"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
     assert not target.exists()
 
 
@@ -212,10 +211,10 @@ def test_truncated_files(suffix: str, keep: int, tiny: Backbone, tmp_path: Path)
     if suffix == ".pth":
         torch.save(tiny.state_dict(), path)
     else:
-        save_weights(tiny, path)
+        save_file(tiny.state_dict(), path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match="cannot be read as weights"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" * 20, b"GIF89a", b"\xff" * 8 + b"{" + b"x" * 50])
@@ -223,13 +222,13 @@ def test_files_that_are_no_weights(content: bytes, tiny: Backbone, tmp_path: Pat
     path = tmp_path / "weights"
     path.write_bytes(content)
     with pytest.raises(InputError, match="cannot be read as weights"):
-        load_weights(tiny, path)
+        load_weights(path, "tiny", tiny.state_dict())
 
 
 def test_checkpoint_without_tensors(tiny: Backbone, tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "empty.ckpt")
     with pytest.raises(InputError, match="holds no state dict"):
-        load_weights(tiny, tmp_path / "empty.ckpt")
+        load_weights(tmp_path / "empty.ckpt", "tiny", tiny.state_dict())
 
 
 def test_damaged_description(tiny: Backbone, tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from wsdet.engine import localize_all
+from wsdet.localizers.dialogue import Dialogue
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network, load_network, resolve_device, resolve_precision
-from wsdet.networks.weights import save_weights
-from wsdet.questions import Cropped, FeatureMap, Kept, Masked, Outputs, Picture, Question, Regions, Whole
-from wsdet.types import InputError, Sample
+from wsdet.networks.weights import WeightsMetadata, save_weights
+from wsdet.questions import Cropped, FeatureMap, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
+from wsdet.types import Boxes, InputError, Sample
 
 SIDE = 64
 CLASSES = ("cat", "dog", "bird")
@@ -38,11 +42,8 @@ def sample(size_hw: tuple[int, int] = (SIDE, SIDE), seed: int = 0) -> Sample:
 
 
 def ask(network: Network, question: Question, about: Sample) -> Any:
-    n = {"Masked": lambda q: len(q.xyxy), "Cropped": lambda q: len(q.xyxy), "Kept": lambda q: len(q.masks)}.get(
-        type(question).__name__, lambda q: 1
-    )(question)
-    view = network.prepare(about)
-    return network.assemble(question, network.answer([Picture(view, question, row) for row in range(n)]))
+    view, rows = network.prepare(about), range(len(question.keys()))
+    return network.assemble(question, network.answer([NetworkInput(view, question, row) for row in rows]))
 
 
 def test_a_masked_picture_is_the_picture_with_its_pixels_at_the_mean(network: Network) -> None:
@@ -61,9 +62,8 @@ def test_a_masked_picture_is_the_picture_with_its_pixels_at_the_mean(network: Ne
 def test_boxes_are_in_pixels_of_the_original(network: Network) -> None:
     image = sample((128, 256))
     view = network.prepare(image)
-    question = Masked(np.array([[128, 0, 256, 64]], np.float32))
-    picture = network._inputs([Picture(view, question, 0)])[0]
-    changed = (picture != view.picture).any(dim=0)
+    (xyxy,) = network.preprocessor.in_input(np.array([[128, 0, 256, 64]], np.float32), view.size_hw)
+    changed = (network.preprocessor.masked(view, xyxy, "mean") != view.input).any(dim=0)
     assert changed[: SIDE // 2, SIDE // 2 :].all()
     assert changed.sum() == (SIDE // 2) ** 2
 
@@ -85,8 +85,8 @@ def test_a_crop_is_the_inside_of_its_box(network: Network) -> None:
 
 def test_context_around_a_crop_shows_the_image_and_the_mean_outside(network: Network) -> None:
     image = torch.full((3, 40, 40), 200.0)
-    crops = network.crops(image, torch.tensor([[0.0, 10.0, 20.0, 30.0]]), context=8)
-    color = network.normalized(torch.full((1, 3, 1, 1), 200.0))[0, :, 0, 0]
+    crops = network.preprocessor.crops(image, torch.tensor([[0.0, 10.0, 20.0, 30.0]]), context=8)
+    color = network.preprocessor.normalized(torch.full((1, 3, 1, 1), 200.0))[0, :, 0, 0]
     assert (crops[0, :, :, :8] == 0).all()
     torch.testing.assert_close(crops[0, :, SIDE // 2, 12], color)
     torch.testing.assert_close(crops[0, :, 2, SIDE // 2], color)
@@ -105,19 +105,21 @@ def test_kept_paints_everything_else(network: Network) -> None:
 def test_an_answer_does_not_depend_on_what_shares_its_batch(network: Network) -> None:
     rng = np.random.default_rng(3)
     views = [network.prepare(sample((50 + 10 * i, 90), seed=i)) for i in range(3)]
-    pictures = [Picture(view, Whole(), 0) for view in views]
+    plain, masked = [NetworkInput(view, Whole(), 0) for view in views], []
     for view in views:
         h, w = view.size_hw
         corners = rng.uniform(0, 0.5, (4, 2)) * [w, h]
         xyxy = np.concatenate([corners, corners + rng.uniform(5, 25, (4, 2))], axis=1).astype(np.float32)
-        pictures += [Picture(view, question, row) for question in (Masked(xyxy), Cropped(xyxy)) for row in range(4)]
-    together = network.answer(pictures)
-    shuffled = rng.permutation(len(pictures))
-    again = network.answer([pictures[i] for i in shuffled])
-    for i, row in zip(shuffled, again, strict=True):
-        np.testing.assert_allclose(row, together[i], atol=1e-5)
-    for i in (0, 4, 10, 25):
-        np.testing.assert_allclose(network.answer([pictures[i]])[0], together[i], atol=1e-5)
+        plain += [NetworkInput(view, Cropped(xyxy), row) for row in range(4)]
+        masked += [NetworkInput(view, Masked(xyxy), row) for row in range(4)]
+    for inputs in (plain, masked):
+        together = network.answer(inputs)
+        shuffled = rng.permutation(len(inputs))
+        again = network.answer([inputs[i] for i in shuffled])
+        for i, row in zip(shuffled, again, strict=True):
+            np.testing.assert_allclose(row, together[i], atol=1e-5)
+        for i in (0, 4, 11):
+            np.testing.assert_allclose(network.answer([inputs[i]])[0], together[i], atol=1e-5)
 
 
 def test_a_region_is_nearly_its_crop_and_depends_on_nothing_else(network: Network) -> None:
@@ -138,7 +140,9 @@ def test_a_region_is_nearly_its_crop_and_depends_on_nothing_else(network: Networ
 def test_a_feature_map_is_the_trunks(network: Network) -> None:
     image = sample()
     answer = ask(network, FeatureMap(), image)
-    expected = network.trunk(network.resized(network.image(image.pixels)[None].float(), (SIDE, SIDE)))[0]
+    expected = network.trunk(
+        network.preprocessor.resized(network.preprocessor.image(image.pixels)[None].float(), (SIDE, SIDE))
+    )[0]
     np.testing.assert_allclose(answer, expected.numpy(), atol=1e-6)
 
 
@@ -165,10 +169,11 @@ def test_half_precision_gives_nearly_the_same_scores(backbone: Backbone) -> None
 
 def test_a_trained_file_says_its_classes_and_activation(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_weights(build_backbone("tiny", 2, input_size=SIDE), path, "sigmoid", ["dog", "cat"])
+    metadata = WeightsMetadata("tiny", 2, SIDE, "sigmoid", ("dog", "cat"))
+    save_weights(path, build_backbone("tiny", 2, input_size=SIDE).state_dict(), metadata)
     network = load_network("tiny", CLASSES, weights=path, device="cpu")
-    assert network.class_outputs == ((1,), (0,), ())
-    assert network.activation == "sigmoid"
+    assert network.scores.class_outputs == ((1,), (0,), ())
+    assert network.scores.activation == "sigmoid"
     assert network.input_size == SIDE
     with pytest.raises(InputError, match="trained for the classes dog, cat"):
         load_network("tiny", ("ship",), weights=path, device="cpu")
@@ -204,3 +209,33 @@ def test_squeezenet_knows_photos(shared: Path) -> None:
         for image_id in ids
     ]
     assert np.mean(right) > 0.5
+
+
+def test_a_new_question_is_one_class_and_one_handler(backbone: Backbone) -> None:
+    @dataclass(frozen=True, eq=False)
+    class Brightness:
+        batch_key: ClassVar[str] = "brightness"
+
+        def keys(self) -> list[bytes]:
+            return [b"Brightness"]
+
+    class Brightnesses:
+        n_forward_passes = 0
+
+        def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
+            return [float(one.view.copy.mean()) for one in inputs]
+
+        def assemble(self, question: Any, rows: Sequence[Any]) -> Any:
+            return rows[0]
+
+    class Asker:
+        def localize(self, sample: Sample) -> Dialogue[Boxes]:
+            (answer,) = yield [Brightness()]
+            return Boxes(np.array([[0, 0, 1, 1]]), np.array([answer]))
+
+    network = Network(backbone, [(0,)], device="cpu")
+    network.handlers[Brightness] = Brightnesses()
+    image = sample()
+    ((_, boxes),) = localize_all([("a", image)], Asker(), network)
+    assert isinstance(boxes, Boxes)
+    assert boxes.scores[0] == pytest.approx(image.pixels.mean(), rel=1e-5)

@@ -15,16 +15,15 @@ from wsdet.localizers.dialogue import Dialogue
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.networks.gradients import Gradients, last_map_layer
+from wsdet.networks.preprocessor import View
 from wsdet.questions import (
     GuidedBackprop,
     LayerMaps,
+    NetworkInput,
     NeuronRank,
-    Picture,
     PixelGradient,
     Question,
     Whole,
-    picture_keys,
-    route,
 )
 from wsdet.types import Boxes, InputError, Sample
 
@@ -48,8 +47,8 @@ def sample(seed: int = 0) -> Sample:
 
 def ask(network: Network, question: Question, about: Sample) -> Any:
     view = network.prepare(about)
-    rows = range(len(picture_keys(question)))
-    return network.assemble(question, network.answer([Picture(view, question, row) for row in rows]))
+    rows = range(len(question.keys()))
+    return network.assemble(question, network.answer([NetworkInput(view, question, row) for row in rows]))
 
 
 def reference(network: Network) -> nn.Module:
@@ -62,7 +61,7 @@ def reference(network: Network) -> nn.Module:
 
 
 def picture(network: Network, about: Sample) -> Tensor:
-    return network.prepare(about).picture[None].clone().requires_grad_()
+    return network.prepare(about).input[None].clone().requires_grad_()
 
 
 @pytest.mark.filterwarnings("ignore:Setting backward hooks")
@@ -91,7 +90,7 @@ def test_layer_maps_give_the_class_score_of_a_network_that_ends_in_a_mean(tiny: 
     maps = ask(tiny, LayerMaps(label=1, layer="trunk.features.13"), sample())
     layer = tiny.backbone.last_layer
     assert isinstance(layer, nn.Linear)
-    np.testing.assert_allclose(maps.activations, tiny.trunk(tiny.prepare(sample()).picture[None])[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(maps.activations, tiny.trunk(tiny.prepare(sample()).input[None])[0].numpy(), atol=1e-6)
     weights = layer.weight[1].numpy() / maps.activations[0].size
     np.testing.assert_allclose(maps.gradients, np.broadcast_to(weights[:, None, None], maps.gradients.shape), atol=1e-7)
 
@@ -122,9 +121,9 @@ class _Functional(nn.Module):
         self.relu6, self.relu = nn.ReLU6(inplace=True), nn.ReLU(inplace=True)
         self.identity = nn.Identity()
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        inner = self.relu6(torch.nn.functional.relu6(self.identity(3 * pictures)))
-        return torch.relu_(self.relu(inner * pictures.new_tensor([1.0, -1.0, 2.0]).view(1, 3, 1, 1) + 1))
+    def forward(self, inputs: Tensor) -> Tensor:
+        inner = self.relu6(torch.nn.functional.relu6(self.identity(3 * inputs)))
+        return torch.relu_(self.relu(inner * inputs.new_tensor([1.0, -1.0, 2.0]).view(1, 3, 1, 1) + 1))
 
 
 def test_the_guided_rule_at_relu6_in_place_and_functional() -> None:
@@ -132,10 +131,11 @@ def test_the_guided_rule_at_relu6_in_place_and_functional() -> None:
     gradients = Gradients(backbone.eval().requires_grad_(False), [(0,)])
     values = torch.tensor([[[1.0]], [[0.1]], [[3.0]]])  # the third lies above the ceiling once tripled
     places = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]])
-    (guided,) = gradients.answer(values[None], [(GuidedBackprop(places, "trunk"), 0)])
+    view = View(values[None], values, (1, 1))
+    (guided,) = gradients.answer([NetworkInput(view, GuidedBackprop(places, "trunk"), 0)])
     passed = guided[:, :, 0, 0]
     np.testing.assert_array_equal(passed, [[3, 0, 0], [0, 0, 0], [0, 0, 0]])  # the second passes back -1: cut
-    plain = gradients.answer(values[None], [(LayerMaps(0, "trunk.identity"), 0)])[0].gradients
+    plain = gradients.answer([NetworkInput(view, LayerMaps(0, "trunk.identity"), 0)])[0].gradients
     weight = backbone.last_layer.weight[0].numpy()
     np.testing.assert_allclose(plain[:, 0, 0], weight * [1, -1, 0], rtol=1e-6)
 
@@ -186,13 +186,13 @@ def test_an_answer_does_not_depend_on_what_shares_its_batch(network: Network) ->
 
 def test_questions_about_one_layer_share_batches() -> None:
     neurons = np.zeros((2, 3), np.int64)
-    assert route(GuidedBackprop(neurons, "a")) == route(GuidedBackprop(neurons + 1, "a"))
+    assert GuidedBackprop(neurons, "a").batch_key == GuidedBackprop(neurons + 1, "a").batch_key
     different: list[Question] = [
         Whole(), PixelGradient(), NeuronRank(1, layer="a"), NeuronRank(1, layer="a", guided=True),
         NeuronRank(1), GuidedBackprop(neurons, "a"), GuidedBackprop(neurons), LayerMaps(0, "a"), LayerMaps(),
     ]  # fmt: skip
-    assert len({route(question) for question in different}) == len(different)
-    assert len({*picture_keys(NeuronRank(1, 0)), *picture_keys(NeuronRank(1, 1)), *picture_keys(NeuronRank(2, 0))}) == 3
+    assert len({question.batch_key for question in different}) == len(different)
+    assert len({*NeuronRank(1, 0).keys(), *NeuronRank(1, 1).keys(), *NeuronRank(2, 0).keys()}) == 3
 
 
 @pytest.mark.parametrize(

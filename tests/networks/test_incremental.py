@@ -1,4 +1,4 @@
-"""Composed pictures have the outputs of a full pass: window arithmetic, layers, networks, the classifier."""
+"""Composed inputs have the outputs of a full pass: window arithmetic, layers, networks, the classifier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.networks.incremental import IncrementalNetwork
-from wsdet.questions import Cropped, FeatureMap, Masked, Picture, Question, Whole
+from wsdet.questions import Cropped, FeatureMap, Masked, NetworkInput, Question, Whole
 from wsdet.types import InputError, Ints, Sample
 
 
@@ -40,15 +40,15 @@ def boxes(size: int, n_random: int = 6) -> Ints:
 def relative_error(network: nn.Module, size: int) -> float:
     """Largest difference to full passes, as a share of the largest value."""
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randn(2, 3, size, size, generator=generator)
+    inputs = torch.randn(2, 3, size, size, generator=generator)
     colors = torch.randn(2, 3, 1, 1, generator=generator)
-    incremental = IncrementalNetwork(network, pictures[0])
-    outside = [incremental.know(picture) for picture in pictures]
-    inside = [incremental.know(color.expand(3, size, size)) for color in colors]
+    incremental = IncrementalNetwork(network, inputs[0])
+    outside = [incremental.cache(picture) for picture in inputs]
+    inside = [incremental.cache(color.expand(3, size, size)) for color in colors]
     xyxy = boxes(size)
     composed = []
     for i, (x1, y1, x2, y2) in enumerate(xyxy):
-        picture = pictures[i % 2].clone()
+        picture = inputs[i % 2].clone()
         picture[:, y1:y2, x1:x2] = colors[i // 2 % 2]
         composed.append(picture)
     expected = network(torch.stack(composed))
@@ -67,8 +67,8 @@ class Branches(nn.Module):
         self.far = nn.Conv2d(3, 6, (5, 3), padding=(2, 1))
         self.norm = nn.BatchNorm2d(6)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        near, far = self.near(pictures), self.far(pictures)
+    def forward(self, inputs: Tensor) -> Tensor:
+        near, far = self.near(inputs), self.far(inputs)
         return torch.cat([self.norm(near + far), near], dim=1)
 
 
@@ -81,8 +81,8 @@ class Normalized(nn.Module):
         self.norm = nn.GroupNorm(2, 8)
         self.after = nn.Conv2d(8, 4, 3)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        before = self.before(pictures)
+    def forward(self, inputs: Tensor) -> Tensor:
+        before = self.before(inputs)
         return self.after(self.norm(before)) + before[:, :4, 1:-1, 1:-1]
 
 
@@ -134,13 +134,13 @@ def test_multiply_adds_are_those_of_the_cells_that_see_both_sides_of_the_edge() 
     assert (needed / a_cell).tolist() == [9, 8 * 8 - 4 * 4, 0, 2 * 10]
 
 
-def test_pictures_are_forgotten_with_their_objects() -> None:
+def test_activations_are_forgotten_with_their_objects() -> None:
     network = IncrementalNetwork(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.zeros(3, 10, 10))
     for color in range(100):
-        known = network.know(torch.full((3, 10, 10), float(color)))
-        del known
+        cached = network.cache(torch.full((3, 10, 10), float(color)))
+        del cached
     assert all(len(table.rows) < 10 * 100 for table in network._tables.values())
-    assert network.bytes_a_picture == 4 * (3 * 10 * 10 + 4 * 8 * 8)
+    assert network.bytes_per_input == 4 * (3 * 10 * 10 + 4 * 8 * 8)
 
 
 def test_a_value_overwritten_under_another_layer_is_refused() -> None:
@@ -149,8 +149,8 @@ def test_a_value_overwritten_under_another_layer_is_refused() -> None:
             super().__init__()
             self.convolution, self.relu = nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)
 
-        def forward(self, pictures: Tensor) -> Tensor:
-            values = self.convolution(pictures)
+        def forward(self, inputs: Tensor) -> Tensor:
+            values = self.convolution(inputs)
             return self.relu(values) + values
 
     with pytest.raises(ValueError, match="must not overwrite"):
@@ -159,36 +159,36 @@ def test_a_value_overwritten_under_another_layer_is_refused() -> None:
 
 def test_a_network_without_a_fixed_graph_is_refused() -> None:
     class Branching(nn.Module):
-        def forward(self, pictures: Tensor) -> Tensor:
-            return pictures if pictures.sum() > 0 else F.relu(pictures)
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs if inputs.sum() > 0 else F.relu(inputs)
 
     with pytest.raises(ValueError, match="can trace"):
         IncrementalNetwork(Branching(), torch.zeros(3, 8, 8))
 
 
 @pytest.mark.parametrize(
-    ("architecture", "dtype", "pays"),
+    ("architecture", "dtype", "faster"),
     [
         ("squeezenet1_0", torch.float32, [True, True, False, True]),
         ("squeezenet1_0", torch.bfloat16, [True, True, True, True]),
         ("mobilenet_v2", torch.bfloat16, [True, True, False, True]),
     ],
 )
-def test_it_pays_where_little_is_new(architecture: str, dtype: torch.dtype, pays: list[bool]) -> None:
+def test_it_is_faster_where_little_is_new(architecture: str, dtype: torch.dtype, faster: list[bool]) -> None:
     backbone = build_backbone(architecture, 2).eval().to(dtype)
     network = IncrementalNetwork(backbone, torch.zeros(3, backbone.input_size, backbone.input_size, dtype=dtype))
     s = backbone.input_size
     xyxy = np.array([[5, 5, 5, 9], [30, 30, 40, 40], [40, 50, 160, 170], [0, 0, s, s]])
-    assert network.pays(xyxy).tolist() == pays
+    assert network.is_faster(xyxy).tolist() == faster
 
 
-def test_where_it_does_not_pay_full_passes_answer() -> None:
+def test_where_it_is_not_faster_full_passes_answer() -> None:
     network = Network(build_backbone("mobilenet_v2", 3, input_size=64), [(0,)], device="cpu", precision="bfloat16")
     full = Network(build_backbone("mobilenet_v2", 3, input_size=64), [(0,)], "softmax", "cpu", "bfloat16", False)
     sample = Sample("a", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     question = Masked(np.array([[0, 0, 2, 2], [10, 10, 50, 50]], np.float32))
     rows = [
-        one.answer([Picture(view, question, row) for row in range(2)])
+        one.answer([NetworkInput(view, question, row) for row in range(2)])
         for one in (network, full)
         for view in [one.prepare(sample)]
     ]
@@ -205,16 +205,23 @@ def test_the_classifier_answers_the_same() -> None:
     answers = []
     for network in (full, incremental):
         views = [network.prepare(sample) for sample in samples]
-        questions: list[Question] = [Whole(), Masked(xyxy), FeatureMap(), Masked(xyxy, "black"), Cropped(xyxy)]
+        batches: list[list[Question]] = [
+            [Whole(), FeatureMap(), Cropped(xyxy)],
+            [Masked(xyxy), Masked(xyxy, "black")],
+        ]
         answers.append(
-            network.answer(
-                [
-                    Picture(view, question, row)
-                    for question in questions
-                    for view in views
-                    for row in range(len(getattr(question, "xyxy", [0])))
-                ]
-            )
+            [
+                answer
+                for questions in batches
+                for answer in network.answer(
+                    [
+                        NetworkInput(view, question, row)
+                        for question in questions
+                        for view in views
+                        for row in range(len(question.keys()))
+                    ]
+                )
+            ]
         )
     for expected, row in zip(*answers, strict=True):
         np.testing.assert_allclose(row, expected, atol=1e-5)

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from wsdet.linear_models.box_regressor import BoxRegressor, sensitivity_map
-from wsdet.questions import Picture, PixelGradient, Question
+from wsdet.questions import NetworkInput, PixelGradient, Question
 from wsdet.training.box_curve import train_box_regressors
 from wsdet.training.box_examples import (
     Lessons,
@@ -75,7 +75,7 @@ class Seer:
     def prepare(self, sample: Sample) -> Floats:
         return sample.pixels[:, ::2].transpose(2, 0, 1).astype(np.float32)
 
-    def answer(self, pictures: Sequence[Picture]) -> list[Any]:
+    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
         assert all(isinstance(picture.question, PixelGradient) for picture in pictures)
         self.asked += len(pictures)
         return [picture.view for picture in pictures]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from wsdet.cli.build import build, limited, settings_of
 from wsdet.localize import localize
 from wsdet.propose import propose, source_of
+from wsdet.questions import Localizer
 from wsdet.storage.box_store import BoxStore
-from wsdet.types import Boxes, Dataset, Localizer
+from wsdet.types import Boxes, Dataset
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

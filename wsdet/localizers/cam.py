@@ -7,7 +7,7 @@ import numpy as np
 
 from wsdet import boxes
 from wsdet.localizers.dialogue import Dialogue, side_by_side
-from wsdet.questions import LayerMaps, Maps, Note
+from wsdet.questions import ActivationMaps, LayerMaps, Note
 from wsdet.types import Boxes, Floats, Sample
 
 
@@ -54,7 +54,7 @@ class Cam:
         return Boxes(boxes.mask_to_xyxy(region), np.array([share]), np.array([label]))
 
 
-def _heat(maps: Maps) -> Floats:
+def _heat(maps: ActivationMaps) -> Floats:
     """(rows, columns) layer-CAM, >= 0."""
     weighted = (maps.activations * np.maximum(maps.gradients, 0)).sum(axis=0)
     return np.maximum(weighted, 0)

@@ -14,7 +14,8 @@ import numpy as np
 
 from wsdet import boxes
 from wsdet.localizers.dialogue import Dialogue, side_by_side
-from wsdet.types import Boxes, Floats, Ints, Localizer, Sample
+from wsdet.questions import Localizer
+from wsdet.types import Boxes, Floats, Ints, Sample
 
 
 class Fuse:

@@ -43,12 +43,12 @@ class Backbone(nn.Module):
     """A classifier as trunk and head.
 
     Args:
-        trunk: (n, 3, s, s) normalized pictures -> (n, d, rows, columns) last feature map.
+        trunk: (n, 3, s, s) normalized inputs -> (n, d, rows, columns) last feature map.
         head: feature map -> (n, n_outputs) outputs before softmax or sigmoid.
         input_size: s, the side in pixels that the network was made for.
         architecture: its name, as `build_backbone` takes it.
         n_outputs: outputs of the head.
-        mean: color that pictures are normalized by, RGB in [0, 1].
+        mean: color that inputs are normalized by, RGB in [0, 1].
         std: the same for the spread.
     """
 
@@ -71,9 +71,9 @@ class Backbone(nn.Module):
         self.mean = mean
         self.std = std
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(n, 3, s, s) normalized pictures -> (n, n_outputs) outputs."""
-        outputs: Tensor = self.head(self.trunk(pictures))
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(n, 3, s, s) normalized inputs -> (n, n_outputs) outputs."""
+        outputs: Tensor = self.head(self.trunk(inputs))
         return outputs
 
     @property
@@ -118,7 +118,7 @@ def build_backbone(
     if n_outputs != backbone.n_outputs:
         backbone = replace_head(backbone, n_outputs, seed)
     if weights is not None and not from_publisher:
-        load_weights(backbone, weights)
+        backbone.load_state_dict(load_weights(weights, backbone.architecture, backbone.state_dict()))
     return backbone.eval()
 
 
@@ -224,7 +224,7 @@ def _timm_backbone(model_name: str, input_size: int | None, from_publisher: bool
 
 
 def _modules_of_features(model: nn.Module, model_name: str, size: int) -> set[str]:
-    """Names of the modules that make the last feature map, seen by running a picture through."""
+    """Names of the modules that make the last feature map, seen by running an input through."""
     seen: set[str] = set()
     hooks = [
         module.register_forward_hook(lambda *_, name=name: seen.add(name.split(".")[0]))
@@ -248,8 +248,8 @@ class _TimmTrunk(nn.Module):
         super().__init__()
         self.timm = timm
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.timm.forward_features(pictures)  # type: ignore[operator]
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.timm.forward_features(inputs)  # type: ignore[operator]
 
 
 class _TimmHead(nn.Module):

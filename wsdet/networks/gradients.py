@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from wsdet.networks.backbones import Backbone
-from wsdet.questions import GradientQuestion, GuidedBackprop, LayerMaps, Maps, NeuronRank, Neurons, PixelGradient
+from wsdet.questions import (
+    ActivationMaps,
+    GradientQuestion,
+    GuidedBackprop,
+    NetworkInput,
+    NeuronRank,
+    Neurons,
+    PixelGradient,
+    Question,
+)
 from wsdet.types import Floats, InputError, Ints
 
 _RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
@@ -34,40 +43,42 @@ class Gradients:
     """
 
     def __init__(self, backbone: Backbone, class_outputs: Sequence[Sequence[int]]) -> None:
+        self.n_forward_passes = 0
         self.backbone = backbone
         self.class_outputs = class_outputs
         self._default_layer = last_map_layer(backbone)
 
-    def answer(self, pictures: Tensor, asked: Sequence[tuple[GradientQuestion, int]]) -> list[Any]:
-        """A row of answer for each picture.
-
-        Args:
-            pictures: (n, 3, s, s) network inputs.
-            asked: for each of them, a question and which of its rows; all of one route.
+    def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
+        """A row of answer for each input; all are of one batch key.
 
         Raises:
             InputError: there is no such layer, or it makes no map, or a neuron lies outside it.
         """
+        self.n_forward_passes += len(inputs)
+        questions = [one.question for one in inputs]
         with torch.inference_mode(False), torch.enable_grad():
-            pictures = pictures.clone().requires_grad_()
-            match asked[0][0]:
+            # views are made in inference mode, where nothing can be differentiated; stacked here, they can
+            images = torch.stack([one.view.input for one in inputs]).requires_grad_()
+            match questions[0]:
                 case PixelGradient():
                     with _Relus(guided=False):
-                        scores = self._scores(self.backbone(pictures), [question for question, _ in asked])
-                        return list(_gradient(scores, pictures))
+                        return list(_gradient(self._scores(self.backbone(images), questions), images))
                 case GuidedBackprop(layer=layer):
-                    neurons = [question.neurons for question, _ in asked]  # type: ignore[union-attr]
-                    return self._guided_backprop(pictures, layer, neurons)
+                    return self._guided_backprop(images, layer, [question.neurons for question in questions])
                 case NeuronRank(layer=layer, guided=guided):
-                    maps = self._layer_maps(pictures, layer, [question for question, _ in asked], guided)
-                    return [_best(m, q.k) for m, (q, _) in zip(maps, asked, strict=True)]  # type: ignore[union-attr]
-                case LayerMaps(layer=layer):
-                    return self._layer_maps(pictures, layer, [question for question, _ in asked], guided=False)
+                    maps = self._layer_maps(images, layer, questions, guided)
+                    return [_best(m, question.k) for m, question in zip(maps, questions, strict=True)]
+            return self._layer_maps(images, questions[0].layer, questions, guided=False)
 
-    def _guided_backprop(self, pictures: Tensor, layer: str | None, neurons: Sequence[Ints]) -> list[Floats]:
-        """For each picture (k, 3, s, s) guided gradients of its own k >= 1 neurons; one forward pass serves all."""
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        """The one row; for `GuidedBackprop` of no neurons, an empty array."""
+        side = self.backbone.input_size
+        return rows[0] if len(rows) else np.zeros((0, 3, side, side), np.float32)
+
+    def _guided_backprop(self, images: Tensor, layer: str | None, neurons: Sequence[Ints]) -> list[Floats]:
+        """For each input (k, 3, s, s) guided gradients of its own k >= 1 neurons; one forward pass serves all."""
         with _Relus(guided=True), self._watched(layer) as seen:
-            self.backbone(pictures)
+            self.backbone(images)
             maps = self._map(seen, layer)
         places = np.concatenate(neurons)
         if (places < 0).any() or (places >= maps.shape[1:]).any():
@@ -77,21 +88,21 @@ class Gradients:
         for turn in range(max(len(own) for own in neurons)):
             having = [i for i, own in enumerate(neurons) if turn < len(own)]
             channels, rows, columns = np.stack([neurons[i][turn] for i in having]).T
-            gradients = _gradient(maps[having, channels, rows, columns], pictures, is_last=False)
+            gradients = _gradient(maps[having, channels, rows, columns], images, is_last=False)
             for i in having:
                 found[i].append(gradients[i])
         return [np.stack(own) for own in found]
 
     def _layer_maps(
-        self, pictures: Tensor, layer: str | None, questions: Sequence[GradientQuestion], guided: bool
-    ) -> list[Maps]:
+        self, images: Tensor, layer: str | None, questions: Sequence[GradientQuestion], guided: bool
+    ) -> list[ActivationMaps]:
         # the way back ends at the layer: what comes before it need not be remembered
         with _Relus(guided), self._watched(layer, is_end=True) as seen:
-            scores = self._scores(self.backbone(pictures.detach()), questions)
+            scores = self._scores(self.backbone(images.detach()), questions)
             maps = self._map(seen, layer)
             gradients = _gradient(scores, maps)
         activations = maps.detach().float().cpu().numpy()
-        return [Maps(*pair) for pair in zip(activations, gradients, strict=True)]
+        return [ActivationMaps(*pair) for pair in zip(activations, gradients, strict=True)]
 
     def _scores(self, logits: Tensor, questions: Sequence[GradientQuestion]) -> Tensor:
         """(n,) scores before the softmax of the output that each question is about."""
@@ -149,14 +160,14 @@ def last_map_layer(backbone: Backbone) -> str:
 
 
 def _gradient(scores: Tensor, inputs: Tensor, is_last: bool = True) -> Floats:
-    """Of each picture's own score with respect to `inputs`; zeros where the scores do not depend on them."""
+    """Of each input's own score with respect to `inputs`; zeros where the scores do not depend on them."""
     (gradient,) = torch.autograd.grad(
         scores.sum(), inputs, retain_graph=not is_last, allow_unused=True, materialize_grads=True
     )
     return gradient.float().cpu().numpy()
 
 
-def _best(maps: Maps, k: int) -> Neurons:
+def _best(maps: ActivationMaps, k: int) -> Neurons:
     """The k neurons of highest activation x effect (DAM, Eq. 3)."""
     ranks = maps.activations * maps.gradients
     order = np.argsort(-ranks, axis=None, kind="stable")[:k]

@@ -1,14 +1,21 @@
-"""Exact incremental inference for pictures that show one known picture inside a box and another outside it.
+"""Exact incremental inference for inputs that show one image inside a box and another outside it.
 
-A masked picture is the image outside a box and one color inside it, and both of these are known pictures. Its feature
-maps equal those of the image wherever a cell sees nothing of the box, and those of the colored picture wherever a cell
-sees nothing else. Only the ring of cells that see both is computed here, layer by layer. (Krypton, Nakandala et al.,
-SIGMOD 2019, recomputes the whole window of cells that see the box; knowing the inside too lets large boxes gain.)
+A masked input is the image outside a box and one color inside it. Both the image and a plane of that color have been
+through the network before, and their activations at every layer are cached. A cell of a feature map whose receptive
+field lies outside the box has the image's activation, one whose receptive field lies inside it has the plane's; only
+*boundary cells*, whose receptive fields reach over the box's edge, have a value that nobody has computed yet. They are
+computed here, layer by layer. (Krypton, Nakandala et al., SIGMOD 2019, recomputes the whole window of cells that see
+the box. Caching the inside too makes large boxes as cheap as their edges.)
 
-Maps are kept as tables with one row a cell: the maps of all known pictures, then the rings of all pictures of a batch.
-A convolution gathers the rows under its kernel, wherever they are, and is one matrix product. Rings of any size share
-it, so a batch need not be sorted by size. From the first layer on that `wsdet.networks.incremental_layers` does not
-know, whole maps go through the network's own modules.
+Why tables and not images: boundary cells form a ring around the box, of another shape for each box and layer, and a
+convolution over tensors would need a rectangle. So the maps of a layer are kept as one table with one row per cell
+(its channels): first all cells of all cached maps, then the boundary cells of all inputs of a batch, one after the
+other. Each cell of an input's map is then a row number: of the image's map, of the plane's, or of a new row. A
+convolution gathers the rows under its kernel, wherever they are, and is one matrix product for the boundary cells of
+the whole batch; boxes of any size share it, so a batch need not be sorted by size.
+
+From the first layer on that `wsdet.networks.incremental_layers` does not know (global pooling, say), whole maps are
+gathered from the tables and go through the network's own modules.
 """
 
 from __future__ import annotations
@@ -27,115 +34,117 @@ from torch import Tensor, fx, nn
 from wsdet.networks.incremental_layers import LOWEST, Shape, Step, Window, assign_regions, layer_steps
 from wsdet.types import Bools, Ints
 
-_MAPS = 2  # the first row of a table after those that pad, ZEROS and LOWEST
+_FIRST_ROW = 2  # of a table's maps: the rows before, ZEROS and LOWEST, stand for padding
 _WORTH = 0.45  # of a full pass's multiply-adds: with more to do than this, gathering takes what is saved
 _WORTH_IN_HALF = 0.6  # in half precision; not with depthwise layers, which gain less by it than full passes do
 _GATHERED = 2**20  # numbers gathered at once by a thread: few enough to stay in the caches
 
 
-class Known:
-    """A picture whose feature maps an `IncrementalNetwork` holds for as long as this object lives."""
+class CachedActivations:
+    """An image whose feature maps an `IncrementalNetwork` holds for as long as this object lives."""
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
 
 
 class IncrementalNetwork:
-    """A network that computes only what is new in pictures composed of two known ones.
+    """A network that computes only what is new in inputs composed of two cached ones.
 
     Args:
-        network: takes (n, 3, s, s) pictures, in evaluation mode and final: its weights are copied.
-        picture: (3, s, s) any picture; gives size, device and working precision.
+        network: takes (n, 3, s, s) inputs, in evaluation mode and final: its weights are copied.
+        like: (3, s, s) any input; gives size, device and working precision.
 
     Raises:
         ValueError: the network's graph cannot be traced, or overwrites values that several layers read.
     """
 
-    def __init__(self, network: nn.Module, picture: Tensor) -> None:
+    def __init__(self, network: nn.Module, like: Tensor) -> None:
         try:
             graph = fx.GraphModule(network, fx.Tracer().trace(network))
         except Exception as error:  # tracing runs the network's own code, which may raise anything
             raise ValueError(f"network must have a graph that torch.fx can trace: {error}") from error
         self._interpreter = fx.Interpreter(graph, garbage_collect_values=False)
-        self._steps, self._rest = layer_steps(graph, self._values(picture))
+        self._steps, self._rest = layer_steps(graph, self._values(like))
         self._origins = assign_regions(self._steps)
-        self._tables = {step: _Table(step.shape, picture) for step in self._steps if step.is_tabled}
-        self._like = picture[:0]
+        self._tables = {step: _Table(step.shape, like) for step in self._steps if step.is_tabled}
+        self._like = like[:0]
         is_depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
-        self._worth = _WORTH if is_depthwise or picture.dtype == torch.float32 else _WORTH_IN_HALF
+        self._worth = _WORTH if is_depthwise or like.dtype == torch.float32 else _WORTH_IN_HALF
         self._slots = 0
         self._free: list[int] = []
 
     @property
-    def bytes_a_picture(self) -> int:
-        """Memory that a known picture takes."""
-        return sum(table.bytes_a_map for table in self._tables.values())
+    def bytes_per_input(self) -> int:
+        """Memory that the activations of one input take."""
+        return sum(table.bytes_per_map for table in self._tables.values())
 
     @torch.inference_mode()
-    def know(self, picture: Tensor) -> Known:
-        """Runs a (3, s, s) picture through the network and keeps the maps that its compositions will need."""
+    def cache(self, image: Tensor) -> CachedActivations:
+        """Runs a (3, s, s) input through the network and keeps the maps that its compositions will need."""
         if not self._free:
             self._free.extend(range(self._slots, 2 * self._slots + 4))
             self._slots += len(self._free)
             for table in self._tables.values():
                 table.hold_maps(self._slots)
-        known = Known(self._free.pop())
-        weakref.finalize(known, self._free.append, known.slot)
-        values = self._values(picture)
+        cached = CachedActivations(self._free.pop())
+        weakref.finalize(cached, self._free.append, cached.slot)
+        values = self._values(image)
         for step, table in self._tables.items():
-            table.store(known.slot, values[step.node][0])
-        return known
+            table.store(cached.slot, values[step.node][0])
+        return cached
 
     @torch.inference_mode()
-    def compose(self, outside: Sequence[Known], inside: Sequence[Known], xyxy: Ints) -> Tensor:
-        """The network's outputs for pictures composed of two known ones each.
+    def compose(self, outside: Sequence[CachedActivations], inside: Sequence[CachedActivations], xyxy: Ints) -> Tensor:
+        """The network's outputs for inputs composed of two cached ones each.
 
         Args:
-            outside: n pictures, shown outside the boxes.
-            inside: n pictures, shown inside the boxes.
-            xyxy: (n, 4) boxes in whole pixels of the picture, not beyond its sides.
+            outside: n cached inputs, shown outside the boxes.
+            inside: n cached inputs, shown inside the boxes.
+            xyxy: (n, 4) boxes in whole pixels of the input, not beyond its sides.
 
         Returns:
             (n, ...) outputs, equal to those of a full pass up to rounding.
         """
-        regions = self._regions(xyxy, [known.slot for known in outside], [known.slot for known in inside])
+        regions = self._regions(xyxy, [one.slot for one in outside], [one.slot for one in inside])
         rows: dict[Step, Tensor] = {}
         for step in self._steps:
-            n_rows = len(regions[step.region].ring)
+            n_rows = len(regions[step.region].boundary)
             if step.is_tabled:
-                rows[step] = self._tables[step].hold_rings(n_rows)
-            else:
+                rows[step] = self._tables[step].hold_boundary(n_rows)
+            else:  # every reader wants exactly these rows, in this order: no table, no gathering
                 rows[step] = self._like.new_empty(n_rows, step.shape[0])
             self._compute(step, regions, rows)
-            for spent in step.spends:
-                del rows[spent]
+            for read in step.frees:
+                del rows[read]
         return self._finish({step.node: self._whole(step, regions) for step in self._steps if step.is_needed_whole})
 
     def multiply_adds(self, xyxy: Ints) -> tuple[Ints, int]:
-        """Multiply-adds of the convolutions done incrementally: (n,) for boxes in the picture; of a full pass."""
-        nobody = [0] * len(xyxy)
-        regions = self._regions(xyxy, nobody, nobody)
-        needed = [regions[step.region].ring_sizes * step.multiply_adds for step in self._steps]
+        """Multiply-adds of the convolutions done incrementally: (n,) for boxes in the input; of a full pass."""
+        any_slot = [0] * len(xyxy)  # nothing is gathered
+        regions = self._regions(xyxy, any_slot, any_slot)
+        needed = [regions[step.region].boundary_sizes * step.multiply_adds for step in self._steps]
         return np.sum(needed, axis=0), sum(step.multiply_adds * math.prod(step.shape[1:]) for step in self._steps)
 
-    def pays(self, xyxy: Ints) -> Bools:
-        """(n,) whether composing pictures with these boxes takes less time than full passes (docs/growth.md)."""
+    def is_faster(self, xyxy: Ints) -> Bools:
+        """(n,) whether composing inputs with these boxes takes less time than full passes (docs/growth.md)."""
         needed, all_of_them = self.multiply_adds(xyxy)
         return needed < self._worth * all_of_them
 
-    def _values(self, picture: Tensor) -> dict[fx.Node, Any]:
-        """The value of each node of the network's graph for a (3, s, s) picture."""
+    def _values(self, image: Tensor) -> dict[fx.Node, Any]:
+        """The value of each node of the network's graph for a (3, s, s) input."""
         with torch.inference_mode():
-            self._interpreter.run(picture[None].clone())
+            self._interpreter.run(image[None].clone())
         values, self._interpreter.env = self._interpreter.env, {}
         return values
 
     def _regions(self, xyxy: Ints, outside: Sequence[int], inside: Sequence[int]) -> list[_Region]:
+        """Which cells are new, for each kind of cell that the network's layers have (`assign_regions`)."""
         spans = np.asarray(xyxy, np.int64).reshape(-1, 2, 2)[:, :, ::-1]
         spans = np.where((spans[:, :1] < spans[:, 1:]).all(axis=2, keepdims=True), spans, 0)
         slots = np.array([outside, inside], np.int64)
         regions: list[_Region] = []
         for window, parents in self._origins:
+            # of a sum or a concatenation, a cell sees the box if any of its parts does, nothing else if all of them do
             seeing = _hull([regions[parent].seeing for parent in parents] or [spans])
             seeing_only = _common([regions[parent].seeing_only for parent in parents] or [spans])
             region = _Region(window.seeing(seeing), window.seeing_only(seeing_only), window.out_hw, slots, self._slots)
@@ -143,7 +152,7 @@ class IncrementalNetwork:
         return regions
 
     def _compute(self, step: Step, regions: Sequence[_Region], rows: Mapping[Step, Tensor]) -> None:
-        """Writes the rows of a step's ring."""
+        """Writes the rows of a step's boundary cells, in chunks whose gathered operands stay in the caches."""
         out, cells = rows[step], regions[step.region].cells
         indices = {
             source: torch.from_numpy(
@@ -179,14 +188,17 @@ class IncrementalNetwork:
 
 
 class _Region:
-    """Which cells of a map are new, for each picture of a batch, and which rows of a table hold the map.
+    """Which cells of a map are new, for each input of a batch, and which rows of a table hold the map.
+
+    Boundary cells need no set arithmetic: the cells that see anything of a box are a rectangle, those that see nothing
+    else a smaller one inside it, and both follow from the rectangles of the layer before (`Window`).
 
     Args:
         seeing: (n, 2, 2) first and end of the rows and columns of the cells that see anything of the box.
         seeing_only: the same of those that see nothing else.
         hw: sides of the map.
-        slots: (2, n) the known pictures outside and inside the box.
-        n_slots: known pictures that tables have room for.
+        slots: (2, n) the cached inputs outside and inside the box.
+        n_slots: cached inputs that tables have room for.
     """
 
     def __init__(self, seeing: Ints, seeing_only: Ints, hw: tuple[int, int], slots: Ints, n_slots: int) -> None:
@@ -197,8 +209,8 @@ class _Region:
         self._n_slots = n_slots
 
     @cached_property
-    def ring(self) -> Ints:
-        """(m,) new cells, as places in (n, h, w)."""
+    def boundary(self) -> Ints:
+        """(m,) boundary cells, as places in (n, h, w)."""
         is_new = np.zeros((len(self.seeing), *self._hw), np.bool_)
         for one, seeing, seeing_only in zip(is_new, _slices(self.seeing), _slices(self.seeing_only), strict=True):
             one[seeing] = True
@@ -206,76 +218,78 @@ class _Region:
         return np.flatnonzero(is_new)
 
     @property
-    def ring_sizes(self) -> Ints:
-        """(n,) new cells of each picture."""
+    def boundary_sizes(self) -> Ints:
+        """(n,) boundary cells of each input."""
         seeing, seeing_only = (
             np.prod(np.maximum(spans[:, 1] - spans[:, 0], 0), axis=1) for spans in (self.seeing, self.seeing_only)
         )
         return np.asarray(seeing - seeing_only)
 
     @cached_property
-    def pictures(self) -> Ints:
-        """(m,) the picture of each new cell."""
-        return self.ring // math.prod(self._hw)
+    def inputs(self) -> Ints:
+        """(m,) the input of each boundary cell."""
+        return self.boundary // math.prod(self._hw)
 
     @cached_property
     def cells(self) -> Ints:
-        """(m,) new cells, as places in their map."""
-        return self.ring - self.pictures * math.prod(self._hw)
+        """(m,) boundary cells, as places in their map."""
+        return self.boundary - self.inputs * math.prod(self._hw)
 
     @cached_property
     def rows(self) -> npt.NDArray[np.int32]:
         """(n, h, w) rows of a table that hold the maps."""
         size = math.prod(self._hw)
-        outside, inside = (_MAPS + self._slots * size).astype(np.int32)
+        outside, inside = (_FIRST_ROW + self._slots * size).astype(np.int32)
         rows = outside[:, None, None] + np.arange(size, dtype=np.int32).reshape(self._hw)
         for one, seeing_only, step in zip(rows, _slices(self.seeing_only), inside - outside, strict=True):
             one[seeing_only] += step
-        rows.reshape(-1)[self.ring] = _MAPS + self._n_slots * size + np.arange(len(self.ring), dtype=np.int32)
+        rows.reshape(-1)[self.boundary] = (
+            _FIRST_ROW + self._n_slots * size + np.arange(len(self.boundary), dtype=np.int32)
+        )
         return rows
 
     def rows_under(self, window: Window, reader: _Region, padding_row: int) -> npt.NDArray[np.int32]:
-        """(m, k) rows of this map's table that lie under a window at each of the m new cells of a reader's map."""
+        """(m, k) rows of this map's table that lie under a window at each of the m boundary cells of a reader's map."""
         if window.is_pointwise:
-            return self.rows.reshape(-1)[reader.ring, None]
+            return self.rows.reshape(-1)[reader.boundary, None]
         rows, (padded_h, padded_w) = self.rows, window.padded_hw
         if window.padded_hw != window.in_hw:
             (h, w), (top, left) = window.in_hw, window.padding
             rows = np.full((len(self.rows), padded_h, padded_w), padding_row, np.int32)
             rows[:, top : top + h, left : left + w] = self.rows
-        corners = window.corners[reader.cells] + reader.pictures * (padded_h * padded_w)
+        corners = window.corners[reader.cells] + reader.inputs * (padded_h * padded_w)
         return rows.reshape(-1).take(corners[:, None] + window.offsets)
 
 
 class _Table:
-    """A layer's maps, one row a cell: two rows of padding, the maps of known pictures, the new cells of a batch."""
+    """A layer's maps, one row per cell: two rows of padding, the cached maps, the boundary cells of a batch."""
 
     def __init__(self, shape: Shape, like: Tensor) -> None:
         channels, h, w = shape
-        self.rows = like.new_zeros(_MAPS, channels)
+        self.rows = like.new_zeros(_FIRST_ROW, channels)
         self.rows[LOWEST] = -torch.inf
         self._cells = h * w
-        self._rings = _MAPS  # the first row of the rings
+        self._first_new = _FIRST_ROW  # the first row of boundary cells
 
     @property
-    def bytes_a_map(self) -> int:
-        """Memory that one known map takes."""
+    def bytes_per_map(self) -> int:
+        """Memory that one cached map takes."""
         return self._cells * self.rows.shape[1] * self.rows.element_size()
 
     def hold_maps(self, n: int) -> None:
-        """Makes room for n known maps."""
-        self._rings = _MAPS + n * self._cells
-        self._reserve(self._rings)
+        """Makes room for n cached maps."""
+        self._first_new = _FIRST_ROW + n * self._cells
+        self._reserve(self._first_new)
 
     def store(self, slot: int, values: Tensor) -> None:
-        """Takes the (c, h, w) map of a known picture."""
-        start = _MAPS + slot * self._cells
+        """Takes the (c, h, w) map of an input."""
+        start = _FIRST_ROW + slot * self._cells
         self.rows[start : start + self._cells] = values.flatten(1).T
 
-    def hold_rings(self, n: int) -> Tensor:
-        """(n, channels) rows to write new cells into."""
-        self._reserve(self._rings + n)
-        return self.rows[self._rings : self._rings + n]
+    def hold_boundary(self, n: int) -> Tensor:
+        """(n, channels) rows to write boundary cells into."""
+        self._reserve(self._first_new + n)
+        return self.rows[self._first_new : self._first_new + n]
 
     def gather(self, indices: Tensor) -> Tensor:
         """(m, k, channels) rows."""
@@ -283,6 +297,7 @@ class _Table:
 
     def _reserve(self, n_rows: int) -> None:
         if n_rows > len(self.rows):
+            # a quarter more than asked, so that growing batches do not copy the cached maps each time
             rows = self.rows.new_empty(n_rows + n_rows // 4, self.rows.shape[1])
             rows[: len(self.rows)] = self.rows
             self.rows = rows

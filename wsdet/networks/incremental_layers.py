@@ -103,10 +103,10 @@ class Step:
         padding_row: of tables, what lies outside the maps.
         multiply_adds: of one cell.
         finishes: change the (m, channels) rows in place.
-        region: index of the region of its new cells; at times larger than need be, to be that of its reader.
+        region: index of the region of its boundary cells; at times larger than need be, to be that of its reader.
         is_needed_whole: whether its maps go on to a layer that is not done incrementally.
         is_tabled: whether there is a table of its maps.
-        spends: steps whose rows nobody reads afterwards.
+        frees: steps whose rows nobody reads afterwards.
     """
 
     node: fx.Node
@@ -120,10 +120,10 @@ class Step:
     region: int = 0
     is_needed_whole: bool = False
     is_tabled: bool = False
-    spends: list[Step] = field(default_factory=list)
+    frees: list[Step] = field(default_factory=list)
 
     def gathers(self, source: Step) -> bool:
-        """Whether it reads other cells of an input than its own new ones."""
+        """Whether it reads other cells of an input than its own boundary cells."""
         return not self.window.is_pointwise or self.region != source.region
 
 
@@ -276,7 +276,7 @@ def _concatenate(out: Tensor, under: Sequence[Tensor], _: Ints) -> None:
 
 
 def assign_regions(steps: Sequence[Step]) -> list[tuple[Window, tuple[int, ...]]]:
-    """Gives each step its region, its table and what it spends; returns how each region comes from those before.
+    """Gives each step its region, its table and what it frees; returns how each region comes from those before.
 
     Steps that see through the same windows share a region. A step whose every reader wants the rows of one larger
     region computes that region itself: its readers then need no gathering.
@@ -299,5 +299,5 @@ def assign_regions(steps: Sequence[Step]) -> list[tuple[Window, tuple[int, ...]]
     for step in steps:
         step.is_tabled = step.is_needed_whole or any(reader.gathers(step) for reader in readers[step])
         if readers[step]:
-            readers[step][-1].spends.append(step)
+            readers[step][-1].frees.append(step)
     return list(origins)

@@ -19,7 +19,7 @@ from wsdet.boxes import clip
 from wsdet.types import Floats, Ints
 
 _LONGEST = 32.0  # network inputs: what a saved detector may ask of the memory
-_SHORTEST_SIDE = 0.25  # of the network's input: a picture is never resized below it, whatever its aspect ratio
+_SHORTEST_SIDE = 0.25  # of the network's input: an image is never resized below it, whatever its aspect ratio
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files of network weights: safetensors that we write, and whatever others hand us, read without running their code.
+"""Files of network weights: safetensors that we write, and untrusted ones, read without running their code.
 
 A file may name the weights as torchvision does (`features.0.weight`), as `Backbone` does (`trunk.features.0.weight`)
 or as a Lightning checkpoint of our own training does (`backbone.trunk.features.0.weight`).
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,13 +20,10 @@ from safetensors.torch import save
 from wsdet.storage.files import write_bytes
 from wsdet.types import InputError
 
-if TYPE_CHECKING:
-    from wsdet.networks.backbones import Backbone
-
 Activation = Literal["softmax", "sigmoid"]
 
 _METADATA_KEY = "wsdet"
-_WRAPPERS = ("module.", "backbone.", "model.")  # DataParallel, our ClassifierModule, others' Lightning modules
+_WRAPPERS = ("module.", "backbone.", "model.")  # DataParallel, our ClassifierModule, other Lightning modules
 _OWN_PREFIX = re.compile(r"^(trunk|head)\.(timm\.)?")
 
 
@@ -51,23 +48,9 @@ class WeightsMetadata:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def save_weights(
-    backbone: Backbone,
-    path: Path | str,
-    activation: Activation = "softmax",
-    classes: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes the weights of `backbone` as safetensors, whole or not at all; see `WeightsMetadata` for the rest."""
-    metadata = WeightsMetadata(
-        backbone.architecture,
-        backbone.n_outputs,
-        backbone.input_size,
-        activation,
-        tuple(classes),
-        dict(settings or {}),
-    )
-    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()}
+def save_weights(path: Path | str, state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> None:
+    """Writes weights as safetensors with what they say about themselves, whole or not at all."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
     write_bytes(Path(path), save(tensors, {"format": "pt", _METADATA_KEY: json.dumps(asdict(metadata))}))
 
 
@@ -94,13 +77,16 @@ def read_metadata(path: Path | str) -> WeightsMetadata | None:
         raise InputError(f"{path} has a damaged description of itself ({error}); train or download it again") from error
 
 
-def load_weights(backbone: Backbone, path: Path | str) -> None:
-    """Loads the weights of a file into `backbone`, all of them or none.
+def load_weights(
+    path: Path | str, architecture: str, state_dict: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The weights of a file under the names of a network's state dict: all of them, each of the right shape.
 
     Args:
-        backbone: changed in place. Half precision values are widened to its float32.
         path: a safetensors file, or a checkpoint of plain tensors (a state dict, alone or under "state_dict"). Code in
             a checkpoint is never run.
+        architecture: the network's name, for messages.
+        state_dict: of the network that is to load them; read only.
 
     Raises:
         InputError: the file cannot be read, belongs to another network (the message names the first weight that does
@@ -108,11 +94,11 @@ def load_weights(backbone: Backbone, path: Path | str) -> None:
     """
     path = Path(path)
     tensors = _read_tensors(path)
-    wanted = backbone.state_dict()
-    own_name = {_OWN_PREFIX.sub("", name): name for name in wanted}
-    given = {own_name.get(name, name): tensor for name, tensor in _unwrap(tensors, {*wanted, *own_name}).items()}
-    _check_fit(path, backbone.architecture, wanted, given)
-    backbone.load_state_dict({name: given.get(name, wanted[name]) for name in wanted})
+    own_name = {_OWN_PREFIX.sub("", name): name for name in state_dict}
+    unwrapped = _unwrap(tensors, {*state_dict, *own_name})
+    given = {own_name.get(name, name): tensor for name, tensor in unwrapped.items()}
+    _check_fit(path, architecture, state_dict, given)
+    return {name: given.get(name, value) for name, value in state_dict.items()}
 
 
 def _is_safetensors(path: Path) -> bool:

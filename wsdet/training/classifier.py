@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from wsdet.networks.backbones import Backbone
-from wsdet.networks.weights import Activation, save_weights
+from wsdet.networks.weights import Activation, WeightsMetadata, save_weights
 from wsdet.storage.files import write_json
 from wsdet.storage.provenance import claim
 from wsdet.training.fitting import fit
@@ -269,7 +269,11 @@ def train_classifier(
     logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
     metrics = module.metrics_ | logged
     seconds = time.perf_counter() - start
-    save_weights(module.backbone, path, activation, dataset.classes, settings)
+    trained, side = module.backbone, backbone.input_size
+    metadata = WeightsMetadata(
+        trained.architecture, trained.n_outputs, side, activation, tuple(dataset.classes), settings
+    )
+    save_weights(path, trained.state_dict(), metadata)
     write_json(out / "training.json", {"images": len(train_ids), "validation": metrics, "seconds": round(seconds, 1)})
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     measured = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()) or "nothing measured"

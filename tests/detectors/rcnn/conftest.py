@@ -22,7 +22,8 @@ class BlockColors:
     fingerprint = "block colors"
 
     def __init__(self) -> None:
-        self.n_pictures = 0
+        self.n_forward_passes = 0
+        self.preprocessor = self  # it prepares its own inputs
 
     def image(self, pixels: Pixels) -> Tensor:
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
@@ -34,7 +35,7 @@ class BlockColors:
         return tuple(self.trunk(self.resized(image, size_hw))[0].permute(1, 2, 0) for size_hw in sizes_hw)
 
     def trunk(self, pictures: Tensor) -> Tensor:
-        self.n_pictures += len(pictures)
+        self.n_forward_passes += len(pictures)
         return F.avg_pool2d(pictures, 8, ceil_mode=True)
 
     def crops(self, image: Tensor, xyxy: Tensor, context: int = 0) -> Tensor:

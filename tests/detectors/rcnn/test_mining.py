@@ -205,9 +205,9 @@ def test_an_image_with_a_label_and_no_box_gives_its_class_nothing(squares: Any, 
 
 def test_maps_are_computed_once_with_a_cache(squares: Any, network: Any, tmp_path: Path) -> None:
     features = RoiFeatures(network)
-    network.n_pictures = 0
+    network.n_forward_passes = 0
     cached = trainer(squares, network, features=features, cache=MapCache(tmp_path, features)).run()
-    assert network.n_pictures == 12 * 3
+    assert network.n_forward_passes == 12 * 3
     plain = trainer(squares, network, features=features).run()
     assert torch.equal(cached.planes.weights, plain.planes.weights)
 

@@ -103,7 +103,7 @@ class RoiFeatures:
 
     def maps(self, sample: Sample) -> Maps:
         """The trunk's map at every scale."""
-        image = self.network.image(sample.pixels)[None].float()
+        image = self.network.preprocessor.image(sample.pixels)[None].float()
         levels = self.network.levels(image, self.pyramid.sizes_hw(sample.size_hw))
         return Maps(tuple(_to_float16(level) for level in levels), sample.size_hw)
 
@@ -154,7 +154,7 @@ class WarpFeatures:
         parts = [torch.empty(0, self.dim, device=self.network.device)]
         for start in range(0, len(xyxy), _WARP_BATCH):
             boxes = torch.from_numpy(xyxy[start : start + _WARP_BATCH]).to(self.network.device)
-            map_ = self.network.trunk(self.network.crops(image, boxes, self.context))
+            map_ = self.network.trunk(self.network.preprocessor.crops(image, boxes, self.context))
             cells = F.adaptive_avg_pool2d(map_.float(), self.grid)  # (n, d, grid, grid)
             parts.append(cells.permute(0, 2, 3, 1).flatten(1))
         return torch.cat(parts)
@@ -182,9 +182,10 @@ def _check_grid(grid: int) -> None:
 
 def _channels(network: Network) -> int:
     """d, seen by sending a gray picture through."""
+    prepare = network.preprocessor
     gray = np.full((network.input_size, network.input_size, 3), 128, np.uint8)
     size_hw = (network.input_size, network.input_size)
-    return network.trunk(network.resized(network.image(gray)[None].float(), size_hw)).shape[1]
+    return network.trunk(prepare.resized(prepare.image(gray)[None].float(), size_hw)).shape[1]
 
 
 def _to_float16(map_: Tensor) -> Tensor:

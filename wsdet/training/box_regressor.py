@@ -19,38 +19,32 @@ squared error it has sigmoid((0.5 - IoU) / 0.1), which is 1 of a box that is los
 
 An image mirrored left to right has a mirrored map and a mirrored box: `mirror` adds each example's image in the mirror.
 
-A run folder holds
+The folder is that of `wsdet.training.resumable`: training.json says what was chosen, and how well both do on the
+validation examples. The weights are
 
-    settings.json                                 what the weights depend on; training there with other settings refuses
-    checkpoints/                                  the last state, while the training is under way
     regressor.safetensors, regressor.json         the map that Lightning found
     ridge.safetensors, ridge.json                 the closed form
-    training.json                                 what was chosen, and how well both do on the validation examples
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from wsdet.boxes import area
 from wsdet.linear_models.box_regressor import BoxRegressor, Channels, proper
-from wsdet.storage.files import write_json
-from wsdet.storage.provenance import claim
-from wsdet.training.fitting import fit
+from wsdet.training.batches import Batches
+from wsdet.training.resumable import fit, train_once
 from wsdet.training.ridge import RidgePath
 from wsdet.training.sensitivity_maps import Halves
 from wsdet.types import Floats, InputError, Ints
@@ -130,7 +124,8 @@ class BoxRegressorModule(pl.LightningModule):
 
     def training_step(self, batch: Sequence[Group], batch_idx: int) -> Tensor:
         """The objective; of several processes, each sees a share of the examples, and the mean is the objective."""
-        errors = [self._loss(index, group) / self.counts[index] for index, group in enumerate(batch)]
+        share = slice(self.global_rank, None, self.trainer.world_size)
+        errors = [self._loss(index, (x[share], y[share])) / self.counts[index] for index, (x, y) in enumerate(batch)]
         loss = self.trainer.world_size * torch.stack(errors).sum() + self.penalty * self.weights.square().sum()
         self.log("loss", loss, batch_size=1)
         return loss
@@ -235,64 +230,33 @@ def train_box_regressor(
         "train": _digest(train),
         "validation": _digest(validation),
     }
-    claim(out, settings)
-    paths = out / "regressor.safetensors", out / "ridge.safetensors"
-    if (out / "training.json").exists():
-        log.info("box regressor: trained already -> %s", paths[0])
-        return BoxRegressor.load(paths[0]), BoxRegressor.load(paths[1])
+    paths = {name: out / f"{name}.safetensors" for name in ("regressor", "ridge")}
 
-    start = time.perf_counter()
-    log.info("box regressor: %d boxes to learn from, %d to choose by", len(train), len(validation))
-    learned = train.mirrored() if mirror else train
-    unit = _Unit.of(learned.maps, len(classes))
-    chosen = _choose(learned, unit, validation, per_class, penalties)
-    options = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
-    module = _fitted(learned, unit, validation, chosen, loss, out, epochs, patience, options)
-    found = {
-        "regressor": unit.undone(module.best_weights.numpy(), module.best_biases.numpy()),
-        "ridge": unit.undone(chosen.weights, chosen.biases),
-    }
-    described = {"penalty": chosen.penalty, "train": len(train), "validation": len(validation)}
-    regressors = [
-        BoxRegressor(
-            weights.reshape(-1, 4, *train.maps.shape[1:]),
-            biases,
-            tuple(classes),
-            channels,
-            input_size,
-            network,
-            described,
-        )
-        for weights, biases in found.values()
-    ]
-    for path, regressor in zip(paths, regressors, strict=True):
-        regressor.save(path)
-    # as a later run reads them: arrays laid out in another way give other last digits
-    regressors = [BoxRegressor.load(path) for path in paths]
-    measured = {name: _measured(one, validation) for name, one in zip(found, regressors, strict=True)}
-    seconds = round(time.perf_counter() - start, 1)
-    write_json(
-        out / "training.json",
-        {
+    def fit_and_save() -> dict[str, Any]:
+        log.info("box regressor: %d boxes to learn from, %d to choose by", len(train), len(validation))
+        learned = train.mirrored() if mirror else train
+        unit = _Unit.of(learned.maps, len(classes))
+        chosen = _choose(learned, unit, validation, per_class, penalties)
+        options = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
+        module = _fitted(learned, unit, validation, chosen, loss, out, epochs, patience, options)
+        found = {
+            "regressor": unit.undone(module.best_weights.numpy(), module.best_biases.numpy()),
+            "ridge": unit.undone(chosen.weights, chosen.biases),
+        }
+        described = {"penalty": chosen.penalty, "train": len(train), "validation": len(validation)}
+        for name, (weights, biases) in found.items():
+            maps = weights.reshape(-1, 4, *train.maps.shape[1:])
+            BoxRegressor(maps, biases, tuple(classes), channels, input_size, network, described).save(paths[name])
+        return {
             "boxes": {"train": len(train), "validation": len(validation)},
             "penalty": chosen.penalty,
             "per_class": chosen.per_class,
-            "validation": measured,
-            "seconds": seconds,
-        },
-    )
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    log.info(
-        "box regressor: penalty %.2g, per_class=%s; IoU > 0.5 in %.3f of the validation boxes (closed form %.3f), "
-        "%.1f s -> %s",
-        chosen.penalty,
-        chosen.per_class,
-        measured["regressor"]["found"],
-        measured["ridge"]["found"],
-        seconds,
-        paths[0],
-    )
-    return regressors[0], regressors[1]
+            "validation": {name: _measured(BoxRegressor.load(path), validation) for name, path in paths.items()},
+        }
+
+    train_once("box regressor", paths["regressor"], settings, fit_and_save)
+    # as a later run reads them: arrays laid out in another way give other last digits
+    return BoxRegressor.load(paths["regressor"]), BoxRegressor.load(paths["ridge"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,7 +350,7 @@ def _choose(
         if candidate == "map" and fewest < _FEWEST:
             continue
         x, inputs = unit.inputs(learned, candidate), unit.inputs(validation, candidate)
-        rows = _groups(learned.labels, unit.n_classes, candidate)
+        rows = _rows(learned.labels, unit.n_classes, candidate)
         paths = [RidgePath(x[of_one], learned.corners[of_one]) for of_one in rows]
         at = validation.labels if candidate == "map" else np.zeros(len(validation), np.int64)
         for penalty in sorted(penalties, reverse=True):
@@ -430,53 +394,35 @@ def _fitted(
     It starts from maps that give each example the mean box; for the overlap, which knows no way from afar, from the
     closed form.
     """
-    x, inputs = (unit.inputs(examples, chosen.per_class) for examples in (learned, validation))
-    of_training, of_validation = (
-        _groups(examples.labels, unit.n_classes, chosen.per_class) for examples in (learned, validation)
+    train_groups, validation_groups = (
+        _groups(unit.inputs(examples, chosen.per_class), examples, unit.n_classes, chosen.per_class)
+        for examples in (learned, validation)
     )
     if loss == "squared":
-        weights = np.zeros((len(of_training), 4, x.shape[1]), np.float32)
-        biases = np.stack([learned.corners[rows].mean(axis=0) for rows in of_training])
+        weights = torch.zeros(len(train_groups), 4, train_groups[0][0].shape[1])
+        biases = torch.from_numpy(np.stack([y.numpy().mean(axis=0) for _, y in train_groups]))
     else:
-        weights, biases = np.ascontiguousarray(chosen.weights), chosen.biases
-    counts = [len(rows) for rows in of_training]
-    module = BoxRegressorModule(torch.from_numpy(weights), torch.from_numpy(biases), chosen.penalty, counts, loss)
-    loaders = _Loaders(
-        [(x[rows], learned.corners[rows]) for rows in of_training],
-        [(inputs[rows], validation.corners[rows]) for rows in of_validation],
-    )
-    module.consider(loaders.validation_groups)
-    fit(module, loaders, out, epochs, "box regressor", options, [EarlyStopping("validation", 0.0, patience)])
+        weights, biases = torch.from_numpy(np.ascontiguousarray(chosen.weights)), torch.from_numpy(chosen.biases)
+    module = BoxRegressorModule(weights, biases, chosen.penalty, [len(y) for _, y in train_groups], loss)
+    module.consider(validation_groups)
+    batches = Batches([train_groups], [validation_groups], batch_size=None)
+    fit(module, batches, out, epochs, "box regressor", options, [EarlyStopping("validation", 0.0, patience)])
     return module
 
 
-def _groups(labels: Ints, n_classes: int, per_class: PerClass) -> list[Ints]:
+def _groups(inputs: Floats, examples: Examples, n_classes: int, per_class: PerClass) -> list[Group]:
+    """The examples that share a map: all examples are one batch."""
+    return [
+        (torch.from_numpy(inputs[rows]), torch.from_numpy(examples.corners[rows]))
+        for rows in _rows(examples.labels, n_classes, per_class)
+    ]
+
+
+def _rows(labels: Ints, n_classes: int, per_class: PerClass) -> list[Ints]:
     """The rows of the examples that share a map."""
     if per_class == "map":
         return [np.flatnonzero(labels == label) for label in range(n_classes)]
     return [np.arange(len(labels))]
-
-
-class _Loaders(pl.LightningDataModule):
-    """All examples as one batch: of several processes, each learns from its share and measures everything."""
-
-    def __init__(self, train: Sequence[tuple[Floats, Floats]], validation: Sequence[tuple[Floats, Floats]]) -> None:
-        super().__init__()
-        self.train_groups, self.validation_groups = (
-            [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in groups] for groups in (train, validation)
-        )
-
-    def train_dataloader(self) -> DataLoader[list[Group]]:
-        trainer = cast(pl.Trainer, self.trainer)
-        share = slice(trainer.global_rank, None, trainer.world_size)
-        return _one_batch([(x[share], y[share]) for x, y in self.train_groups])
-
-    def val_dataloader(self) -> DataLoader[list[Group]]:
-        return _one_batch(self.validation_groups)
-
-
-def _one_batch(groups: list[Group]) -> DataLoader[list[Group]]:
-    return DataLoader([groups], batch_size=None)  # type: ignore[arg-type]  # a list is a data set of its items
 
 
 def _measured(regressor: BoxRegressor, examples: Examples) -> dict[str, float]:

@@ -1,14 +1,9 @@
 """Training of a classifier from class labels alone, by Lightning: all of a network, or its last layer.
 
-A run folder holds
+Everything random in an epoch is sampled with (seed, epoch), so a training that was killed goes on at the epoch it was
+in and ends with the weights that it would have had. Its folder is that of `wsdet.training.resumable`, with
 
-    settings.json       what the weights depend on; training there with other settings refuses
-    checkpoints/        the last epoch's state, while the training is under way
     model.safetensors   the trained network
-    training.json       how well it does on the images held out for validation
-
-Everything random in an epoch is drawn from (seed, epoch), so a training that was killed goes on at the epoch it was in
-and ends with the weights that it would have had.
 """
 
 from __future__ import annotations
@@ -18,8 +13,6 @@ import hashlib
 import json
 import logging
 import math
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -30,14 +23,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
 
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.weights import Activation, WeightsMetadata, save_weights
-from wsdet.storage.files import write_json
-from wsdet.storage.provenance import claim
-from wsdet.training.fitting import fit
-from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, mask_boxes
+from wsdet.training.batches import Batches
+from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, keep_in_memory, mask_boxes
+from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, Floats, InputError
 
 log = logging.getLogger(__name__)
@@ -235,49 +226,49 @@ def train_classifier(
         "images": digest_of_labels(dataset, ids),
         "initial_weights": _digest_of_weights(backbone),
     }
-    out = Path(out)
-    path = out / "model.safetensors"
-    claim(out, settings)
-    if path.exists():
-        log.info("classifier: trained already -> %s", path)
-        return path
+    path = Path(out) / "model.safetensors"
 
-    start = time.perf_counter()
-    train_ids, validation_ids = _split(ids, validation, seed)
-    log.info(
-        "classifier: training %s of %s on %d images, %d more for validation, %d epochs",
-        "the last layer" if head_only else "all layers",
-        backbone.architecture,
-        len(train_ids),
-        len(validation_ids),
-        epochs,
-    )
-    module = ClassifierModule(
-        copy.deepcopy(backbone).to(memory_format=torch.channels_last),
-        activation,
-        head_only,
-        learning_rate,
-        weight_decay,
-        min_crop,
-        jitter,
-        masked,
-        seed,
-    )
-    loaders = _Loaders(dataset, train_ids, validation_ids, backbone.input_size, batch_size, workers, memory_gib, seed)
-    trainer = fit(module, loaders, out, epochs, "classifier", trainer_options or {})
-    # where several processes trained, this one has no more than what they logged
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
-    metrics = module.metrics_ | logged
-    seconds = time.perf_counter() - start
-    trained, side = module.backbone, backbone.input_size
-    metadata = WeightsMetadata(
-        trained.architecture, trained.n_outputs, side, activation, tuple(dataset.classes), settings
-    )
-    save_weights(path, trained.state_dict(), metadata)
-    write_json(out / "training.json", {"images": len(train_ids), "validation": metrics, "seconds": round(seconds, 1)})
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()) or "nothing measured"
-    log.info("classifier: %s on %d held-out images, %.1f s -> %s", measured, len(validation_ids), seconds, path)
+    def train() -> dict[str, Any]:
+        train_ids, validation_ids = _split(ids, validation, seed)
+        log.info(
+            "classifier: training %s of %s on %d images, %d more for validation, %d epochs",
+            "the last layer" if head_only else "all layers",
+            backbone.architecture,
+            len(train_ids),
+            len(validation_ids),
+            epochs,
+        )
+        module = ClassifierModule(
+            copy.deepcopy(backbone).to(memory_format=torch.channels_last),
+            activation,
+            head_only,
+            learning_rate,
+            weight_decay,
+            min_crop,
+            jitter,
+            masked,
+            seed,
+        )
+        pictures = [LabelledPictures(dataset, part, backbone.input_size) for part in (train_ids, validation_ids)]
+        batches = Batches(
+            *pictures,
+            batch_size=batch_size,
+            collate=as_batch,
+            seed=seed,
+            workers=0 if keep_in_memory(pictures, memory_gib, workers) else workers,
+            drop_last=True,  # a last batch of one picture has no statistics to normalize by
+        )
+        trainer = fit(module, batches, path.parent, epochs, "classifier", trainer_options or {})
+        # where several processes trained, this one has no more than what they logged
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
+        trained, side = module.backbone, backbone.input_size
+        metadata = WeightsMetadata(
+            trained.architecture, trained.n_outputs, side, activation, tuple(dataset.classes), settings
+        )
+        save_weights(path, trained.state_dict(), metadata)
+        return {"images": len(train_ids), "validation": module.metrics_ | logged}
+
+    train_once("classifier", path, settings, train)
     return path
 
 
@@ -299,55 +290,6 @@ def top1(scores: Floats, labels: Floats) -> float:
     labelled = labels.any(axis=1)
     best = scores.argmax(axis=1)
     return float(labels[np.arange(len(labels)), best][labelled].mean()) if labelled.any() else float("nan")
-
-
-class _Loaders(pl.LightningDataModule):
-    """Batches in an order drawn from (seed, epoch)."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        train_ids: Sequence[str],
-        validation_ids: Sequence[str],
-        side: int,
-        batch_size: int,
-        workers: int,
-        memory_gib: float,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.train_pictures = LabelledPictures(dataset, train_ids, side)
-        self.validation_pictures = LabelledPictures(dataset, validation_ids, side)
-        self.batch_size = batch_size
-        self.seed = seed
-        parts = [pictures for pictures in (self.train_pictures, self.validation_pictures) if len(pictures)]
-        fits = sum(pictures.n_bytes for pictures in parts) <= memory_gib * 2**30
-        if fits:
-            for pictures in parts:
-                pictures.keep_in_memory(workers)
-        self.workers = 0 if fits else workers
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        trainer = cast(pl.Trainer, self.trainer)
-        order: DistributedSampler[Batch] = DistributedSampler(
-            self.train_pictures, trainer.world_size, trainer.global_rank, seed=self.seed
-        )
-        # a last batch of one picture has no statistics to normalize by
-        drop_last = len(self.train_pictures) >= self.batch_size * trainer.world_size
-        return self._loader(self.train_pictures, sampler=order, drop_last=drop_last)
-
-    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        return self._loader(self.validation_pictures) if len(self.validation_pictures) else []
-
-    def _loader(self, pictures: LabelledPictures, **options: Any) -> DataLoader[Batch]:
-        return DataLoader(
-            pictures,
-            self.batch_size,
-            collate_fn=as_batch,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            **options,
-        )
 
 
 def _check(backbone: Backbone, dataset: Dataset, *, epochs: int, batch_size: int, validation: float) -> None:

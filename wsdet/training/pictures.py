@@ -97,6 +97,19 @@ class LabelledPictures(data.Dataset[Batch]):
         return F.interpolate(picture, (self.side, self.side), mode="bilinear", antialias=True)[0]
 
 
+def keep_in_memory(parts: Sequence[LabelledPictures], memory_gib: float, workers: int) -> bool:
+    """Whether all pictures fit into `memory_gib`; they are read then, by so many processes.
+
+    Raises:
+        InputError: none of a part can be read.
+    """
+    fits = sum(pictures.n_bytes for pictures in parts) <= memory_gib * 2**30
+    for pictures in parts if fits else ():
+        if len(pictures):
+            pictures.keep_in_memory(workers)
+    return fits
+
+
 def as_batch(batch: Any) -> Any:
     """What `LabelledPictures.__getitems__` gives is a batch already: the loader's `collate_fn`."""
     return batch

@@ -1,35 +1,28 @@
 """Training of a `RegionClassifier` from class labels alone, by Lightning (Bilen and Vedaldi, CVPR 2016).
 
-A folder holds
-
-    settings.json       what the classifier depends on; training there with other settings refuses
-    checkpoints/        the last epoch's state, while the training is under way
-    model.safetensors   the classifier
-
 Features are made anew from the images' maps in every epoch, so memory holds those of one batch, whatever the number of
-images.
+images. The training's folder is that of `wsdet.training.resumable`, with
+
+    model.safetensors   the classifier
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler
 
 from wsdet.linear_models.region_classifier import RegionClassifier
-from wsdet.storage.provenance import claim
+from wsdet.training.batches import Batches
 from wsdet.training.classifier import digest_of_labels
-from wsdet.training.fitting import fit
+from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, InputError
 
 log = logging.getLogger(__name__)
@@ -168,25 +161,23 @@ def train_region_classifier(
         "classes": list(dataset.classes),
         "images": digest_of_labels(dataset, ids),
     }
-    out, path = Path(out), Path(out) / "model.safetensors"
-    claim(out, settings)
-    if path.exists():
-        log.info("region classifier: trained already -> %s", path)
-        return path
+    path = Path(out) / "model.safetensors"
 
-    start = time.perf_counter()
-    log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), epochs)
-    lessons = _Lessons(dataset, ids, describe)
-    module = RegionModule(len(lessons.mean), len(dataset.classes), heads, share, learning_rate, weight_decay, seed)
-    fit(module, _Loaders(lessons, batch_size, seed), out, epochs, "region classifier", trainer_options or {})
-    class_weights, region_weights = (
-        (weights.detach().numpy() / lessons.scale).astype(np.float32)
-        for weights in (module.class_weights, module.region_weights)
-    )
-    class_biases = module.class_biases.detach().numpy() - lessons.mean.numpy() @ class_weights
-    RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network).save(path)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    log.info("region classifier: %.1f s -> %s", time.perf_counter() - start, path)
+    def train() -> dict[str, Any]:
+        log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), epochs)
+        lessons = _Lessons(dataset, ids, describe)
+        module = RegionModule(len(lessons.mean), len(dataset.classes), heads, share, learning_rate, weight_decay, seed)
+        batches = Batches(lessons, batch_size=batch_size, collate=_readable, seed=seed)
+        fit(module, batches, path.parent, epochs, "region classifier", trainer_options or {})
+        class_weights, region_weights = (
+            (weights.detach().numpy() / lessons.scale).astype(np.float32)
+            for weights in (module.class_weights, module.region_weights)
+        )
+        class_biases = module.class_biases.detach().numpy() - lessons.mean.numpy() @ class_weights
+        RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network).save(path)
+        return {"images": len(ids)}
+
+    train_once("region classifier", path, settings, train)
     return path
 
 
@@ -227,23 +218,6 @@ class _Lessons(torch.utils.data.Dataset[Lesson]):
         except InputError as error:
             log.warning("%s teaches nothing: %s", image_id, error)
             return None
-
-
-class _Loaders(pl.LightningDataModule):
-    """Images in an order drawn from (seed, epoch)."""
-
-    def __init__(self, lessons: _Lessons, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self.lessons = lessons
-        self.batch_size = batch_size
-        self.seed = seed
-
-    def train_dataloader(self) -> DataLoader[Lesson]:
-        trainer = cast(pl.Trainer, self.trainer)
-        order: DistributedSampler[Lesson] = DistributedSampler(
-            self.lessons, trainer.world_size, trainer.global_rank, seed=self.seed
-        )
-        return DataLoader(self.lessons, self.batch_size, sampler=order, collate_fn=_readable)
 
 
 def _readable(lessons: list[Lesson]) -> list[Lesson]:

@@ -25,7 +25,7 @@ def figures(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["bench_gpu", "--quick", "--device", "cpu", "--out", str(folder), *networks])
         patch.setattr(bench, "detector_step", lambda card, sizes: {"images_per_second": 1.0})
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             bench.main()
     return json.loads((folder / "bench_gpu.json").read_text(encoding="utf-8"))
 

@@ -79,7 +79,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "cannot be read"), (b"\x80\x04K\x01.", "cannot be read"), (None, "no region classifier")],
+    [(b"", "no readable file"), (b"\x80\x04K\x01.", "no readable file"), (None, "does not say its format")],
     ids=["empty", "pickle", "other weights"],
 )
 def test_a_file_that_is_none_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_a_file_that_is_none_is_refused(content: bytes | None, message: str, tmp
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         RegionClassifier.load(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         RegionClassifier.load(tmp_path / "missing.safetensors")

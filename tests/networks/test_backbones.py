@@ -108,7 +108,7 @@ def test_new_head_shares_the_trunk_and_can_be_negative() -> None:
         (
             {"architecture": "tiny", "weights": "nowhere.safetensors"},
             InputError,
-            "nowhere.safetensors cannot be opened",
+            "nowhere.safetensors does not exist",
         ),
     ],
     ids=lambda value: str(value)[:40],
@@ -213,7 +213,7 @@ def test_truncated_files(suffix: str, keep: int, tiny: Backbone, tmp_path: Path)
     else:
         save_file(tiny.state_dict(), path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match="cannot be read as weights"):
+    with pytest.raises(InputError, match=r"cannot be read as weights|no readable file of tensors"):
         load_weights(path, "tiny", tiny.state_dict())
 
 
@@ -221,7 +221,7 @@ def test_truncated_files(suffix: str, keep: int, tiny: Backbone, tmp_path: Path)
 def test_files_that_are_no_weights(content: bytes, tiny: Backbone, tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as weights"):
+    with pytest.raises(InputError, match=r"cannot be read as weights|no readable file of tensors"):
         load_weights(path, "tiny", tiny.state_dict())
 
 

@@ -4,8 +4,8 @@ The sensitivity map of a class is |d score / d pixel|, with the score before the
 Gradients of different images differ by orders of magnitude, so a map is divided by its root mean square. A
 `BoxRegressor` takes its values, all pixels in a row, linearly to the corners of a box, as shares of the image's sides.
 
-A saved regressor is two files without any code in them: `NAME.safetensors` with `weights` and `biases`, and
-`NAME.json`, which says what they belong to.
+A saved regressor is one safetensors file without any code in it, `weights` and `biases`; its header says what they
+belong to.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
-from wsdet.storage.files import write_bytes, write_json
-from wsdet.storage.untrusted import read_object
+from wsdet.storage import tensors
 from wsdet.types import Floats, InputError, Ints
 
 Channels = Literal["max", "sum"]
 
-_FORMAT = "wsdet box regressor 2"
+_FORMAT = "wsdet box regressor 3"
 
 
 def sensitivity_map(gradient: Floats, channels: Channels = "max", side: int = 64) -> Floats:
@@ -156,58 +153,37 @@ class BoxRegressor:
             )
 
     def save(self, path: Path | str) -> None:
-        """Writes `path`, a .safetensors file, and the .json file beside it, which comes last."""
-        path = Path(path)
-        arrays = {"weights": np.ascontiguousarray(self.weights), "biases": np.ascontiguousarray(self.biases)}
-        write_bytes(path, save(arrays))
-        described = {
+        """Writes a .safetensors file."""
+        header = {
             "format": _FORMAT,
-            "side": self.side,
-            "per_class": self.per_class,
             "classes": list(self.classes),
             "channels": self.channels,
             "input_size": self.input_size,
             "network": self.network,
             "info": dict(self.info),
         }
-        write_json(path.with_suffix(".json"), described)
+        tensors.save(Path(path), {"weights": self.weights, "biases": self.biases}, header)
 
     @classmethod
     def load(cls, path: Path | str) -> BoxRegressor:
-        """The regressor that `save` wrote. It may come from a stranger: no code in it is run.
+        """The regressor that `save` wrote. It may come from anywhere: no code in it is run.
 
         Raises:
-            InputError: a file is missing or damaged, or the two do not fit together.
+            InputError: the file is missing, damaged, or no box regressor of this version.
         """
-        path = Path(path)
-        said = read_object(path.with_suffix(".json"))
-        if said.get("format") != _FORMAT:
-            raise InputError(f"{path.with_suffix('.json')} describes no box regressor: its format is not {_FORMAT!r}")
+        arrays, header = tensors.load(Path(path), _FORMAT)
         try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{path} cannot be read as weights of a box regressor ({error}); train it again"
-            ) from error
-        try:
-            regressor = cls(
-                tensors["weights"],
-                tensors["biases"],
-                tuple(str(name) for name in said["classes"]),
-                said["channels"],
-                int(said["input_size"]),
-                str(said["network"]),
-                dict(said["info"]),
+            return cls(
+                arrays["weights"],
+                arrays["biases"],
+                tuple(str(name) for name in header["classes"]),
+                header["channels"],
+                int(header["input_size"]),
+                str(header["network"]),
+                dict(header["info"]),
             )
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise InputError(f"{path} is no usable box regressor: {error}; train it again") from error
-        if (said.get("side"), said.get("per_class")) != (regressor.side, regressor.per_class):
-            raise InputError(
-                f"{path} has weights of shape {regressor.weights.shape} and {len(regressor.biases)} biases, its "
-                f"description says side={said.get('side')} and per_class={said.get('per_class')}: the two files do not "
-                "belong together; train it again"
-            )
-        return regressor
 
 
 def _of_label(values: Floats, label: int) -> Floats:

@@ -14,20 +14,18 @@ A saved classifier is one safetensors file without any code in it; its header sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from scipy.special import log_softmax
 
-from wsdet.storage.files import write_bytes
+from wsdet.storage import tensors
 from wsdet.types import Floats, InputError
 
 _FORMAT = "wsdet region classifier 2"
+_ARRAYS = ("class_weights", "class_biases", "region_weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,37 +107,25 @@ class RegionClassifier:
 
     def save(self, path: Path | str) -> None:
         """Writes a .safetensors file."""
-        tensors = {
-            name: np.ascontiguousarray(getattr(self, name), np.float32)
-            for name in ("class_weights", "class_biases", "region_weights")
-        }
         header = {"format": _FORMAT, "classes": list(self.classes), "grid": self.grid, "network": self.network}
-        # one key: the order of several differs from file to file
-        write_bytes(Path(path), save(tensors, metadata={"wsdet": json.dumps(header)}))
+        tensors.save(Path(path), {name: getattr(self, name) for name in _ARRAYS}, header)
 
     @classmethod
     def load(cls, path: Path | str) -> RegionClassifier:
-        """The classifier that `save` wrote. It may come from a stranger: no code in it is run.
+        """The classifier that `save` wrote. It may come from anywhere: no code in it is run.
 
         Raises:
             InputError: the file is missing, damaged, or no region classifier.
         """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                said = json.loads((file.metadata() or {}).get("wsdet", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-        except (SafetensorError, OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path} cannot be read as a region classifier ({error}); train it again") from error
-        if not isinstance(said, dict) or said.get("format") != _FORMAT:
-            raise InputError(f"{path} is no region classifier: its format is not {_FORMAT!r}")
+        arrays, header = tensors.load(Path(path), _FORMAT)
         try:
             return cls(
-                tensors["class_weights"].astype(np.float32),
-                tensors["class_biases"].astype(np.float32),
-                tensors["region_weights"].astype(np.float32),
-                tuple(str(name) for name in said["classes"]),
-                int(said["grid"]),
-                str(said["network"]),
+                arrays["class_weights"].astype(np.float32),
+                arrays["class_biases"].astype(np.float32),
+                arrays["region_weights"].astype(np.float32),
+                tuple(str(name) for name in header["classes"]),
+                int(header["grid"]),
+                str(header["network"]),
             )
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise InputError(f"{path} is no usable region classifier: {error}; train it again") from error

@@ -6,23 +6,22 @@ or as a Lightning checkpoint of our own training does (`backbone.trunk.features.
 
 from __future__ import annotations
 
-import json
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from wsdet.storage.files import write_bytes
+from wsdet.storage import tensors
+from wsdet.storage.untrusted import opened, shown
 from wsdet.types import InputError
 
 Activation = Literal["softmax", "sigmoid"]
 
-_METADATA_KEY = "wsdet"
+_FORMAT = "wsdet network weights 1"
 _WRAPPERS = ("module.", "backbone.", "model.")  # DataParallel, our ClassifierModule, other Lightning modules
 _OWN_PREFIX = re.compile(r"^(trunk|head)\.(timm\.)?")
 
@@ -49,9 +48,12 @@ class WeightsMetadata:
 
 
 def save_weights(path: Path | str, state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> None:
-    """Writes weights as safetensors with what they say about themselves, whole or not at all."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
-    write_bytes(Path(path), save(tensors, {"format": "pt", _METADATA_KEY: json.dumps(asdict(metadata))}))
+    """Writes weights as safetensors with what they say about themselves, whole or not at all.
+
+    Raises:
+        InputError: a weight is not finite.
+    """
+    tensors.save(Path(path), state_dict, {"format": _FORMAT, **asdict(metadata)})
 
 
 def read_metadata(path: Path | str) -> WeightsMetadata | None:
@@ -63,17 +65,14 @@ def read_metadata(path: Path | str) -> WeightsMetadata | None:
     path = Path(path)
     if not _is_safetensors(path):
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA_KEY)
-    except (SafetensorError, OSError) as error:
-        raise InputError(_damaged(path, error)) from error
-    if text is None:
+    header, _ = tensors.describe(path)
+    if not header:
         return None
+    if header.pop("format", _FORMAT) != _FORMAT:  # those of earlier versions do not say it
+        raise InputError(f"{path} holds no weights of a network; give another network.weights")
     try:
-        values = json.loads(text)
-        return WeightsMetadata(**(values | {"classes": tuple(values["classes"])}))
-    except (ValueError, TypeError, KeyError) as error:
+        return WeightsMetadata(**(header | {"classes": tuple(header["classes"])}))
+    except (TypeError, KeyError) as error:
         raise InputError(f"{path} has a damaged description of itself ({error}); train or download it again") from error
 
 
@@ -93,31 +92,23 @@ def load_weights(
             not fit), or holds values that are not finite.
     """
     path = Path(path)
-    tensors = _read_tensors(path)
+    found = _read_tensors(path)
     own_name = {_OWN_PREFIX.sub("", name): name for name in state_dict}
-    unwrapped = _unwrap(tensors, {*state_dict, *own_name})
-    given = {own_name.get(name, name): tensor for name, tensor in unwrapped.items()}
+    given = {own_name.get(name, name): tensor for name, tensor in _unwrap(found, {*state_dict, *own_name}).items()}
     _check_fit(path, architecture, state_dict, given)
     return {name: given.get(name, value) for name, value in state_dict.items()}
 
 
 def _is_safetensors(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise InputError(f"weights file {path} cannot be opened ({error.strerror}); check network.weights") from error
-    return head[8:] == b"{"  # 8 bytes of length, then a JSON header
+    with opened(path, tensors.MAX_FILE_BYTES) as file:
+        return file.read(9)[8:] == b"{"  # 8 bytes of length, then a JSON header
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if _is_safetensors(path):
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-        except (SafetensorError, OSError) as error:
-            raise InputError(_damaged(path, error)) from error
+        return tensors.load_torch(path)[0]
     try:
+        _check_zip(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can fail anywhere inside the reader
         raise InputError(_damaged(path, error)) from error
@@ -126,7 +117,30 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{path} holds no state dict; save the network's state_dict() as safetensors")
-    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    found = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    for name, value in found.items():
+        if not _is_plain(value):
+            raise InputError(f"{path}: {shown(name)} is no plain tensor that the file holds in full; save it again")
+    return found
+
+
+def _check_zip(path: Path) -> None:
+    """A checkpoint that torch wrote is a zip file of parts that are not compressed: none is larger than the file."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise ValueError("it is compressed")
+    if sum(part.file_size for part in parts) > path.stat().st_size:
+        raise ValueError("its parts claim to be larger than the file")
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Whether the values lie in memory one by one: a hostile file may say that few stand for very many."""
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _damaged(path: Path, error: Exception) -> str:
@@ -137,12 +151,12 @@ def _damaged(path: Path, error: Exception) -> str:
     )
 
 
-def _unwrap(tensors: dict[str, torch.Tensor], known: set[str]) -> dict[str, torch.Tensor]:
+def _unwrap(found: dict[str, torch.Tensor], known: set[str]) -> dict[str, torch.Tensor]:
     """The tensors without the prefix that a training wrapper put before every name."""
     for prefix in _WRAPPERS:
-        if not known & tensors.keys() and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+        if not known & found.keys() and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    return found
 
 
 def _check_fit(

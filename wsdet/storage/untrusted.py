@@ -32,7 +32,7 @@ _KINDS: dict[str, Callable[[int], bool]] = {
     "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
     "a socket": stat.S_ISSOCK,
 }
-_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # or half of a pair, which is allowed
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # or half of a pair, which is allowed
 
 
 @contextmanager
@@ -101,17 +101,26 @@ def read_json(path: Path | str, max_bytes: int = MAX_BYTES) -> Any:
         InputError: see `opened`; or it is not JSON, is nested deeper than `MAX_DEPTH`, or holds text with half of a
             surrogate pair, which no UTF-8 file can hold.
     """
-    text = read_text(path, max_bytes)
+    return parsed_json(read_text(path, max_bytes), shown(path))
+
+
+def parsed_json(text: str, name: str) -> Any:
+    """The value of a JSON text; `name` says what it is, for messages.
+
+    Raises:
+        InputError: see `read_json`.
+    """
+    too_deep = f"{name} is nested more than {MAX_DEPTH} levels deep; check that it is what it should be"
     try:
         value = json.loads(text)
     except RecursionError as error:
-        raise InputError(_too_deep(path)) from error
+        raise InputError(too_deep) from error
     except ValueError as error:  # also a number too long to be converted
-        raise InputError(f"{shown(path)} is not a JSON file: {error}; correct or restore it") from error
+        raise InputError(f"{name} is not a JSON file: {error}; correct or restore it") from error
     if _deeper_than(value, MAX_DEPTH):
-        raise InputError(_too_deep(path))
-    if _LONE_SURROGATE.search(text.encode()) and not is_unicode(json.dumps(value, ensure_ascii=False)):
-        raise InputError(f"{shown(path)} holds text with half of a surrogate pair (\\ud800 to \\udfff); correct it")
+        raise InputError(too_deep)
+    if _LONE_SURROGATE.search(text) and not is_unicode(json.dumps(value, ensure_ascii=False)):
+        raise InputError(f"{name} holds text with half of a surrogate pair (\\ud800 to \\udfff); correct it")
     return value
 
 
@@ -205,10 +214,6 @@ def _deeper_than(value: Any, levels: int) -> bool:
         if not found:
             return False
     return True
-
-
-def _too_deep(path: Path | str) -> str:
-    return f"{shown(path)} is nested more than {MAX_DEPTH} levels deep; check that it is what it should be"
 
 
 def _check_events(events: Iterable[Any], name: str) -> None:

@@ -22,8 +22,8 @@ An image mirrored left to right has a mirrored map and a mirrored box: `mirror` 
 The folder is that of `wsdet.training.resumable`: training.json says what was chosen, and how well both do on the
 validation examples. The weights are
 
-    regressor.safetensors, regressor.json         the map that Lightning found
-    ridge.safetensors, ridge.json                 the closed form
+    regressor.safetensors   the map that Lightning found
+    ridge.safetensors       the closed form
 """
 
 from __future__ import annotations

@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from tqdm import tqdm
 
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.linear_models.box_regressor import Channels, sensitivity_map
 from wsdet.questions import Note, PixelGradient, Question
-from wsdet.storage.files import write_bytes
+from wsdet.storage import tensors
 from wsdet.storage.provenance import claim
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
@@ -33,6 +31,7 @@ log = logging.getLogger(__name__)
 Halves = npt.NDArray[np.float16]
 Pair = tuple[str, int]  # image id, label
 
+_FORMAT = "wsdet sensitivity maps 2"
 _PART_SIZE = 256  # maps
 
 
@@ -59,7 +58,7 @@ class SensitivityMaps:
         for path in sorted((self.folder / "parts").glob("*.safetensors")):
             try:
                 self._add(path, _entries_of(path, side))
-            except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 log.warning("%s cannot be read and is made anew: %s", path, error)
                 path.unlink()
 
@@ -97,8 +96,8 @@ class SensitivityMaps:
         for index, pair in enumerate(pairs):
             wanted.setdefault(self._where[pair][0], []).append(index)
         for path, indices in wanted.items():
-            with safe_open(path, framework="np") as file:
-                found[indices] = file.get_tensor("maps")[[self._where[pairs[index]][1] for index in indices]]
+            maps = tensors.load(path, _FORMAT)[0]["maps"]
+            found[indices] = maps[[self._where[pairs[index]][1] for index in indices]]
         return found
 
     def _computed(
@@ -124,7 +123,7 @@ class SensitivityMaps:
     def _write(self, maps: Mapping[_Entry, Halves]) -> None:
         named = json.dumps(list(maps))
         path = self.folder / "parts" / f"{hashlib.sha256(named.encode()).hexdigest()[:16]}.safetensors"
-        write_bytes(path, save({"maps": np.stack(list(maps.values()))}, {"entries": named}))
+        tensors.save(path, {"maps": np.stack(list(maps.values()))}, {"format": _FORMAT, "entries": list(maps)})
         self._add(path, list(maps))
 
     def _add(self, path: Path, entries: Sequence[_Entry]) -> None:
@@ -155,15 +154,10 @@ class _GradientOfEachLabel:
 
 
 def _entries_of(path: Path, side: int) -> list[_Entry]:
-    with safe_open(path, framework="np") as file:
-        entries = [_Entry(str(i), int(label), int(h), int(w)) for i, label, h, w in _listed(file.metadata())]
-        maps = file.get_slice("maps")
-        if (maps.get_shape(), maps.get_dtype()) != ([len(entries), side, side], "F16"):
-            raise ValueError(f"its maps are {maps.get_shape()} {maps.get_dtype()}")
+    header, described = tensors.describe(path, _FORMAT)
+    entries = [_Entry(str(i), int(label), int(h), int(w)) for i, label, h, w in header["entries"]]
+    if described["maps"] != ("F16", (len(entries), side, side)):
+        raise ValueError(f"its maps are {described['maps']}")
     if any(h < 1 or w < 1 for *_, h, w in entries):
         raise ValueError("an image has no size")
     return entries
-
-
-def _listed(metadata: Mapping[str, str] | None) -> list[Any]:
-    return list(json.loads((metadata or {})["entries"]))

@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision.ops import batched_nms
 
@@ -28,13 +26,15 @@ from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import IMAGENET_OUTPUTS, build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.storage.files import write_bytes, write_json
-from wsdet.storage.untrusted import read_json
+from wsdet.storage import tensors
+from wsdet.storage.files import write_json
+from wsdet.storage.untrusted import read_object
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 
 log = logging.getLogger(__name__)
 
 _FORMAT = "wsdet R-CNN detector 1"
+_PLANES_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
 
 
 class RcnnDetector:
@@ -137,11 +137,11 @@ class RcnnDetector:
         """Writes the detector; `model.json` comes last, so a folder that has it is complete."""
         folder = Path(folder)
         backbone = self.features.network.backbone
-        _save_tensors(folder / "network.safetensors", backbone.trunk.state_dict())
+        tensors.save(folder / "network.safetensors", backbone.trunk.state_dict(), {"format": _TRUNK_FORMAT})
         planes = {"weights": self.weights, "biases": self.biases}
         if self.shifts:
             planes |= {"shift_weights": self.shifts[0], "shift_biases": self.shifts[1]}
-        _save_tensors(folder / "model.safetensors", planes)
+        tensors.save(folder / "model.safetensors", planes, {"format": _PLANES_FORMAT}, infinite=("biases",))
         described = {
             "format": _FORMAT,
             "classes": list(self._classes),
@@ -183,7 +183,7 @@ class RcnnDetector:
         """
         folder = Path(folder)
         said = _read_description(folder / "model.json")
-        planes = _load_tensors(folder / "model.safetensors")
+        planes, _ = tensors.load(folder / "model.safetensors", infinite=("biases",))
         network = features.network if features else _load_network(folder, said["network"], device, precision)
         if features and (network.fingerprint, features.settings) != (
             said["network"].get("fingerprint"),
@@ -194,15 +194,15 @@ class RcnnDetector:
             return cls(
                 features or build_features(network, **said["features"]),
                 said["classes"],
-                planes["weights"].float().numpy(),
-                planes["biases"].float().numpy(),
+                planes["weights"].astype(np.float32),
+                planes["biases"].astype(np.float32),
                 said["proposals"],
                 said["info"],
                 said["nms_iou"],
                 said["max_per_class"],
                 said["max_per_image"],
                 said["max_proposals"],
-                BoxShifts(planes["shift_weights"].float().numpy(), planes["shift_biases"].float().numpy())
+                BoxShifts(planes["shift_weights"].astype(np.float32), planes["shift_biases"].astype(np.float32))
                 if said["box_regression"]
                 else None,
             )
@@ -346,24 +346,9 @@ def _planes_of(trained: TrainedTasks, detector: int, n_classes: int) -> tuple[Fl
     return weights, biases, c
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    write_bytes(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file: {error}; save the detector again") from error
-    for name, value in tensors.items():
-        if value.is_floating_point() and value.isnan().any():
-            raise InputError(f"{path} has values in {name!r} that are no numbers; save the detector again")
-    return tensors
-
-
 def _read_description(path: Path) -> dict[str, Any]:
     """What model.json says, with every field that `load` reads of the right kind."""
-    said = read_json(path)
+    said = read_object(path)
     fields: dict[str, type | tuple[type, ...]] = {
         "classes": list,
         "features": dict,
@@ -376,7 +361,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         "box_regression": bool,
         "info": dict,
     }
-    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+    if said.get("format") != _FORMAT:
         raise InputError(f"{path} does not describe a detector of this version ({_FORMAT!r}); train it again")
     for name, kind in fields.items():
         if not isinstance(said.get(name), kind) or (isinstance(said[name], bool) and kind is not bool):
@@ -395,9 +380,9 @@ def _load_network(folder: Path, said: Mapping[str, Any], device: str, precision:
             f"got {architecture!r} and {input_size!r}; train the detector again"
         )
     backbone = build_backbone(architecture, IMAGENET_OUTPUTS, input_size)
-    tensors = _load_tensors(folder / "network.safetensors")
+    trunk, _ = tensors.load_torch(folder / "network.safetensors")
     try:
-        backbone.trunk.load_state_dict(tensors, strict=True)
+        backbone.trunk.load_state_dict(trunk, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{folder / 'network.safetensors'} is no trunk of {architecture}: {reason}") from error

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from wsdet.detectors.rcnn.features import BoxFeatures, Maps
-from wsdet.storage.files import write_bytes
+from wsdet.storage import tensors
+from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
+
+_FORMAT = "wsdet feature maps 2"
 
 
 class MapCache:
@@ -50,7 +51,7 @@ class MapCache:
         if path.exists():
             try:
                 return _read(path)
-            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 log.warning("%s cannot be read and is made anew: %s", path, error)
                 self._bytes -= path.stat().st_size
                 path.unlink()
@@ -62,16 +63,19 @@ class MapCache:
         size = sum(level.nbytes for level in maps.levels)
         if self._bytes + size > self.max_bytes:
             return
-        levels = {str(index): level.cpu().contiguous() for index, level in enumerate(maps.levels)}
-        content = save(levels, {"size_hw": json.dumps(maps.size_hw)})
-        write_bytes(path, content)
-        self._bytes += len(content)
+        levels = {str(index): level for index, level in enumerate(maps.levels)}
+        try:
+            tensors.save(path, levels, {"format": _FORMAT, "size_hw": list(maps.size_hw)})
+        except InputError as error:
+            log.warning("%s: not kept", error)
+        else:
+            self._bytes += path.stat().st_size
 
 
 def _read(path: Path) -> Maps:
-    with safe_open(path, framework="pt") as file:
-        h, w = json.loads(file.metadata()["size_hw"])
-        levels = tuple(file.get_tensor(str(index)) for index in range(len(file.keys())))
+    found, header = tensors.load_torch(path, _FORMAT)
+    h, w = header["size_hw"]
+    levels = tuple(found[str(index)] for index in range(len(found)))
     if any(level.ndim != 3 or level.dtype not in (torch.float16, torch.uint8) for level in levels):
         raise ValueError("a level is no feature map")
     return Maps(levels, (int(h), int(w)))

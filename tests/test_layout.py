@@ -77,6 +77,7 @@ def test_there_is_something_to_check() -> None:
     ("name", "allowed"),
     [
         ("types.py", set()),
+        ("check.py", {"types"}),
         ("boxes.py", {"types"}),
         ("questions.py", {"types"}),
         ("storage/untrusted.py", {"types"}),
@@ -98,6 +99,7 @@ def test_imports_have_no_cycle() -> None:
 def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
     assert {name.split(".")[0] for name in own_imports(path)} <= {
         "types",
+        "check",
         "boxes",
         "questions",
         "linear_models",
@@ -109,12 +111,19 @@ def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
 
 @pytest.mark.parametrize("path", each_file("data"), ids=file_id)
 def test_a_reader_knows_no_method(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "boxes", "storage", "data", "formats"}
+    assert {name.split(".")[0] for name in own_imports(path)} <= {
+        "types",
+        "check",
+        "boxes",
+        "storage",
+        "data",
+        "formats",
+    }
 
 
 @pytest.mark.parametrize("path", each_file("metrics"), ids=file_id)
 def test_a_metric_knows_only_boxes(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "boxes", "metrics"}
+    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "check", "boxes", "metrics"}
 
 
 @pytest.mark.parametrize("path", each_file(*METHODS), ids=file_id)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from wsdet import check
 from wsdet.questions import Localizer, NetworkInput, Note, Question
 from wsdet.types import Boxes, InputError, Sample
 
@@ -53,10 +54,9 @@ def localize_all(
         look_on: called with the image id and each note that its generator yields.
 
     Raises:
-        ValueError: `batch_size` or `in_flight` is below 1.
+        InputError: `batch_size` or `in_flight` is below 1.
     """
-    if batch_size < 1 or in_flight < 1:
-        raise ValueError(f"batch_size and in_flight must be at least 1, got {batch_size} and {in_flight}")
+    check.at_least(1, batch_size=batch_size, in_flight=in_flight)
     source = iter(samples)
     window: deque[_Dialogue] = deque()  # in the order of `samples`; finished ones wait for those before them
     exhausted = False

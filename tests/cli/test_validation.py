@@ -127,13 +127,13 @@ def test_values_of_the_right_type_pass(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"count": 1.5}, "node: count must be a whole number, got 1.5"),
-        ({"count": True}, "node: count must be a whole number, got True"),
-        ({"share": "much"}, "node: share must be a number, got 'much'"),
-        ({"share": None}, "node: share must be a number, got None"),
-        ({"name": 3}, "node: name must be text or null, got 3"),
-        ({"is_on": 1}, "node: is_on must be true or false, got 1"),
-        ({"kind": "c"}, "node: kind must be 'a' or 'b' or null, got 'c'"),
+        ({"count": 1.5}, "node.count must be a whole number, got 1.5"),
+        ({"count": True}, "node.count must be a whole number, got True"),
+        ({"share": "much"}, "node.share must be a number, got 'much'"),
+        ({"share": None}, "node.share must be a number, got None"),
+        ({"name": 3}, "node.name must be text or null, got 3"),
+        ({"is_on": 1}, "node.is_on must be true or false, got 1"),
+        ({"kind": "c"}, "node.kind must be 'a' or 'b' or null, got 'c'"),
     ],
     ids=lambda value: str(value) if isinstance(value, Mapping) else "",
 )

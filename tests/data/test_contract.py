@@ -120,7 +120,7 @@ def test_an_unknown_image_is_a_key_error(dataset: Any) -> None:
 
 
 def test_an_unknown_split_is_a_value_error(dataset: Any) -> None:
-    with pytest.raises(ValueError, match="train, test"):
+    with pytest.raises(ValueError, match="split must be train or test"):
         dataset.ids("val")
 
 

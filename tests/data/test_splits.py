@@ -50,7 +50,7 @@ def test_a_group_stays_together() -> None:
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_a_fraction_outside_0_and_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match=r"test_fraction must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"test_fraction must be a number in \[0, 1\], got"):
         split_by_fraction(singles(3), {}, fraction, seed=0)
 
 

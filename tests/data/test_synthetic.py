@@ -134,15 +134,15 @@ def test_an_empty_split_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"n_train": -1}, "data.n_train must be >= 0, got -1"),
-        ({"size": 16}, "data.size must be >= 32, got 16"),
-        ({"instances": 0}, "data.instances must be >= 1, got 0"),
-        ({"seed": -1}, "data.seed must be >= 0, got -1"),
-        ({"class_correlation": 1.5}, r"data.class_correlation must be in \[0, 1\], got 1.5"),
-        ({"clutter": float("nan")}, r"data.clutter must be in \[0, 1\], got nan"),
-        ({"min_scale": 0}, "data.min_scale"),
-        ({"min_scale": 0.9}, "min_scale <= max_scale"),
-        ({"max_scale": 1.2}, "data.max_scale"),
+        ({"n_train": -1}, "n_train must be a whole number of at least 0, got -1"),
+        ({"size": 16}, "size must be a whole number of at least 32, got 16"),
+        ({"instances": 0}, "instances must be a whole number of at least 1, got 0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"class_correlation": 1.5}, r"class_correlation must be a number in \[0, 1\], got 1.5"),
+        ({"clutter": float("nan")}, r"clutter must be a number in \[0, 1\], got nan"),
+        ({"min_scale": 0}, "min_scale must be"),
+        ({"min_scale": 0.9}, r"max_scale must be a number in \[0.9, 1\], got 0.8"),
+        ({"max_scale": 1.2}, "max_scale must be"),
     ],
 )
 def test_knobs_are_checked(knobs: dict[str, Any], message: str) -> None:

@@ -53,7 +53,7 @@ def test_what_is_no_video_is_an_input_error(tmp_path: Path, content: bytes | Non
 
 
 def test_the_step_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"every must be 1 \(each frame\) or more, got 0"):
+    with pytest.raises(InputError, match=r"every must be a whole number of at least 1, got 0"):
         write_frames(tmp_path / "clip.avi", tmp_path / "frames", 0)
 
 

@@ -178,10 +178,10 @@ def test_without_labels_the_prediction_is_localized() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"k": 11}, "k <= kmax"),
-        ({"k": 0}, "k <= kmax"),
+        ({"k": 11}, "kmax must be a whole number of at least 11"),
+        ({"k": 0}, "k must be"),
         ({"percentile": 100}, "percentile must be"),
-        ({"erode": 40}, "erode <= dilate"),
+        ({"erode": 40}, "dilate must be a number of at least 40"),
         ({"per": "image"}, "per must be"),
         ({"score": "rank"}, "score must be"),
         ({"relative": 0}, "relative must be"),

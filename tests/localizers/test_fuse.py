@@ -100,7 +100,7 @@ def test_only_the_best_boxes_of_a_member_count() -> None:
         ({"combine": "sum"}, "combine must"),
         ({"iou_threshold": 2}, "iou_threshold must"),
         ({"n_boxes": 0}, "n_boxes must"),
-        ({"max_boxes": -1}, "max_boxes at least"),
+        ({"max_boxes": -1}, "max_boxes must"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:

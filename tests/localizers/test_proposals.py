@@ -37,5 +37,5 @@ def test_all_boxes_and_an_image_without_labels() -> None:
 
 
 def test_a_negative_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="n_boxes must be >= 0"):
+    with pytest.raises(ValueError, match="n_boxes must be a whole number of at least 0"):
         Proposals(Grid(), n_boxes=-1)

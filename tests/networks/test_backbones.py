@@ -103,8 +103,8 @@ def test_new_head_shares_the_trunk_and_can_be_negative() -> None:
     [
         ({"architecture": "lenet"}, InputError, "must be one of tiny, squeezenet1_0"),
         ({"architecture": "tiny", "weights": "imagenet"}, InputError, "no published weights"),
-        ({"architecture": "tiny", "n_outputs": 0}, ValueError, "n_outputs must be >= 1"),
-        ({"architecture": "tiny", "input_size": 8}, ValueError, "input_size must be >= 32"),
+        ({"architecture": "tiny", "n_outputs": 0}, InputError, "n_outputs must be a whole number of at least 1"),
+        ({"architecture": "tiny", "input_size": 8}, InputError, "input_size must be a whole number of at least 32"),
         (
             {"architecture": "tiny", "weights": "nowhere.safetensors"},
             InputError,

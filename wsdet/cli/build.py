@@ -24,7 +24,7 @@ def build(node: DictConfig, name: str, **arguments: Any) -> Any:
     """The object that a config node describes by `_target_`, with further keyword arguments.
 
     Raises:
-        InputError: the class refuses its arguments; the message starts with the node's `name`.
+        InputError: the class refuses its arguments; the message starts with the node's `name`, and the argument's.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -35,8 +35,10 @@ def build(node: DictConfig, name: str, **arguments: Any) -> Any:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, InputError):
+        if isinstance(cause, InputError) and str(cause).split(" ")[0] not in node:
             raise cause from error
+        if isinstance(cause, InputError):  # about an argument: it is named as on the command line
+            raise InputError(f"{name}.{cause}") from error
         if isinstance(cause, (ValueError, TypeError)):
             raise InputError(f"{name}: {cause}") from error
         raise

@@ -205,7 +205,7 @@ def check_arguments(target: Callable[..., Any], values: dict[str, Any], name: st
         allowed = list(_alternatives(hints.get(argument, Any)))
         if all(map(_is_plain, allowed)) and not any(_fits(value, one) for one in allowed):
             described = " or ".join(map(_described, allowed))
-            raise InputError(f"{name}: {argument} must be {described}, got {value!r}")
+            raise InputError(f"{name}.{argument} must be {described}, got {value!r}")
 
 
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from wsdet import check
 from wsdet.data.images import read_image
 from wsdet.data.splits import equal_content, split_by_fraction
 from wsdet.types import Boxes, InputError, Sample, Split
@@ -103,8 +104,7 @@ class ImageFiles:
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """Image ids of a split, in a fixed order."""
-        if split not in self._ids:
-            raise ValueError(f"split must be one of {', '.join(self._ids)}, got {split!r}")
+        check.one_of(self._ids, split=split)
         return tuple(self._ids[split])
 
     def labels(self, image_id: str) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wsdet import check
+
 log = logging.getLogger(__name__)
 
 
@@ -44,10 +46,9 @@ def split_by_fraction(
         seed: draws the split.
 
     Raises:
-        ValueError: `test_fraction` is outside [0, 1].
+        InputError: `test_fraction` is outside [0, 1].
     """
-    if not 0 <= test_fraction <= 1:
-        raise ValueError(f"test_fraction must be in [0, 1], got {test_fraction}")
+    check.share(test_fraction=test_fraction)
     rng = np.random.default_rng(seed)
     shuffled = [groups[i] for i in rng.permutation(len(groups))]
     ordered = sorted(shuffled, key=lambda group: sorted({label for i in group for label in labels.get(i, ())}))

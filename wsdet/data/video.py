@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 
+from wsdet import check
 from wsdet.storage.files import replacing
 from wsdet.types import InputError
 
@@ -30,8 +31,7 @@ def write_frames(video: Path, folder: Path, every: int = 1) -> list[Path]:
     Raises:
         InputError: OpenCV cannot read the video, or `every` is below 1.
     """
-    if every < 1:
-        raise InputError(f"every must be 1 (each frame) or more, got {every}")
+    check.at_least(1, every=every)
     capture = cv2.VideoCapture(str(video))
     promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     paths: list[Path] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.questions import ActivationMaps, LayerMaps, Note
 from wsdet.types import Boxes, Floats, Sample
@@ -22,12 +22,11 @@ class Cam:
         threshold: the box holds the largest connected region of heat above this share of the maximum.
 
     Raises:
-        ValueError: `threshold` is outside its range.
+        InputError: `threshold` is outside its range.
     """
 
     def __init__(self, layer: str | None = None, threshold: float = 0.2) -> None:
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
+        check.within("[0, 1)", threshold=threshold)
         self.layer = layer
         self.threshold = threshold
 

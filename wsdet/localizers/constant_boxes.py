@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from wsdet import check
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.types import Boxes, Sample
 
@@ -31,12 +32,11 @@ class CenterBox:
         height: share of the image's height, in (0, 1].
 
     Raises:
-        ValueError: a share is outside (0, 1].
+        InputError: a share is outside (0, 1].
     """
 
     def __init__(self, width: float = 0.7, height: float = 0.7) -> None:
-        if not (0 < width <= 1 and 0 < height <= 1):
-            raise ValueError(f"width and height must be shares in (0, 1], got {width} and {height}")
+        check.within("(0, 1]", width=width, height=height)
         self.share_wh = np.array([width, height])
 
     def localize(self, sample: Sample) -> Dialogue[Boxes]:

@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.questions import GuidedBackprop, Kept, NeuronRank, Note, Outputs, Whole
 from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
@@ -42,7 +42,7 @@ class Dam:
         relative: for "multi", the lowest high score as a share of the highest.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
 
     def __init__(
@@ -58,18 +58,14 @@ class Dam:
         score: Literal["probability", "logit"] = "probability",
         relative: float = 0.5,
     ) -> None:
-        if not 1 <= k <= kmax:
-            raise ValueError(f"k and kmax must be 1 <= k <= kmax, got {k} and {kmax}")
-        if not 0 <= percentile < 100:
-            raise ValueError(f"percentile must be in [0, 100), got {percentile}")
-        if not 0 <= erode <= dilate:
-            raise ValueError(f"erode and dilate must be 0 <= erode <= dilate, got {erode} and {dilate}")
-        if per not in ("label", "top1", "multi"):
-            raise ValueError(f"per must be 'label', 'top1' or 'multi', got {per!r}")
-        if score not in ("probability", "logit"):
-            raise ValueError(f"score must be 'probability' or 'logit', got {score!r}")
-        if not 0 < relative <= 1:
-            raise ValueError(f"relative must be in (0, 1], got {relative}")
+        check.at_least(1, k=k)
+        check.at_least(k, kmax=kmax)
+        check.within("[0, 100)", percentile=percentile)
+        check.at_least(0.0, erode=erode)
+        check.at_least(float(erode), dilate=dilate)
+        check.one_of(("label", "top1", "multi"), per=per)
+        check.one_of(("probability", "logit"), score=score)
+        check.within("(0, 1]", relative=relative)
         self.layer = layer
         self.kmax = kmax
         self.k = k

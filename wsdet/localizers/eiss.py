@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.localizers.responses import Response, response_of
 from wsdet.localizers.windows import grid
@@ -41,7 +41,7 @@ class Eiss:
         seed: of the draws, together with the image's id.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
 
     def __init__(
@@ -58,19 +58,13 @@ class Eiss:
         max_iterations: int = 30,
         seed: int = 0,
     ) -> None:
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be in (0, 1), got {alpha}")
-        if eta is not None and not 0 <= eta <= 100:
-            raise ValueError(f"eta must be a percentage in [0, 100] or None, got {eta}")
-        if stride <= 0:
-            raise ValueError(f"stride must be above 0, got {stride}")
-        if blackened_best not in ("lowest", "highest"):
-            raise ValueError(f"blackened_best must be 'lowest' or 'highest', got {blackened_best!r}")
-        for name, value in (("k", k), ("size", size), ("n_best", n_best), ("max_iterations", max_iterations)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if n_windows < 0 or seed < 0:
-            raise ValueError(f"n_windows and seed must be at least 0, got {n_windows} and {seed}")
+        check.within("(0, 1)", alpha=alpha)
+        if eta is not None:
+            check.within("[0, 100]", eta=eta)
+        check.positive(stride=stride)
+        check.one_of(("lowest", "highest"), blackened_best=blackened_best)
+        check.at_least(1, k=k, size=size, n_best=n_best, max_iterations=max_iterations)
+        check.at_least(0, n_windows=n_windows, seed=seed)
         self.alpha = alpha
         self.eta = eta
         self.k = k

@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.questions import Localizer
-from wsdet.types import Boxes, Floats, Ints, Sample
+from wsdet.types import Boxes, Floats, InputError, Ints, Sample
 
 
 class Fuse:
@@ -34,7 +34,7 @@ class Fuse:
         max_boxes: keep so many fused boxes a label, 0 for all.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
 
     def __init__(
@@ -47,16 +47,15 @@ class Fuse:
         max_boxes: int = 0,
     ) -> None:
         if not members:
-            raise ValueError("members must be at least one localizer, got none")
+            raise InputError("members must be at least one localizer, got none")
         weights = dict.fromkeys(members, 1.0) if weights is None else dict(weights)
-        if set(weights) != set(members) or min(weights.values()) <= 0:
-            raise ValueError(f"weights must be above 0 for each of {sorted(members)}, got {weights}")
-        if combine not in ("mean", "median"):
-            raise ValueError(f"combine must be 'mean' or 'median', got {combine!r}")
-        if not 0 <= iou_threshold <= 1:
-            raise ValueError(f"iou_threshold must be in [0, 1], got {iou_threshold}")
-        if n_boxes < 1 or max_boxes < 0:
-            raise ValueError(f"n_boxes must be at least 1 and max_boxes at least 0, got {n_boxes} and {max_boxes}")
+        if set(weights) != set(members):
+            raise InputError(f"weights must be one for each of {sorted(members)}, got {weights}")
+        check.positive(weights=[*weights.values()])
+        check.one_of(("mean", "median"), combine=combine)
+        check.share(iou_threshold=iou_threshold)
+        check.at_least(1, n_boxes=n_boxes)
+        check.at_least(0, max_boxes=max_boxes)
         self.members = dict(members)
         self.shares = np.array([weights[name] for name in members], np.float32) / np.float32(sum(weights.values()))
         self.combine = combine

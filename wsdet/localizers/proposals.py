@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wsdet import check
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.types import Boxes, ProposalSource, Sample
 
@@ -20,12 +21,11 @@ class Proposals:
         n_boxes: how many of them; 0: all.
 
     Raises:
-        ValueError: `n_boxes` is negative.
+        InputError: `n_boxes` is negative.
     """
 
     def __init__(self, source: ProposalSource, n_boxes: int = 10) -> None:
-        if n_boxes < 0:
-            raise ValueError(f"n_boxes must be >= 0, got {n_boxes}")
+        check.at_least(0, n_boxes=n_boxes)
         self.source = source
         self.n_boxes = n_boxes
 

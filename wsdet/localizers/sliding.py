@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.localizers.responses import response_of
 from wsdet.localizers.windows import image_windows
@@ -34,7 +34,7 @@ class Sliding:
         max_boxes: keep so many boxes a label, 0 for all.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
 
     def __init__(
@@ -47,18 +47,11 @@ class Sliding:
         nms_iou: float = 0.5,
         max_boxes: int = 0,
     ) -> None:
-        if by not in ("crop", "drop"):
-            raise ValueError(f"by must be 'crop' or 'drop', got {by!r}")
-        if not len(sides) or not all(0 < side <= 1 for side in sides):
-            raise ValueError(f"sides must be shares of the image's sides in (0, 1], at least one, got {list(sides)}")
-        if not 0 < stride <= 1:
-            raise ValueError(f"stride must be a share of the image's sides in (0, 1], got {stride}")
-        if top_classes < 1:
-            raise ValueError(f"top_classes must be at least 1, got {top_classes}")
-        if not 0 <= nms_iou <= 1:
-            raise ValueError(f"nms_iou must be in [0, 1], got {nms_iou}")
-        if max_boxes < 0:
-            raise ValueError(f"max_boxes must be at least 0, got {max_boxes}")
+        check.one_of(("crop", "drop"), by=by)
+        check.within("(0, 1]", sides=[*sides], stride=stride)
+        check.at_least(1, top_classes=top_classes)
+        check.share(nms_iou=nms_iou)
+        check.at_least(0, max_boxes=max_boxes)
         self.by = by
         self.class_known = class_known
         self.top_classes = top_classes

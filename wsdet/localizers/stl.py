@@ -14,11 +14,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.localizers.responses import Response, response_of
 from wsdet.questions import Cropped, FeatureMap, Masked, Note, Outputs, Regions, Whole
-from wsdet.types import Bools, Boxes, Floats, Pixels, Sample
+from wsdet.types import Bools, Boxes, Floats, InputError, Pixels, Sample
 from wsdet.vision import opencv
 from wsdet.vision.segmentation import COLOR_SPACES, graph_segments, in_color_space, neighbors
 
@@ -50,7 +50,7 @@ class Stl:
         max_boxes: keep so many boxes a label, 0 for all.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
 
     def __init__(
@@ -70,22 +70,18 @@ class Stl:
     ) -> None:
         weights = dict(weights) if weights is not None else dict.fromkeys(TERMS, 0.25)
         if set(weights) != set(TERMS) or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
-            raise ValueError(f"weights must be >= 0 for each of {TERMS} and sum to 1, got {weights}")
-        if drop not in ("class", "top"):
-            raise ValueError(f"drop must be 'class' or 'top', got {drop!r}")
-        if appearance not in ("crop", "pyramid", "map"):
-            raise ValueError(f"appearance must be 'crop', 'pyramid' or 'map', got {appearance!r}")
-        if order not in ("drop", "expected_iou"):
-            raise ValueError(f"order must be 'drop' or 'expected_iou', got {order!r}")
-        if trust <= 0 or not 0 <= smallest < 1:
-            raise ValueError(f"trust must be > 0 and smallest in [0, 1), got {trust} and {smallest}")
-        if top_classes < 1 or max_boxes < 0:
-            raise ValueError(f"top_classes must be >= 1 and max_boxes >= 0, got {top_classes} and {max_boxes}")
-        if not 0 <= nms_iou <= 1:
-            raise ValueError(f"nms_iou must be in [0, 1], got {nms_iou}")
+            raise InputError(f"weights must be >= 0 for each of {TERMS} and sum to 1, got {weights}")
+        check.one_of(("class", "top"), drop=drop)
+        check.one_of(("crop", "pyramid", "map"), appearance=appearance)
+        check.one_of(("drop", "expected_iou"), order=order)
+        check.positive(trust=trust)
+        check.within("[0, 1)", smallest=smallest)
+        check.at_least(1, top_classes=top_classes)
+        check.at_least(0, max_boxes=max_boxes)
+        check.share(nms_iou=nms_iou)
         for color_space, k in segmentations:
-            if color_space not in COLOR_SPACES or k < 1:
-                raise ValueError(f"segmentations must be ({COLOR_SPACES}, k >= 1) pairs, got ({color_space!r}, {k})")
+            check.one_of(COLOR_SPACES, **{"segmentations: a color space": color_space})
+            check.at_least(1.0, **{"segmentations: k": k})
         opencv.require("ximgproc.segmentation.createGraphSegmentation")
         self.drop = drop
         self.segmentations = tuple((color_space, int(k)) for color_space, k in segmentations)

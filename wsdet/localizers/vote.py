@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsdet import boxes
+from wsdet import boxes, check
 from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.localizers.responses import has_output, response_of
@@ -56,8 +56,8 @@ class Vote:
         max_boxes: keep so many boxes a label, 0 for all.
 
     Raises:
-        InputError: there is no usable region classifier in the file.
-        ValueError: an argument is outside its range.
+        InputError: there is no usable region classifier in the file; or
+            an argument is outside its range.
     """
 
     def __init__(
@@ -74,19 +74,14 @@ class Vote:
         sharpness: float | None = 10.0,
         max_boxes: int = 0,
     ) -> None:
-        if n_proposals < 0 or max_boxes < 0 or top_classes < 1:
-            raise ValueError(
-                "n_proposals and max_boxes must be >= 0 and top_classes >= 1, "
-                f"got {n_proposals}, {max_boxes} and {top_classes}"
-            )
-        if n_hidden < 0 or hiding < 0:
-            raise ValueError(f"n_hidden and hiding must be >= 0, got {n_hidden} and {hiding}")
-        if trust <= 0 or not 0 <= smallest < 1 or not 0 <= nms_iou <= 1:
-            raise ValueError(
-                f"trust must be > 0, smallest in [0, 1) and nms_iou in [0, 1], got {trust}, {smallest} and {nms_iou}"
-            )
-        if sharpness is not None and sharpness < 0:
-            raise ValueError(f"sharpness must be >= 0 or null, got {sharpness}")
+        check.at_least(0, n_proposals=n_proposals, max_boxes=max_boxes, n_hidden=n_hidden)
+        check.at_least(1, top_classes=top_classes)
+        check.at_least(0.0, hiding=hiding)
+        check.positive(trust=trust)
+        check.within("[0, 1)", smallest=smallest)
+        check.share(nms_iou=nms_iou)
+        if sharpness is not None:
+            check.at_least(0.0, sharpness=sharpness)
         self.source = source
         self.classifier = None if weights is None else RegionClassifier.load(weights)
         self.n_proposals = n_proposals

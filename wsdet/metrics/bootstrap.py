@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from wsdet import check
+
 Doubles = npt.NDArray[np.float64]
 
 
@@ -34,12 +36,10 @@ def bootstrap_interval(
         seed: of the draws.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
-    if n_images < 1 or n_resamples < 1:
-        raise ValueError(f"n_images and n_resamples must be at least 1, got {n_images} and {n_resamples}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
+    check.at_least(1, n_images=n_images, n_resamples=n_resamples)
+    check.within("(0, 1)", level=level)
     draw = np.random.default_rng(seed)
     values = np.array(
         [

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wsdet import check
 from wsdet.networks.weights import load_weights
 from wsdet.types import InputError
 
@@ -101,13 +102,12 @@ def build_backbone(
         seed: of the random weights.
 
     Raises:
-        InputError: the architecture is unknown, timm is missing, or the weights cannot be had or do not fit.
-        ValueError: `n_outputs` or `input_size` is out of range.
+        InputError: the architecture is unknown, timm is missing, or the weights cannot be had or do not fit;
+            `n_outputs` or `input_size` is out of range.
     """
-    if n_outputs < 1:
-        raise ValueError(f"n_outputs must be >= 1, got {n_outputs}")
-    if input_size is not None and input_size < 32:
-        raise ValueError(f"input_size must be >= 32 pixels, got {input_size}")
+    check.at_least(1, n_outputs=n_outputs)
+    if input_size is not None:
+        check.at_least(32, input_size=input_size)
     from_publisher = str(weights) == "imagenet"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsdet import check
 from wsdet.boxes import clip
 from wsdet.types import Floats, Ints
 
@@ -34,7 +35,7 @@ class Pyramid:
         longest: no side of a resized image is above so many network inputs; narrow images are resized less.
 
     Raises:
-        ValueError: a scale, the target or the longest side is outside its range.
+        InputError: a scale, the target or the longest side is outside its range.
     """
 
     input_size: int
@@ -43,10 +44,8 @@ class Pyramid:
     longest: float = 9.0
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0 or self.target <= 0:
-            raise ValueError(f"scales and target must be > 0, got {list(self.scales)} and {self.target}")
-        if not 0 < self.longest <= _LONGEST:
-            raise ValueError(f"longest must be in (0, {_LONGEST}] network inputs, got {self.longest}")
+        check.positive(scales=[*self.scales], target=self.target)
+        check.within(f"(0, {_LONGEST}]", longest=self.longest)
 
     def sizes_hw(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
         """Height and width of an image of `size_hw` pixels at each scale."""

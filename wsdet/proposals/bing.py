@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from wsdet import check
 from wsdet.boxes import area, clip, scale
 from wsdet.proposals.ordering import distinct
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample
@@ -39,15 +40,11 @@ class Bing:
         max_boxes: at most so many boxes an image.
 
     Raises:
-        ValueError: an argument is out of its range.
-        InputError: a model file is missing, or OpenCV lacks its contrib modules.
+        InputError: an argument is out of its range; or a model file is missing, or OpenCV lacks its contrib modules.
     """
 
     def __init__(self, model: Path | str, max_side: int = 500, max_boxes: int = 2000) -> None:
-        if max_side < 1:
-            raise ValueError(f"max_side must be >= 1, got {max_side}")
-        if max_boxes < 1:
-            raise ValueError(f"max_boxes must be >= 1, got {max_boxes}")
+        check.at_least(1, max_side=max_side, max_boxes=max_boxes)
         opencv.require("saliency.ObjectnessBING")
         folder = Path(model).expanduser()
         for name in _MODEL_FILES:

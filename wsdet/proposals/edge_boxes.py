@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from wsdet import check
 from wsdet.boxes import area, clip, scale, xywh_to_xyxy
 from wsdet.types import Boxes, Floats, InputError, Pixels, Sample
 from wsdet.vision import opencv
@@ -47,8 +48,7 @@ class EdgeBoxes:
         max_boxes: at most so many boxes an image.
 
     Raises:
-        ValueError: an argument is out of its range.
-        InputError: the model cannot be read, or OpenCV lacks its contrib modules.
+        InputError: an argument is out of its range; or the model cannot be read, or OpenCV lacks its contrib modules.
     """
 
     def __init__(
@@ -62,17 +62,10 @@ class EdgeBoxes:
         max_side: int = 500,
         max_boxes: int = 2000,
     ) -> None:
-        for name, value in (("alpha", alpha), ("beta", beta)):
-            if not 0 < value < 1:
-                raise ValueError(f"{name} must be in (0, 1), got {value}")
-        if not 0 <= min_area < 1:
-            raise ValueError(f"min_area must be in [0, 1), a fraction of the image, got {min_area}")
-        if max_aspect_ratio < 1:
-            raise ValueError(f"max_aspect_ratio must be >= 1, got {max_aspect_ratio}")
-        if max_side < 1:
-            raise ValueError(f"max_side must be >= 1, got {max_side}")
-        if max_boxes < 1:
-            raise ValueError(f"max_boxes must be >= 1, got {max_boxes}")
+        check.within("(0, 1)", alpha=alpha, beta=beta)
+        check.within("[0, 1)", min_area=min_area)
+        check.at_least(1.0, max_aspect_ratio=max_aspect_ratio)
+        check.at_least(1, max_side=max_side, max_boxes=max_boxes)
         opencv.require("ximgproc.createEdgeBoxes", "ximgproc.createStructuredEdgeDetection")
         self.model = None if model is None else str(Path(model).expanduser())
         self.alpha = alpha

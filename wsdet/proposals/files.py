@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wsdet import check
 from wsdet.boxes import area, clip
 from wsdet.proposals.box_files import (
     NpzBoxes,
@@ -56,8 +57,7 @@ class Files:
         max_boxes: at most so many boxes an image; 0: all.
 
     Raises:
-        ValueError: an argument is none of its values.
-        InputError: the file is missing or malformed, or an argument is missing for it.
+        InputError: an argument is none of its values, or is missing for this file; or the file cannot be read.
     """
 
     def __init__(
@@ -69,12 +69,9 @@ class Files:
         variable: str = "boxes",
         max_boxes: int = 2000,
     ) -> None:
-        if order is not None and order not in _ORDERS:
-            raise ValueError(f"order must be one of {', '.join(_ORDERS)}, got {order!r}")
-        if counting is not None and counting not in _COUNTINGS:
-            raise ValueError(f"counting must be one of {', '.join(_COUNTINGS)}, got {counting!r}")
-        if max_boxes < 0:
-            raise ValueError(f"max_boxes must be >= 0, got {max_boxes}")
+        check.one_of((*_ORDERS, None), order=order)
+        check.one_of((*_COUNTINGS, None), counting=counting)
+        check.at_least(0, max_boxes=max_boxes)
         self.path = Path(path).expanduser()
         self.order = order
         self.counting = counting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wsdet import check
 from wsdet.boxes import iou
 from wsdet.types import Boxes, ProposalSource, Sample
 
@@ -22,7 +23,7 @@ class Merge:
         max_boxes: at most so many boxes an image; 0: all.
 
     Raises:
-        ValueError: an argument is out of its range.
+        InputError: an argument is out of its range.
     """
 
     def __init__(
@@ -33,12 +34,8 @@ class Merge:
         iou_threshold: float = 0.7,
         max_boxes: int = 0,
     ) -> None:
-        if n_first < 0:
-            raise ValueError(f"n_first must be >= 0, got {n_first}")
-        if not 0 <= iou_threshold <= 1:
-            raise ValueError(f"iou_threshold must be in [0, 1], got {iou_threshold}")
-        if max_boxes < 0:
-            raise ValueError(f"max_boxes must be >= 0, got {max_boxes}")
+        check.at_least(0, n_first=n_first, max_boxes=max_boxes)
+        check.share(iou_threshold=iou_threshold)
         self.first = first
         self.then = then
         self.n_first = n_first

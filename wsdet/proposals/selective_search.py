@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from wsdet import check
 from wsdet.boxes import scale
 from wsdet.proposals.grouping import COLOR_BINS, TEXTURE_BINS, color_bins, group, histograms, texture_bins
 from wsdet.proposals.ordering import distinct
-from wsdet.types import Boxes, Floats, Ints, Pixels, Sample
+from wsdet.types import Boxes, Floats, InputError, Ints, Pixels, Sample
 from wsdet.vision import opencv
 from wsdet.vision.resizing import shrunk
 from wsdet.vision.segmentation import COLOR_SPACES, graph_segments, in_color_space
@@ -37,8 +38,7 @@ class SelectiveSearch:
         seed: of the order of the boxes. The order depends on it and on the image's id alone.
 
     Raises:
-        ValueError: an argument is out of its range.
-        InputError: OpenCV lacks its contrib modules.
+        InputError: an argument is out of its range; or OpenCV lacks its contrib modules.
     """
 
     def __init__(
@@ -52,20 +52,13 @@ class SelectiveSearch:
         max_boxes: int = 2000,
         seed: int = 0,
     ) -> None:
-        if not color_spaces or not set(color_spaces) <= set(COLOR_SPACES):
-            raise ValueError(f"color_spaces must be some of {', '.join(COLOR_SPACES)}, got {list(color_spaces)}")
-        if not ks or min(ks) <= 0:
-            raise ValueError(f"ks must be one or more numbers > 0, got {list(ks)}")
+        check.one_of(COLOR_SPACES, color_spaces=[*color_spaces])
+        check.positive(ks=[*ks], sigma=sigma)
         if not similarities or not all(terms and set(terms) <= set(_TERMS) for terms in similarities):
-            raise ValueError(f"similarities must be words of the letters {_TERMS}, got {list(similarities)}")
-        if sigma <= 0:
-            raise ValueError(f"sigma must be > 0, got {sigma}")
-        if max_side < 1:
-            raise ValueError(f"max_side must be >= 1, got {max_side}")
-        if not 0 <= min_width < 1:
-            raise ValueError(f"min_width must be in [0, 1), a fraction of the longer side, got {min_width}")
-        if max_boxes < 0:
-            raise ValueError(f"max_boxes must be >= 0, got {max_boxes}")
+            raise InputError(f"similarities must be words of the letters {_TERMS}, got {list(similarities)}")
+        check.at_least(1, max_side=max_side)
+        check.within("[0, 1)", min_width=min_width)
+        check.at_least(0, max_boxes=max_boxes)
         opencv.require("ximgproc.segmentation.createGraphSegmentation")
         self.color_spaces = tuple(color_spaces)
         self.ks = tuple(ks)

@@ -203,7 +203,7 @@ def train_classifier(
 
     Raises:
         InputError: `out` holds a training with other settings, or too few images can be read.
-        ValueError: an argument is out of range.
+        InputError: an argument is out of range.
     """
     _check(backbone, dataset, epochs=epochs, batch_size=batch_size, validation=validation)
     if activation == "softmax":  # an image without a class shows a softmax nothing

@@ -136,7 +136,7 @@ def train_region_classifier(
 
     Raises:
         InputError: `out` holds a training with other settings, or no image can be learned from.
-        ValueError: an argument is out of range.
+        InputError: an argument is out of range.
     """
     for name, value in (("heads", heads), ("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:

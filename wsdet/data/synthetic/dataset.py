@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from wsdet import check
 from wsdet.data.synthetic.painting import paint
 from wsdet.data.synthetic.scenes import Scene, plan_scene
 from wsdet.data.synthetic.species import SPECIES, bodies
@@ -54,23 +55,12 @@ class Synthetic:
         max_scale: float = 0.8,
         seed: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("n_train", n_train, 0),
-            ("n_test", n_test, 0),
-            ("size", size, _SMALLEST),
-            ("instances", instances, 1),
-            ("seed", seed, 0),
-        ):
-            if value < least:
-                raise InputError(f"data.{name} must be >= {least}, got {value}")
-        for name, share in (("class_correlation", class_correlation), ("clutter", clutter)):
-            if not 0 <= share <= 1:
-                raise InputError(f"data.{name} must be in [0, 1], got {share}")
-        if not 0 < min_scale <= max_scale <= 1:
-            raise InputError(
-                f"data.min_scale and data.max_scale must be 0 < min_scale <= max_scale <= 1,"
-                f" got {min_scale}, {max_scale}"
-            )
+        check.at_least(0, n_train=n_train, n_test=n_test, seed=seed)
+        check.at_least(_SMALLEST, size=size)
+        check.at_least(1, instances=instances)
+        check.share(class_correlation=class_correlation, clutter=clutter)
+        check.within("(0, 1]", min_scale=min_scale)
+        check.within(f"[{min_scale}, 1]", max_scale=max_scale)
         self.size = size
         self.class_correlation = class_correlation
         self.clutter = clutter

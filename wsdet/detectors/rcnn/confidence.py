@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from wsdet import check
 from wsdet.boxes import iou
 from wsdet.types import Boxes, Floats
 
@@ -64,12 +65,10 @@ def weigh(
         doubtful_below: confidence below which a box is doubtful, in [0, 1]: the share of a class's boxes that are.
 
     Raises:
-        ValueError: `weighting` or `doubtful_below` is not one of these.
+        InputError: `weighting` or `doubtful_below` is not one of these.
     """
-    if weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
-    if not 0 <= doubtful_below <= 1:
-        raise ValueError(f"doubtful_below must be in [0, 1], got {doubtful_below}")
+    check.one_of(WEIGHTINGS, weighting=weighting)
+    check.share(doubtful_below=doubtful_below)
     means = _mean_by_label(positives, confidence)
     weighed = {}
     for image_id, boxes in positives.items():

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from wsdet import check
 from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.detectors.rcnn.features import BoxFeatures, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
@@ -81,12 +82,9 @@ class RcnnDetector:
                 f"shifts must have shapes ({len(classes)}, 4, {features.dim}) and ({len(classes)}, 4), "
                 f"got {shifts.weights.shape} and {shifts.biases.shape}"
             )
-        if not 0 <= nms_iou <= 1:
-            raise ValueError(f"nms_iou must be in [0, 1], got {nms_iou}")
-        if max_per_class < 1:
-            raise ValueError(f"max_per_class must be >= 1, got {max_per_class}")
-        if max_per_image < 0 or max_proposals < 0:
-            raise ValueError(f"max_per_image and max_proposals must be >= 0, got {max_per_image}, {max_proposals}")
+        check.share(nms_iou=nms_iou)
+        check.at_least(1, max_per_class=max_per_class)
+        check.at_least(0, max_per_image=max_per_image, max_proposals=max_proposals)
         self.features = features
         self.weights = torch.from_numpy(np.array(weights, np.float32)).to(features.network.device)
         self.biases = torch.from_numpy(np.array(biases, np.float32)).to(features.network.device)
@@ -254,8 +252,8 @@ def train_detectors(
         box_regression: also learn how each class moves its boxes (see `wsdet.detectors.rcnn.box_regression`).
 
     Raises:
-        InputError: there is no positive box at all, or the examples do not fit into `max_rows`.
-        ValueError: an argument is out of its range.
+        InputError: there is no positive box at all, or the examples do not fit into `max_rows`; or
+            an argument is out of its range.
     """
     protocol = protocol or TrainingProtocol()
     trainer = Trainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
@@ -317,8 +315,7 @@ def best_positives(boxes_by_id: Mapping[str, Boxes], ids: Sequence[str], top_k: 
 
     Equal scores keep the order in which they came; boxes without a label are left out.
     """
-    if top_k < 1:
-        raise ValueError(f"top_k must be >= 1, got {top_k}")
+    check.at_least(1, top_k=top_k)
     best = {}
     for image_id in ids:
         boxes = boxes_by_id.get(image_id, Boxes.empty())

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from wsdet import check
 from wsdet.types import Bools, Floats, InputError, Ints
 
 Signs = npt.NDArray[np.int8]
@@ -29,8 +30,7 @@ class ExamplePool:
     """
 
     def __init__(self, dim: int, n_tasks: int, max_rows: int, device: torch.device) -> None:
-        if max_rows < 1:
-            raise ValueError(f"max_rows must be >= 1, got {max_rows}")
+        check.at_least(1, max_rows=max_rows)
         self.max_rows = max_rows
         self.x = torch.empty(max_rows, dim, device=device)  # a CPU gives the memory page by page, as rows are used
         self.signs: Signs = np.zeros((max_rows, n_tasks), np.int8)

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsdet import check
 from wsdet.boxes import clip
 from wsdet.networks.classifier import Network
 from wsdet.networks.pyramid import Pyramid, SummedMap
-from wsdet.types import Floats, Sample
+from wsdet.types import Floats, InputError, Sample
 
 _FINEST = 16  # what a saved detector may ask of the memory
 _WARP_BATCH = 32  # crops in one forward pass
@@ -125,8 +126,7 @@ class WarpFeatures:
 
     def __init__(self, network: Network, context: int = 16, grid: int = 3) -> None:
         _check_grid(grid)
-        if not 0 <= 2 * context < network.input_size:
-            raise ValueError(f"context must be in [0, {network.input_size / 2}) pixels, got {context}")
+        check.within(f"[0, {network.input_size / 2:g})", context=context)
         self.network = network
         self.context = context
         self.grid = grid
@@ -164,20 +164,19 @@ def build_features(network: Network, kind: str, **settings: Any) -> BoxFeatures:
     """The features that `BoxFeatures.settings` describe.
 
     Raises:
-        ValueError: `kind` is neither "roi" nor "warp", or a setting is unknown or out of range.
+        InputError: `kind` is neither "roi" nor "warp", or a setting is unknown or out of range.
     """
     kinds: dict[str, type[RoiFeatures] | type[WarpFeatures]] = {"roi": RoiFeatures, "warp": WarpFeatures}
-    if kind not in kinds:
-        raise ValueError(f"features must be one of {sorted(kinds)}, got {kind!r}")
+    check.one_of(kinds, features=kind)
     try:
         return kinds[kind](network, **settings)
     except TypeError as error:
-        raise ValueError(f"features={kind}: {error}") from error
+        raise InputError(f"features={kind}: {error}") from error
 
 
 def _check_grid(grid: int) -> None:
-    if not 1 <= grid <= _FINEST:
-        raise ValueError(f"grid must be in 1..{_FINEST}, got {grid}")
+    check.at_least(1, grid=grid)
+    check.within(f"[1, {_FINEST}]", grid=grid)
 
 
 def _channels(network: Network) -> int:

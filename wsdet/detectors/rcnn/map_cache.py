@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from wsdet import check
 from wsdet.detectors.rcnn.features import BoxFeatures, Maps
 from wsdet.storage import tensors
 from wsdet.types import InputError
@@ -34,8 +35,7 @@ class MapCache:
     """
 
     def __init__(self, folder: Path | str, features: BoxFeatures, max_gigabytes: float = 16.0) -> None:
-        if max_gigabytes < 0:
-            raise ValueError(f"max_gigabytes must be >= 0, got {max_gigabytes}")
+        check.at_least(0.0, max_gigabytes=max_gigabytes)
         described = json.dumps([features.network.fingerprint, str(features.network.dtype), features.settings])
         self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:16]
         self.max_bytes = max_gigabytes * 1e9

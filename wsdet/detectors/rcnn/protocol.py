@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from wsdet import check
 from wsdet.detectors.rcnn.svm import Loss
 
 
@@ -50,7 +51,7 @@ class TrainingProtocol:
             and so do the boxes of the other classes. All classes of a detector are then solved together.
 
     Raises:
-        ValueError: a value is out of its range.
+        InputError: a value is out of its range.
     """
 
     loss: Loss = "squared_hinge"
@@ -79,27 +80,16 @@ class TrainingProtocol:
     share_negatives: bool = True
 
     def __post_init__(self) -> None:
-        if self.loss not in ("squared_hinge", "hinge"):
-            raise ValueError(f"loss must be squared_hinge or hinge, got {self.loss!r}")
-        if not self.cs or min(self.cs) <= 0:
-            raise ValueError(f"c must be one or more numbers > 0, got {self.c}")
-        if isinstance(self.positive_weight, str) and self.positive_weight != "balanced":
-            raise ValueError(f"positive_weight must be a number or balanced, got {self.positive_weight!r}")
-        if not isinstance(self.positive_weight, str) and self.positive_weight <= 0:
-            raise ValueError(f"positive_weight must be > 0, got {self.positive_weight}")
-        if not 0 < self.negative_iou <= 1 or not 0 <= self.near_nms <= 1:
-            raise ValueError(f"negative_iou and near_nms must be in (0, 1], got {self.negative_iou}, {self.near_nms}")
-        if self.near_iou is not None and not 0 <= self.near_iou < self.negative_iou:
-            raise ValueError(f"near_iou must be in [0, negative_iou={self.negative_iou}), got {self.near_iou}")
-        if self.bias_multiplier <= 0 or self.feature_norm <= 0:
-            raise ValueError(
-                f"bias_multiplier and feature_norm must be > 0, got {self.bias_multiplier}, {self.feature_norm}"
-            )
-        if self.folds < 2:
-            raise ValueError(f"folds must be >= 2, got {self.folds}")
-        for name in _COUNTS:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        check.one_of(("squared_hinge", "hinge"), loss=self.loss)
+        check.positive(c=[*self.cs], bias_multiplier=self.bias_multiplier, feature_norm=self.feature_norm)
+        if self.positive_weight != "balanced":
+            check.positive(positive_weight=self.positive_weight)
+        check.within("(0, 1]", negative_iou=self.negative_iou)
+        check.share(near_nms=self.near_nms)
+        if self.near_iou is not None:
+            check.within(f"[0, {self.negative_iou})", near_iou=self.near_iou)
+        check.at_least(2, folds=self.folds)
+        check.at_least(0, **{name: getattr(self, name) for name in _COUNTS})
 
     @property
     def cs(self) -> tuple[float, ...]:

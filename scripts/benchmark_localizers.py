@@ -11,21 +11,16 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from benchmark import processor
 
 from wsdet.cli.allocator import keep_freed_memory
-from wsdet.cli.build import build, limited, network_of, settings_of
 from wsdet.cli.entry_point import CONF, compose
-from wsdet.cli.factories import localizer_of
-from wsdet.evaluate import evaluate_localization
-from wsdet.localize import learn_size, localize
+from wsdet.cli.factories import open_run, recipe
 from wsdet.report.text_tables import Cell, table
-from wsdet.storage.box_store import BoxStore
+from wsdet.stages.evaluate import evaluate_localization
+from wsdet.stages.run import limited
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.timings import Ledger
 from wsdet.types import Dataset, InputError, Split
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from wsdet.networks.classifier import Network
+    pass
 
 log = logging.getLogger("benchmark_localizers")
 
@@ -46,10 +41,9 @@ def benchmark(shared: Sequence[str], own: Sequence[str], split: Split, names: Se
         Figures by localizer, best CorLoc first, and why others were left out.
     """
     cfg = compose("localize", shared)
-    dataset: Dataset = build(cfg.data, "data")
-    train_ids = dataset.ids("train")
+    run = open_run(cfg, limit=0)
+    dataset, network = run.dataset, run.network
     ids = limited(of_one_object(dataset, dataset.ids(split)), cfg.limit, cfg.seed)
-    network, ledger = network_of(cfg, dataset, train_ids), Ledger(Path(cfg.out) / "ledger.json")
     measured: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     keep_freed_memory()
@@ -57,17 +51,19 @@ def benchmark(shared: Sequence[str], own: Sequence[str], split: Split, names: Se
         changes = [f"localizer.{one.removeprefix(f'{name}.')}" for one in own if one.startswith(f"{name}.")]
         try:
             one = compose("localize", [*shared, f"localizer={name}", *changes])
-            store = localized(one, name, dataset, ids, train_ids, network, ledger)
+            spent = sum(run.timings.column("seconds").values())
+            store, _ = run.localize(recipe(one, "localizer"), ids)
         except InputError as error:
             log.warning("%s is left out: %s", name, error)
             left_out[name] = str(error)
             continue
-        seconds, passes = (ledger.column(column)[name] / len(store) for column in ("seconds", "forward_passes"))
+        seconds = (sum(run.timings.column("seconds").values()) - spent) / len(store)  # its proposals among it
+        passes = run.timings.column("forward_passes")[f"localize/{name}"] / len(store)
         figures = evaluate_localization(store, dataset, ids)
         measured[name] = figures | {"images_per_second": 1 / seconds, "passes_per_image": passes}
     best_first = sorted(measured, key=lambda name: (measured[name]["corloc"], measured[name]["mean_iou"]), reverse=True)
     return {
-        "data": settings_of(cfg, "data")["data"] | {"split": split},
+        "data": run.data | {"split": split},
         "network": network.settings,
         "machine": {"processor": processor(), "device": str(network.device)},
         "localizers": {name: measured[name] for name in best_first},
@@ -84,25 +80,6 @@ def of_one_object(dataset: Dataset, ids: Sequence[str]) -> list[str]:
         for image_id, true in boxes.items()
         if len(true) == 1 and tuple(true.labels) == tuple(dataset.labels(image_id))
     ]
-
-
-def localized(
-    cfg: DictConfig,
-    name: str,
-    dataset: Dataset,
-    ids: Sequence[str],
-    train_ids: Sequence[str],
-    network: Network,
-    ledger: Ledger,
-) -> BoxStore:
-    """The boxes of a localizer, what they cost entered in the ledger: proposals that it looks at among it."""
-    learn_size(cfg.localizer, dataset, train_ids)
-    settings = settings_of(cfg, "data", "localizer") | {"network": network.settings}
-    store = BoxStore(Path(cfg.out) / "localization" / name, settings)
-    with ledger.stage(name, lambda: network.n_forward_passes):
-        localizer = localizer_of(cfg, dataset, ids, network)
-        localize(dataset, ids, localizer, network, store, cfg.batch_size, cfg.in_flight, cfg.strict)
-    return store
 
 
 def as_table(measured: dict[str, Any]) -> str:

@@ -17,15 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmark_localizers import localized, of_one_object
+from benchmark_localizers import of_one_object
 
 from wsdet.boxes import area, intersection, iou
-from wsdet.cli.build import build, limited, network_of
 from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import open_run, recipe
 from wsdet.report.text_tables import table
+from wsdet.stages.run import limited
 from wsdet.storage.files import write_json
-from wsdet.storage.timings import Ledger
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Boxes, InputError
 
 CATS, DOGS = ("n02123", "n02124"), ("n0208", "n0209", "n0210", "n0211")  # how ImageNet's ids of these kinds begin
 COLUMNS = ("images", "CorLoc", "mean IoU", "box / object", "inside")
@@ -34,10 +34,10 @@ COLUMNS = ("images", "CorLoc", "mean IoU", "box / object", "inside")
 def study(overrides: Sequence[str], out: Path, families: bool) -> dict[str, dict[str, float]]:
     """Figures of the first boxes in the test images of one object, for all of them or by family of classes."""
     cfg = compose("localize", [*overrides, f"out={out}"])
-    dataset: Dataset = build(cfg.data, "data")
+    run = open_run(cfg, limit=0)
+    dataset = run.dataset
     ids = limited(of_one_object(dataset, dataset.ids("test")), cfg.limit, cfg.seed)
-    network = network_of(cfg, dataset, dataset.ids("train"))
-    store = localized(cfg, "boxes", dataset, ids, dataset.ids("train"), network, Ledger(out / "ledger.json"))
+    store, _ = run.localize(recipe(cfg, "localizer"), ids)
     groups: dict[str, list[str]] = {}
     for image_id in ids:
         family = family_of(dataset.wnids[dataset.labels(image_id)[0]]) if families else "all"  # type: ignore[attr-defined]

@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from wsdet.cli.build import build, limited, network_of
+from wsdet.cli.build import build
 from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import open_run
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.metrics import proposals
 from wsdet.networks.classifier import Network
 from wsdet.questions import Note, Whole
+from wsdet.stages.run import limited
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
@@ -112,7 +114,7 @@ def study(out: Path, known: Sequence[str], target: Sequence[str], network: Seque
     first, second = (compose("localize", [*data, *network, f"out={out}"]) for data in (known, target))
     known_data: Dataset = build(first.data, "data")
     target_data: Dataset = build(second.data, "data")
-    classifier = network_of(first, known_data, known_data.ids("train"))
+    classifier = open_run(first, limit=0).network
     recall = top_1_recall(BoxStore(boxes), target_data)
     close = nearest(
         prototypes(target_data, classifier, n, first.seed), prototypes(known_data, classifier, n, first.seed)

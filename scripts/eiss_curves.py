@@ -21,17 +21,19 @@ from benchmark_localizers import of_one_object
 from tqdm import tqdm
 
 from wsdet.boxes import iou
-from wsdet.cli.build import build, limited, network_of, settings_of
+from wsdet.cli.build import build, settings_of
 from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import open_run
 from wsdet.data.loading import load_samples
 from wsdet.engine import localize_all
 from wsdet.formats.contents import file_name
 from wsdet.localizers.eiss import Trajectory
 from wsdet.questions import Note
+from wsdet.stages.run import limited
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import claim
 from wsdet.storage.untrusted import read_json
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Boxes, InputError
 
 Doubles = npt.NDArray[np.float64]
 
@@ -42,9 +44,9 @@ def search(overrides: Sequence[str], k: int, iterations: int, out: Path) -> dict
     """The mean curves of one K over the images; (iterations,) each."""
     asked = ["localizer=eiss", "localizer.eta=null", f"localizer.k={k}", f"localizer.max_iterations={iterations}"]
     cfg = compose("localize", [*overrides, *asked, f"out={out}"])
-    dataset: Dataset = build(cfg.data, "data")
+    run = open_run(cfg, limit=0)
+    dataset, network, folder = run.dataset, run.network, out / f"k{k}"
     ids = limited(of_one_object(dataset, dataset.ids("train")), cfg.limit, cfg.seed)
-    network, folder = network_of(cfg, dataset, dataset.ids("train")), out / f"k{k}"
     claim(folder, settings_of(cfg, "data", "localizer") | {"network": network.settings})
     paths = {image_id: folder / f"{file_name(image_id)}.json" for image_id in ids}
     missing = [image_id for image_id in ids if not paths[image_id].exists()]

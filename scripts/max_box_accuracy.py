@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from wsdet.cli.build import build, limited, network_of
+from wsdet.cli.build import build
 from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import open_run
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.metrics.max_box_accuracy import SIDE, max_box_accuracy
@@ -31,11 +32,9 @@ from wsdet.types import Boxes, Dataset, Floats, InputError
 def main(out: Path, overrides: Sequence[str]) -> None:
     """Prints and writes the figures."""
     cfg = compose("localize", [*overrides, f"out={out}"])
-    dataset: Dataset = build(cfg.data, "data")
-    ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
-    network = network_of(cfg, dataset, limited(dataset.ids("train"), cfg.limit, cfg.seed))
+    run = open_run(cfg)
     localizer = build(cfg.localizer, "localizer")
-    figures = measure(dataset, ids, localizer, network, cfg.batch_size, cfg.in_flight)
+    figures = measure(run.dataset, run.test_ids, localizer, run.network, cfg.batch_size, cfg.in_flight)
     write_json(out / "max_box_accuracy.json", figures)
     print(table(list(figures), [list(figures.values())]))
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wsdet.compare import read_runs
 from wsdet.report.text_tables import table
+from wsdet.stages.compare import read_runs
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_json
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wsdet.compare import Run, compare, comparison_table, group_runs, read_runs
+from wsdet.stages.compare import Run, compare, comparison_table, group_runs, read_runs
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError

@@ -13,12 +13,13 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from wsdet.cli.entry_point import CONF
-from wsdet.detect import _check_harmless, _run, detect, find_images
+from wsdet.detect import _check_harmless, _run
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import Maps, RoiFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
+from wsdet.stages.detect import detect, find_images
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
 

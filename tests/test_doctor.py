@@ -10,7 +10,9 @@ import pytest
 
 from wsdet import doctor
 from wsdet.cli.entry_point import compose
-from wsdet.doctor import Stage, plan, plan_table
+from wsdet.doctor import plan_of as plan
+from wsdet.stages import plan as stage
+from wsdet.stages.plan import Stage, plan_table
 from wsdet.types import InputError
 from wsdet.vision import opencv
 
@@ -32,7 +34,7 @@ def test_what_is_missing_is_marked(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_a_plan_names_every_stage_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "MEASURED", 2)
+    monkeypatch.setattr(stage, "MEASURED", 2)
     small = ["data.n_train=20", "data.n_test=4", "data.size=64", "network.input_size=64", "device=cpu", "limit=5"]
     stages = plan(compose("train", [*small, "localizer=stl_fast"]))
     assert [stage.name for stage in stages] == [
@@ -51,7 +53,7 @@ def test_a_plan_names_every_stage_and_writes_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_plan_counts_proposals_once_and_localizers_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "MEASURED", 1)
+    monkeypatch.setattr(stage, "MEASURED", 1)
     small = ["data.n_train=20", "data.n_test=4", "data.size=32", "network.input_size=32", "device=cpu", "limit=5"]
 
     def stages(*overrides: str) -> list[tuple[str, int]]:

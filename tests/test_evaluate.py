@@ -16,7 +16,7 @@ import pytest
 
 from wsdet.data.synthetic import Synthetic
 from wsdet.data.voc import Voc
-from wsdet.evaluate import (
+from wsdet.stages.evaluate import (
     evaluate_detections,
     evaluate_localization,
     evaluate_proposals,

@@ -15,7 +15,8 @@ from wsdet.data.coco import Coco
 from wsdet.data.image_files import ImageFiles
 from wsdet.data.voc import Voc
 from wsdet.data.yolo import Yolo
-from wsdet.export import FORMATS, _run, export, find_store, method_of
+from wsdet.export import _run
+from wsdet.stages.export import FORMATS, export, find_store, method_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample, Split
 

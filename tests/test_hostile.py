@@ -15,8 +15,8 @@ from wsdet.cli.build import build, check_parts
 from wsdet.cli.entry_point import compose
 from wsdet.data.folder import Folder
 from wsdet.data.images import read_image
-from wsdet.localize import localize
 from wsdet.localizers.constant_boxes import CenterBox
+from wsdet.stages.localize import localize
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import InputError
 

@@ -1,4 +1,8 @@
-"""The rules of the layout, read off the source: imports point one way, and some things appear nowhere."""
+"""The rules of the layout, read off the source: imports point one way, and some things appear nowhere.
+
+`ROOMS` is the picture of the house: which room may import which. Rooms are the folders of `wsdet/`, and the files
+of the vocabulary and the programs directly in it.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,42 @@ from pathlib import Path
 
 import pytest
 
+VOCABULARY = {"types", "check", "boxes", "questions", "engine"}
+PROGRAMS = {"train", "localize", "propose", "detect", "evaluate", "export", "compare", "doctor"}
+
+# From the ground up: each room, and the rooms below it that it may import. `types` and `check` may be imported everywhere.
+ROOMS: dict[str, set[str]] = {
+    # the vocabulary
+    "types": set(),
+    "check": set(),
+    "boxes": set(),
+    "questions": set(),
+    "engine": {"questions"},
+    # what knows no method
+    "storage": {"wsdet"},
+    "vision": set(),
+    "formats": {"boxes", "storage", "wsdet"},
+    "data": {"boxes", "storage", "formats"},
+    "metrics": {"boxes"},
+    "linear_models": {"storage"},
+    "networks": {"boxes", "questions", "storage"},
+    # methods: each kind knows nothing of the others
+    "localizers": {"boxes", "questions", "linear_models", "vision"},
+    "proposals": {"boxes", "data", "storage", "vision"},
+    "training": {"boxes", "data", "engine", "linear_models", "networks", "questions", "storage"},
+    "detectors": {"boxes", "networks", "storage"},
+    # what strings them together
+    "report": {"boxes", "data", "metrics", "questions", "storage"},
+    "runners": {"storage"},
+    "stages": VOCABULARY | {"data", "detectors", "formats", "localizers", "metrics", "networks", "proposals", "report"}
+    | {"runners", "storage", "training"},
+    "cli": {"stages", "storage"},
+    **{program: {"cli", "stages", "storage", "report", "vision", "data", "detectors"} for program in PROGRAMS},
+}  # fmt: skip
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "wsdet").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-METHODS = {"localizers", "proposals", "detectors", "training"}  # each knows nothing of the others
 
 
 def module_name(path: Path) -> str:
@@ -24,39 +60,25 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
-def is_entry_point(path: Path) -> bool:
-    """Whether a module directly in wsdet/ ends in `if __name__ == "__main__"`."""
-    last = TREES[path].body[-1] if TREES[path].body else None
-    return path.parent == ROOT / "wsdet" and isinstance(last, ast.If) and "__main__" in ast.unparse(last.test)
-
-
-ENTRY_POINTS = {module_name(path) for path in FILES if is_entry_point(path)}
-
-
 def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def imports(node: ast.AST, lazy: bool = True) -> Iterator[str]:
-    """Modules that a tree imports when it runs; those inside functions too, if `lazy`."""
+    """Modules that a tree imports; those inside functions and for type checkers too, if `lazy`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             names = (f"{child.module}.{alias.name}" for alias in child.names)
             yield from (name if name in MODULES else str(child.module) for name in names)
-        elif not is_type_checking(child) and (lazy or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)):
+        elif lazy or not (is_type_checking(child) or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)):
             yield from imports(child, lazy)
 
 
-def own_imports(path: Path) -> set[str]:
-    """Modules of wsdet, without the leading `wsdet.`, that a file imports."""
-    return {name.removeprefix("wsdet.") for name in imports(TREES[path]) if name.split(".")[0] == "wsdet"}
-
-
-def without_program(path: Path) -> ast.Module:
-    """A file but for the program around a stage, its `_run`, which may string stages together."""
-    return ast.Module([node for node in TREES[path].body if getattr(node, "name", "") != "_run"], [])
+def room(module: str) -> str:
+    """The room that a module is in; "wsdet" itself is one."""
+    return module.split(".")[1] if "." in module else module
 
 
 def each_file(*below: str) -> list[Path]:
@@ -70,88 +92,44 @@ def file_id(path: Path) -> str:
 
 def test_there_is_something_to_check() -> None:
     assert {"wsdet.types", "wsdet.boxes", "wsdet.storage.box_store"} <= MODULES.keys()
-    assert {"wsdet.localize", "wsdet.evaluate"} <= ENTRY_POINTS
 
 
-@pytest.mark.parametrize(
-    ("name", "allowed"),
-    [
-        ("types.py", set()),
-        ("check.py", {"types"}),
-        ("boxes.py", {"types"}),
-        ("questions.py", {"types"}),
-        ("storage/untrusted.py", {"types"}),
-        ("storage/files.py", {"types"}),
-        ("storage/provenance.py", {"types", "storage.files", "storage.untrusted"}),
-        ("storage/box_store.py", {"types", "storage.files", "storage.provenance", "storage.untrusted"}),
-    ],
-)
-def test_the_core_stands_on_little(name: str, allowed: set[str]) -> None:
-    assert own_imports(ROOT / "wsdet" / name) <= allowed
+def test_the_package_itself_holds_the_vocabulary_and_the_programs_alone() -> None:
+    directly = {name.removeprefix("wsdet.") for name in MODULES if MODULES[name].parent == ROOT / "wsdet"}
+    assert directly == VOCABULARY | PROGRAMS | {"wsdet"}
+    assert {room(name) for name in MODULES} == ROOMS.keys() | {"wsdet"}
 
 
-def test_imports_have_no_cycle() -> None:
-    graph = {name: set(imports(without_program(path))) & MODULES.keys() for name, path in MODULES.items()}
+def test_imports_have_no_circle() -> None:
+    """Those for type checkers alone among them."""
+    graph = {name: set(imports(TREES[path])) & MODULES.keys() - {name} for name, path in MODULES.items()}
     graphlib.TopologicalSorter(graph).prepare()
-
-
-@pytest.mark.parametrize("path", each_file("localizers"), ids=file_id)
-def test_a_localizer_knows_only_boxes_and_questions(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {
-        "types",
-        "check",
-        "boxes",
-        "questions",
-        "linear_models",
-        "vision",
-        "localizers",
-    }
-    assert not {name.split(".")[0] for name in imports(TREES[path])} & {"torch", "torchvision", "pytorch_lightning"}
-
-
-@pytest.mark.parametrize("path", each_file("data"), ids=file_id)
-def test_a_reader_knows_no_method(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {
-        "types",
-        "check",
-        "boxes",
-        "storage",
-        "data",
-        "formats",
-    }
-
-
-@pytest.mark.parametrize("path", each_file("metrics"), ids=file_id)
-def test_a_metric_knows_only_boxes(path: Path) -> None:
-    assert {name.split(".")[0] for name in own_imports(path)} <= {"types", "check", "boxes", "metrics"}
-
-
-@pytest.mark.parametrize("path", each_file(*METHODS), ids=file_id)
-def test_a_method_knows_no_other_kind_of_method(path: Path) -> None:
-    own = path.relative_to(ROOT / "wsdet").parts[0]
-    assert not {name.split(".")[0] for name in own_imports(path)} & (METHODS - {own} | {"metrics", "report"})
+    graphlib.TopologicalSorter(ROOMS).prepare()
 
 
 @pytest.mark.parametrize("path", each_file(), ids=file_id)
-def test_only_entry_points_know_hydra_and_one_another(path: Path) -> None:
-    if module_name(path) in ENTRY_POINTS or module_name(path).startswith("wsdet.cli."):
-        return
-    found = set(imports(TREES[path]))
-    assert not {name.split(".")[0] for name in found} & {"hydra", "omegaconf"}
-    assert not {name for name in found if name in ENTRY_POINTS or name.startswith("wsdet.cli")}
+def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
+    own = room(module_name(path))
+    found = {room(name) for name in imports(TREES[path]) if name.split(".")[0] == "wsdet"}
+    assert found - {own, "types", "check"} <= ROOMS.get(own, set())
 
 
-@pytest.mark.parametrize("name", sorted(ENTRY_POINTS - {"wsdet.train", "wsdet.doctor"}))
-def test_no_stage_imports_another(name: str) -> None:
-    """Only `train`, `doctor`, `wiring` and the program around a stage may string stages together."""
-    assert not set(imports(without_program(MODULES[name]))) & {*ENTRY_POINTS, "wsdet.cli.factories"}
+@pytest.mark.parametrize("path", each_file(), ids=file_id)
+def test_only_programs_and_the_command_line_know_hydra(path: Path) -> None:
+    if room(module_name(path)) not in PROGRAMS | {"cli"}:
+        assert not {name.split(".")[0] for name in imports(TREES[path])} & {"hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("path", each_file("localizers"), ids=file_id)
+def test_a_localizer_never_touches_a_network(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(TREES[path])} & {"torch", "torchvision", "pytorch_lightning"}
 
 
 def test_entry_points_import_nothing_slow() -> None:
     slow = ["torch", "torchvision", "pytorch_lightning", "hydra", "omegaconf", "sklearn", "scipy", "matplotlib", "timm"]
     program = (
         f"import importlib, sys\n"
-        f"for name in {sorted(ENTRY_POINTS)!r}:\n"
+        f"for name in {[f'wsdet.{program}' for program in sorted(PROGRAMS)]!r}:\n"
         f"    importlib.import_module(name)\n"
         f"    found = [slow for slow in {slow!r} if slow in sys.modules]\n"
         f"    sys.exit(f'{{name}} imports {{found}}') if found else None\n"

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
 from wsdet.cli.entry_point import compose
-from wsdet.cli.factories import localizer_of
-from wsdet.localize import _run, learn_size, localize, visualize
+from wsdet.cli.factories import recipe
+from wsdet.localize import _run
+from wsdet.localizers.constant_boxes import CenterBox
 from wsdet.localizers.dam import Dam
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
+from wsdet.stages.localize import localize, visualize
+from wsdet.stages.recipe import Recipe
+from wsdet.stages.run import Execution, Run
 from wsdet.storage.box_store import BoxStore
+from wsdet.storage.provenance import read_settings
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 SIDE = 32
@@ -73,7 +79,7 @@ def test_a_bad_image_has_no_picture_and_a_bad_annotation_no_true_box(
     assert [path.stem for path in tmp_path.rglob("*.png")] == ["train_0"]
 
 
-def test_a_center_box_learns_the_average_size_where_its_config_leaves_it_open() -> None:
+def test_a_center_box_learns_the_average_size_where_its_config_leaves_it_open(tmp_path: Path, network: Network) -> None:
     class Two:
         classes = ("cat",)
         truth = {  # noqa: RUF012 - never changed
@@ -87,23 +93,27 @@ def test_a_center_box_learns_the_average_size_where_its_config_leaves_it_open() 
                 raise InputError("truncated")
             return Sample(image_id, np.zeros((10, 20, 3) if image_id == "a" else (40, 40, 3), np.uint8))
 
-    def learnt(width: float | None, ids: list[str]) -> list[float]:
-        node = OmegaConf.create({"width": width, "height": width})
-        learn_size(node, Two(), ids)  # type: ignore[arg-type]
-        return [node.width, node.height]
+    def learned(settings: dict[str, Any], ids: list[str]) -> dict[str, Any]:
+        run = Run(Two(), {}, {"train": ids}, tmp_path, network, Execution())  # type: ignore[arg-type]
+        run.localize(Recipe("box", settings, "localizer", lambda *_: CenterBox()), [])
+        return dict(read_settings(tmp_path / "localization" / "box")["localizer"])
 
-    assert learnt(None, ["a", "b", "bad", "no truth"]) == [round(1 / 3, 3), round(2 / 3, 3)]
-    assert learnt(None, ["no truth"]) == [0.7, 0.7]
-    assert learnt(0.5, ["a", "b"]) == [0.5, 0.5]
-    other = OmegaConf.create({"k": 3})
-    learn_size(other, Two(), ["a"])  # type: ignore[arg-type]
-    assert other == {"k": 3}
+    def shares(width: float | None, ids: list[str]) -> list[float]:
+        shutil.rmtree(tmp_path / "localization", ignore_errors=True)
+        return list(learned({"width": width, "height": width}, ids).values())
+
+    assert shares(None, ["a", "b", "bad", "no truth"]) == [round(1 / 3, 3), round(2 / 3, 3)]
+    assert shares(None, ["no truth"]) == [0.7, 0.7]
+    assert shares(0.5, ["a", "b"]) == [0.5, 0.5]
+    shutil.rmtree(tmp_path / "localization")
+    assert learned({"k": 3}, ["a"]) == {"k": 3}
 
 
 def test_proposals_of_a_member_are_made_first(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
     chosen = ["localizer=fuse", "localizer.members.vote.n_proposals=7", "workers=0", f"out={tmp_path}"]
     ids = tiny_dataset.ids("train")[:2]
-    localizer = localizer_of(compose("localize", chosen), tiny_dataset, ids, network)
+    run = Run(tiny_dataset, {}, {"train": ids}, tmp_path, network, Execution(workers=0))
+    _, localizer = run.localize(recipe(compose("localize", chosen), "localizer"), ids)
     made = BoxStore(tmp_path / "proposals" / "for_fuse_vote")
     assert sorted(made) == sorted(ids)
     vote = localizer.members["vote"]  # type: ignore[attr-defined]

@@ -15,11 +15,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
+from wsdet.cli.build import build, settings_of
 from wsdet.cli.entry_point import CONF
 from wsdet.proposals.selective_search import SelectiveSearch
-from wsdet.propose import propose, source_of
+from wsdet.stages.propose import propose
+from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, InputError, Sample, Split
 
@@ -73,18 +74,20 @@ def test_workers_do_not_change_the_boxes(tmp_path: Path) -> None:
 
 def test_a_localizer_within_a_source_is_run_first(tmp_path: Path) -> None:
     made = {"a": Boxes(np.array([[0, 0, 4, 4], [1, 1, 9, 9]]), np.array([0.1, 0.7]), np.array([3, 5]))}
-    asked: list[tuple[str, DictConfig]] = []
+    asked: list[Recipe] = []
 
-    def run(name: str, node: DictConfig) -> Path:
-        asked.append((name, node))
-        BoxStore(tmp_path / name, {}).fill(["a"], lambda ids: made.items(), "test")
-        return tmp_path / name
+    def run(localizer: Recipe) -> Path:
+        asked.append(localizer)
+        BoxStore(tmp_path / localizer.name, {}).fill(["a"], lambda ids: made.items(), "test")
+        return tmp_path / localizer.name
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("propose", ["proposals=merge", "proposals@proposals.first=stl_wl", "proposals.n_first=1"])
-        source = source_of(cfg.proposals, run)
-    ((name, node),) = asked
-    assert (name, node.drop, node.size) == ("stl_wl", "top", cfg.network.input_size)
+        recipe = Recipe("merge", settings_of(cfg, "proposals")["proposals"], "proposals", build)
+        source = with_localized(recipe, run).build()
+    (localizer,) = asked
+    wanted = ("stl_wl", "top", cfg.network.input_size)
+    assert (localizer.name, localizer.settings["drop"], localizer.settings["size"]) == wanted
     found = source.propose(Sample("a", np.zeros((20, 20, 3), np.uint8)))
     assert found.xyxy[0].tolist() == [1, 1, 9, 9]  # the best, wherever it stood
     assert set(found.labels) == {-1}

@@ -165,5 +165,9 @@ class Detector(Protocol):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that `Boxes.labels` index."""
 
+    @property
+    def needs_proposals(self) -> bool:
+        """Whether `detect` looks at proposals."""
+
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
         """Scored and labelled boxes of an image after non-maximum suppression, best first."""

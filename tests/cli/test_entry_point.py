@@ -8,29 +8,30 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from wsdet.cli import build
+from wsdet.cli.build import settings_of
 from wsdet.cli.entry_point import CONF
+from wsdet.stages.run import limited
 
 IDS = tuple(f"image {i}" for i in range(50))
 
 
 @pytest.mark.parametrize("limit", [0, 50, 51])
 def test_no_limit_gives_all_in_their_order(limit: int) -> None:
-    assert build.limited(IDS, limit, seed=0) == IDS
-    assert build.limited((), limit, seed=0) == ()
+    assert limited(IDS, limit, seed=0) == IDS
+    assert limited((), limit, seed=0) == ()
 
 
 def test_a_larger_limit_grows_what_a_smaller_one_drew() -> None:
-    drawn = [build.limited(IDS, limit, seed=3) for limit in range(1, 50)]
+    drawn = [limited(IDS, limit, seed=3) for limit in range(1, 50)]
     for n_drawn, (smaller, larger) in enumerate(pairwise(drawn), start=1):
         assert len(set(smaller)) == n_drawn
         assert larger[:n_drawn] == smaller
-    assert build.limited(IDS, 10, seed=4) != build.limited(IDS, 10, seed=3)
+    assert limited(IDS, 10, seed=4) != limited(IDS, 10, seed=3)
 
 
 def test_settings_are_plain_values_with_references_resolved() -> None:
     cfg = OmegaConf.create({"seed": 3, "unused": 1, "localizer": {"seed": "${seed}", "scales": [1, 2]}, "kinds": ["a"]})
-    settings = build.settings_of(cfg, "localizer", "seed", "kinds")
+    settings = settings_of(cfg, "localizer", "seed", "kinds")
     assert settings == {"localizer": {"seed": 3, "scales": [1, 2]}, "seed": 3, "kinds": ["a"]}
     assert [type(value) for value in settings.values()] == [dict, int, list]
 

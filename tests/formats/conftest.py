@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from wsdet.data.folder import Folder
-from wsdet.export import export
 from wsdet.formats.contents import Contents
+from wsdet.stages.export import export
 from wsdet.types import Boxes, Split
 
 CLASSES = ('a "b" <c> & é', "cat", "no")  # the last is a bool to YAML

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsdet import localize as stage
 from wsdet.engine import localize_all
 from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.localizers.sensitivity import Sensitivity
 from wsdet.questions import NetworkInput, Note, PixelGradient, Question
+from wsdet.stages import localize as stage
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 

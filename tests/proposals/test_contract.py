@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+from wsdet.cli.build import build, settings_of
 from wsdet.cli.entry_point import CONF
-from wsdet.propose import source_of
+from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Pixels, ProposalSource, Sample
 
@@ -44,7 +45,9 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProposalS
         (tmp_path / "boxes.json").write_text(json.dumps(boxes))
         overrides.append(f"proposals.path={tmp_path}/boxes.json")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield source_of(compose("propose", overrides).proposals, lambda name, _: as_localized(tmp_path / name))
+        settings = settings_of(compose("propose", overrides), "proposals")["proposals"]
+        recipe = Recipe(request.param, settings, "proposals", build)
+        yield with_localized(recipe, lambda localizer: as_localized(tmp_path / localizer.name)).build()
 
 
 def as_localized(folder: Path) -> Path:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from wsdet.evaluate import evaluate_detections, evaluate_localization, evaluate_proposals
 from wsdet.report.page import write_report
+from wsdet.stages.evaluate import evaluate_detections, evaluate_localization, evaluate_proposals
 from wsdet.types import Boxes, Dataset, Sample
 
 if TYPE_CHECKING:

@@ -131,6 +131,11 @@ class RcnnDetector:
         kept = kept[: self.max_per_image or None]
         return Boxes(boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy())
 
+    @property
+    def needs_proposals(self) -> bool:
+        """Whether `detect` looks at proposals."""
+        return True
+
     def save(self, folder: Path | str) -> None:
         """Writes the detector; `model.json` comes last, so a folder that has it is complete."""
         folder = Path(folder)
@@ -206,6 +211,18 @@ class RcnnDetector:
             )
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{folder} is no usable detector: {error}; train it again") from error
+
+
+def detect_together(detectors: Mapping[str, RcnnDetector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:
+    """The detections of several detectors in an image; features that they share are computed once."""
+    found: dict[str, Boxes] = {}
+    for features in {id(one.features): one.features for one in detectors.values()}.values():
+        sharing = {name: one for name, one in detectors.items() if one.features is features}
+        n_proposals = {one.max_proposals for one in sharing.values()}
+        xyxy = proposals.xyxy[: None if 0 in n_proposals else max(n_proposals)]
+        described = features.features(features.maps(sample), xyxy)
+        found |= {name: one.select(xyxy, described, sample.size_hw) for name, one in sharing.items()}
+    return found
 
 
 def train_detectors(

@@ -1,0 +1,1 @@
+"""Where the work on single images is done: in processes of this machine."""

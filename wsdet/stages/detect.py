@@ -1,0 +1,141 @@
+"""Detections of trained detectors, and pictures of them."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsdet.storage.box_store import BoxStore, FillReport, fill_together
+from wsdet.types import Boxes, Dataset, Detector, InputError, Sample
+
+if TYPE_CHECKING:
+    from wsdet.data.image_files import ImageFiles
+
+log = logging.getLogger(__name__)
+
+
+def detect(
+    dataset: Dataset,
+    ids: Sequence[str],
+    detectors: Mapping[str, Detector],
+    proposals: Mapping[str, Boxes] | None,
+    stores: Mapping[str, BoxStore],
+    strict: bool = False,
+) -> dict[str, FillReport]:
+    """Fills a store for each detector with its detections in the images `ids`, all in one pass over the images.
+
+    Args:
+        dataset: holds the images.
+        ids: images wanted; those in the stores already are left alone.
+        detectors: by name.
+        proposals: boxes by image id; None where no detector looks at any.
+        stores: by the same names.
+        strict: the first bad image raises.
+
+    Raises:
+        ValueError: the names differ.
+        InputError: with `strict`, an image cannot be read or has no proposals.
+    """
+    if detectors.keys() != stores.keys():
+        raise ValueError(f"detectors and stores must have the same names, got {set(detectors)} and {set(stores)}")
+
+    def produce(missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Boxes] | InputError]]:
+        for image_id in missing:
+            try:
+                if proposals is not None and image_id not in proposals:
+                    raise InputError(f"{image_id} has no proposals; see why in the failed.json of their store")
+                looked_at = Boxes.empty() if proposals is None else proposals[image_id]
+                yield image_id, _detections(detectors, dataset.load(image_id), looked_at)
+            except InputError as error:
+                yield image_id, error
+
+    return fill_together(stores, ids, produce, "detect", strict)
+
+
+def _detections(detectors: Mapping[str, Detector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:
+    """What each detector finds; detectors of one kind may share work."""
+    from wsdet.detectors.rcnn.detector import RcnnDetector, detect_together
+
+    of_features = {name: one for name, one in detectors.items() if isinstance(one, RcnnDetector)}
+    found = detect_together(of_features, sample, proposals)
+    return {name: found[name] if name in found else one.detect(sample, proposals) for name, one in detectors.items()}
+
+
+def find_images(images: str, classes: Sequence[str]) -> ImageFiles:
+    """A dataset whose test split is the images of a file, a folder with all its sub-folders, or a pattern.
+
+    Image ids are paths from the folder that holds all of them.
+
+    Raises:
+        InputError: there is no image.
+    """
+    from wsdet.data.image_files import ImageFiles
+    from wsdet.data.images import MAX_PIXELS, SUFFIXES
+
+    if Path(images).is_dir():
+        paths, folder = [path for path in Path(images).rglob("*") if path.suffix.lower() in SUFFIXES], Path(images)
+    elif Path(images).is_file():
+        paths, folder = [Path(images)], Path(images).parent
+    else:
+        paths = [Path(path) for path in glob.glob(images, recursive=True)]  # noqa: PTH207  (absolute patterns)
+        folder = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    ids = sorted(path.relative_to(folder).as_posix() for path in paths if path.is_file())
+    if not ids:
+        raise InputError(f"images={images} must be an image file, a folder with images or a pattern; there is none")
+    return ImageFiles(images, classes, (), ids, _Inside(folder), {}, {}, MAX_PIXELS)
+
+
+class _Inside:
+    """Gives the file of an image id; a class, so that it can be sent to worker processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, image_id: str) -> Path:
+        return self._folder / image_id
+
+
+def write_coco(
+    path: Path, dataset: ImageFiles, ids: Sequence[str], classes: Sequence[str], store: Mapping[str, Boxes], method: str
+) -> None:
+    """Writes the boxes of those of the images `ids` that are in the store as COCO's JSON; `method` made them."""
+    from wsdet.data.images import read_size
+    from wsdet.formats.coco import coco_json
+    from wsdet.formats.contents import Picture
+    from wsdet.storage.files import write_json
+
+    pictures = (
+        Picture(image_id, image_id, read_size(dataset.path(image_id)), store[image_id], "test")
+        for image_id in ids
+        if image_id in store
+    )
+    write_json(path, coco_json(pictures, classes, {"method": method}))
+
+
+def draw_detections(
+    folder: Path,
+    dataset: Dataset,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    store: Mapping[str, Boxes],
+    n_boxes: int,
+    above: float,
+) -> None:
+    """Draws the best `n_boxes` boxes scored higher than `above` of each image, a JPEG each in `folder`."""
+    from tqdm import tqdm
+
+    from wsdet.report.box_drawing import draw_boxes
+
+    for image_id in tqdm([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
+        boxes = store[image_id]
+        path = folder / image_id
+        draw_boxes(
+            path if path.suffix == ".jpg" else path.with_name(f"{path.name}.jpg"),
+            dataset.load(image_id).pixels,
+            boxes[boxes.scores > above][:n_boxes],
+            classes,
+        )

@@ -1,0 +1,228 @@
+"""The whole experiment: class labels -> pseudo-boxes -> detectors -> how close they come to ground truth.
+
+Each stage leaves its result in a sub-folder of the run, and a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wsdet.stages.evaluate import evaluate_run, write_average_precision
+from wsdet.stages.recipe import Recipe
+from wsdet.stages.run import Run, failures
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import write_json
+from wsdet.storage.finished import is_sealed, seal
+from wsdet.storage.provenance import read_settings
+from wsdet.types import Boxes, Detector, InputError
+
+if TYPE_CHECKING:
+    from wsdet.detectors.trainer import DetectorTrainer
+
+log = logging.getLogger(__name__)
+
+BASELINES = {"center_box": 0.7, "full_image": 1.0}  # side relative to the image's
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Which boxes detectors are trained on, a detector for each entry of `train_on`.
+
+    Attributes:
+        train_on: some of pseudo, ground_truth, center_box.
+        top_k: pseudo-boxes to train on, of each label of an image.
+        weighting: what becomes of low-confidence pseudo-boxes, see `wsdet.detectors.rcnn.confidence.weigh`.
+        doubtful_below: a box has low confidence below this quantile of its class's boxes.
+        agree_with: folders of other localizers' boxes of these images, whose agreement adds to the confidence.
+    """
+
+    train_on: Sequence[str] = ("pseudo", "ground_truth", "center_box")
+    top_k: int = 1
+    weighting: str = "none"
+    doubtful_below: float = 0.25
+    agree_with: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What `run_experiment` does, beside the run itself.
+
+    Attributes:
+        localizer: makes the pseudo-boxes.
+        proposals: what detectors look at.
+        detector: the kind of detector.
+        positives: the boxes that they are trained on.
+        depends_on: all that the experiment depends on, as plain JSON values.
+        visualize: draw what the localizer saw in so many images.
+        title: of the report; empty: no report.
+    """
+
+    localizer: Recipe
+    proposals: Recipe
+    detector: Recipe
+    positives: Positives
+    depends_on: Mapping[str, Any] = field(default_factory=dict)
+    visualize: int = 0
+    title: str = ""
+
+
+def run_experiment(run: Run, experiment: Experiment) -> None:
+    """Runs all stages and leaves `metrics.json`, the report and a summary in the log."""
+    made_of = {**experiment.depends_on, "images": [run.train_ids, run.test_ids]}
+    if is_sealed(run.out / "finished.json", made_of):
+        log.info("nothing to do: %s was finished with the same settings on the same images", run.out)
+        return
+    trainer: DetectorTrainer = experiment.detector.build()
+    train_on = _possible(experiment.positives.train_on, run)
+    localized = localize_with_baselines(run, experiment.localizer, experiment.visualize)
+    proposals = run.propose(experiment.proposals, run.ids) if trainer.needs_proposals else None
+    positives = _positives(run, experiment, train_on, localized)
+    with run.timings.stage("train_detectors"):
+        detectors = _train_detectors(run, experiment, trainer, positives, proposals)
+    with run.timings.stage("detect"):
+        detections = _detect(run, detectors, proposals)
+    with run.timings.stage("evaluate"):
+        named = {experiment.proposals.name: proposals} if proposals is not None else {}
+        metrics = evaluate_run(run.dataset, run.train_ids, run.test_ids, localized, named, detections)
+    metrics |= _costs(run)
+    write_json(run.out / "metrics.json", metrics)
+    if "detectors" in metrics:
+        write_average_precision(run.out / "ap.csv", metrics["detectors"])
+    if experiment.title:
+        _report(run, experiment.title, metrics, localized, detections)
+    stores = [*localized.values(), *([] if proposals is None else [proposals]), *detections.values()]
+    failed = failures(stores)
+    _summarize(run, metrics, failed)
+    if not failed:  # they are tried again
+        folders = [*(store.folder for store in stores), *(run.out / "detectors" / name for name in detectors)]
+        pages = [run.out / "report"] if experiment.title else []
+        seal(run.out / "finished.json", made_of, [run.out / "metrics.json", *folders, *pages])
+
+
+def localize_with_baselines(run: Run, recipe: Recipe, n_evidence: int = 0) -> dict[str, BoxStore]:
+    """Boxes of the training images by a localizer and by the baselines, by name."""
+    store, localizer = run.localize(recipe, run.train_ids)
+    stores = {recipe.name: store}
+    for name, side in BASELINES.items():
+        if name != recipe.name:
+            baseline = {"_target_": "wsdet.localizers.constant_boxes.CenterBox", "width": side, "height": side}
+            stores[name], _ = run.localize(Recipe(name, baseline, "localizer", recipe.make), run.train_ids)
+    if n_evidence:
+        run.visualize(recipe.name, localizer, run.train_ids, n_evidence)
+    return stores
+
+
+def _possible(train_on: Sequence[str], run: Run) -> list[str]:
+    """The entries of `train_on` that can be had: ground truth only where the data has some."""
+    if not train_on:
+        raise InputError("detector.train_on must name pseudo, ground_truth or center_box, got an empty list")
+    if "ground_truth" not in train_on or any(image_id in run.dataset.truth for image_id in run.train_ids):
+        return list(train_on)
+    log.warning("the data has no true boxes: no detector is trained on ground_truth, and no boxes are measured")
+    return [name for name in train_on if name != "ground_truth"]
+
+
+def _positives(
+    run: Run, experiment: Experiment, train_on: Sequence[str], localized: Mapping[str, BoxStore]
+) -> dict[str, Mapping[str, Boxes]]:
+    """The boxes that each detector is trained on, by image id."""
+    from wsdet.detectors.rcnn.confidence import confidences, weigh
+    from wsdet.detectors.rcnn.detector import best_positives, ground_truth_positives
+
+    options, method, ids = experiment.positives, experiment.localizer.name, run.train_ids
+    pseudo = localized[method]
+    if "pseudo" in train_on and not any((pseudo[image_id].labels >= 0).any() for image_id in ids if image_id in pseudo):
+        raise InputError(
+            f"localizer={method} gave no box with a label, and train_on=pseudo needs labels; take one "
+            "that follows the labels, such as stl_cl, or set localizer.class_known=true where there is such a key"
+        )
+    positives: dict[str, Mapping[str, Boxes]] = {}
+    for name in train_on:
+        if name == "ground_truth":
+            positives[name] = ground_truth_positives(run.dataset, ids)
+            continue
+        boxes = pseudo if name == "pseudo" else localized["center_box"]
+        best = best_positives(boxes, ids, options.top_k)
+        confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
+        positives[name] = weigh(best, confidence, options.weighting, options.doubtful_below)
+    return positives
+
+
+def _train_detectors(
+    run: Run,
+    experiment: Experiment,
+    trainer: DetectorTrainer,
+    positives: Mapping[str, Mapping[str, Boxes]],
+    proposals: BoxStore | None,
+) -> Mapping[str, Detector]:
+    """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
+    from wsdet.detectors.trainer import TrainingSet
+
+    parts = ("data", "localizer", "proposals", "detector", "limit", "seed")
+    data = TrainingSet(
+        run.dataset,
+        run.train_ids,
+        positives,
+        run.network,
+        {} if proposals is None else proposals,
+        experiment.proposals.settings,
+        {key: experiment.depends_on[key] for key in parts} | {"network": run.network.settings},
+        run.shared / "feature_maps",
+        run.execution.seed,
+        run.execution.strict,
+        run.trainer,
+    )
+    return trainer.train(data, run.out / "detectors")
+
+
+def _detect(run: Run, detectors: Mapping[str, Detector], proposals: BoxStore | None) -> dict[str, BoxStore]:
+    from wsdet.stages.detect import detect
+
+    settings = read_settings(run.out / "detectors")
+    stores = {name: BoxStore(run.out / "detections" / name, settings) for name in detectors}
+    detect(run.dataset, run.test_ids, detectors, proposals, stores, run.execution.strict)
+    return stores
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    """The parts of `metrics.json` that say what the run took."""
+    passes = run.timings.column("forward_passes")
+    return {
+        "seconds": run.timings.column("seconds"),
+        "forward_passes": {
+            stage.removeprefix("localize/"): n for stage, n in passes.items() if stage.startswith("localize/")
+        },
+        "images": {"train": len(run.train_ids), "test": len(run.test_ids)},
+    }
+
+
+def _report(
+    run: Run,
+    title: str,
+    metrics: Mapping[str, Any],
+    localized: Mapping[str, BoxStore],
+    detections: Mapping[str, BoxStore],
+) -> None:
+    """The page of the run, `<out>/report/index.html`."""
+    from wsdet.report.page import write_report
+
+    config = (run.out / "config.yaml").read_text(encoding="utf-8")
+    write_report(run.out, run.dataset, metrics, title, config, run.train_ids, run.test_ids, localized, detections)
+
+
+def _summarize(run: Run, metrics: Mapping[str, Any], failed: Mapping[str, str]) -> None:
+    from wsdet.report import text_tables as table
+
+    if "localization" in metrics:
+        log.info("pseudo-boxes of the training images\n%s", table.localization_table(metrics["localization"]))
+    if "proposals" in metrics:
+        log.info("proposals of the test images\n%s", table.proposals_table(metrics["proposals"]))
+    if "detectors" in metrics:
+        log.info("detectors on the test images\n%s", table.detectors_table(metrics["detectors"]))
+    for image_id, why in list(failed.items())[:5]:
+        log.warning("left out: %s: %s", image_id, why)
+    minutes = sum(metrics["seconds"].values()) / 60
+    log.info("%d images left out; %.1f minutes; all of it is in %s", len(failed), minutes, run.out)

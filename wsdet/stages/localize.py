@@ -1,0 +1,133 @@
+"""Pseudo-boxes for images, and pictures of what the localizer saw."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wsdet.data.loading import load_samples
+from wsdet.engine import Answerer, localize_all
+from wsdet.formats.contents import file_name
+from wsdet.formats.masks import coco_masks, write_masks
+from wsdet.questions import Localizer, Note
+from wsdet.storage.box_store import BoxStore, FillReport, Outcome
+from wsdet.storage.files import write_json
+from wsdet.types import Boxes, Dataset, InputError, Sample
+
+log = logging.getLogger(__name__)
+
+
+def localize(
+    dataset: Dataset,
+    ids: Sequence[str],
+    localizer: Localizer,
+    network: Answerer,
+    store: BoxStore,
+    batch_size: int = 32,
+    in_flight: int = 16,
+    strict: bool = False,
+    masks: Path | None = None,
+) -> FillReport:
+    """Fills `store` with the boxes that `localizer` finds in the images `ids`.
+
+    Args:
+        dataset: holds the images; its truth is not looked at.
+        ids: images wanted; those in the store already are left alone.
+        localizer: the method.
+        network: answers its questions.
+        store: receives the boxes.
+        batch_size: pictures in one forward pass.
+        in_flight: images localized side by side.
+        strict: the first bad image raises.
+        masks: a folder that receives the masks that `localizer` makes beside its boxes, if any.
+
+    Raises:
+        InputError: `localizer` was trained for another network or other classes; or, with `strict`, an image cannot be
+            read.
+    """
+    if hasattr(localizer, "check"):  # what was trained says what it fits
+        localizer.check(dataset.classes, getattr(network, "fingerprint", ""))
+
+    def produce(missing: Sequence[str]) -> Iterator[Outcome]:
+        for image_id, outcome, notes in _with_notes(dataset, missing, localizer, network, batch_size, in_flight):
+            if masks is not None:
+                made = {note.value["label"]: note.value["mask"] for note in notes if note.name == "mask"}
+                write_masks(masks, image_id, made, dataset.classes)
+            yield image_id, outcome
+
+    report = store.fill(ids, produce, "localize", strict)
+    if masks is not None:
+        coco = coco_masks(
+            masks, [image_id for image_id in ids if image_id in store], dataset.classes, store.folder.name
+        )
+        write_json(masks.with_suffix(".json"), coco)
+        log.info("%d masks: %s", len(coco["annotations"]), masks)
+    return report
+
+
+def visualize(
+    dataset: Dataset,
+    ids: Sequence[str],
+    localizer: Localizer,
+    network: Answerer,
+    folder: Path,
+    batch_size: int = 32,
+    in_flight: int = 16,
+) -> None:
+    """Draws what `localizer` sees in the images `ids`, a PNG each in `folder`, with the true boxes if there are any.
+
+    The images are localized again for it; those whose picture is there already are left alone.
+    """
+    from wsdet.report.evidence import draw_evidence
+
+    missing = [image_id for image_id in ids if not _picture(folder, image_id).exists()]
+    for image_id, found, notes in tqdm(
+        _with_notes(dataset, missing, localizer, network, batch_size, in_flight),
+        desc="visualize",
+        total=len(missing),
+        unit="image",
+    ):
+        if isinstance(found, Boxes):
+            path, true = _picture(folder, image_id), _true_boxes(dataset, image_id)
+            draw_evidence(path, dataset.load(image_id), notes, found, true, dataset.classes)
+    log.info("the evidence of %d images: %s", len(ids), folder)
+
+
+def sizes_of_ground_truth(dataset: Dataset, ids: Sequence[str]) -> Iterator[tuple[Boxes, tuple[int, int]]]:
+    """(ground-truth boxes, height and width) of those of the images `ids` that have any and can be read."""
+    for image_id, sample in load_samples(dataset, ids):
+        true = _true_boxes(dataset, image_id)
+        if true and isinstance(sample, Sample):
+            yield true, sample.size_hw
+
+
+def _with_notes(
+    dataset: Dataset, ids: Sequence[str], localizer: Localizer, network: Answerer, batch_size: int, in_flight: int
+) -> Iterator[tuple[str, Boxes | InputError, list[Note]]]:
+    """(image id, its outcome, what its dialogue noted) in the order of `ids`."""
+    notes: defaultdict[str, list[Note]] = defaultdict(list)
+    for image_id, outcome in localize_all(
+        load_samples(dataset, ids),
+        localizer,
+        network,
+        batch_size,
+        in_flight,
+        look_on=lambda image_id, note: notes[image_id].append(note),
+    ):
+        yield image_id, outcome, notes.pop(image_id, [])
+
+
+def _picture(folder: Path, image_id: str) -> Path:
+    return folder / f"{file_name(image_id)}.png"
+
+
+def _true_boxes(dataset: Dataset, image_id: str) -> Boxes | None:
+    try:
+        return dataset.truth.get(image_id)
+    except InputError as error:
+        log.warning("%s counts as one without true boxes: %s", image_id, error)
+        return None

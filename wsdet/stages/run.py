@@ -1,0 +1,268 @@
+"""`Run`: the data, folders and network of one run, and a method for each stage that others build on.
+
+A program makes one from its config; below it there is no config. What a stage leaves on disk is found again by the
+settings that it depends on, so calling a method twice, in one process or in two, does the work once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsdet.localizers.constant_boxes import average_shares
+from wsdet.questions import Localizer
+from wsdet.stages.localize import localize, sizes_of_ground_truth, visualize
+from wsdet.stages.network import NetworkOptions, network_of, trained_weights
+from wsdet.stages.propose import propose
+from wsdet.stages.recipe import Recipe, with_localized
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.provenance import read_settings
+from wsdet.storage.timings import Ledger
+from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wsdet.networks.classifier import Network
+
+log = logging.getLogger(__name__)
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run computes.
+
+    Attributes:
+        seed: of everything random.
+        batch_size: inputs of one forward pass.
+        in_flight: images localized side by side.
+        workers: processes that compute proposals or read images.
+        strict: the first bad image ends the run.
+    """
+
+    seed: int = 0
+    batch_size: int = 32
+    in_flight: int = 16
+    workers: int = 2
+    strict: bool = False
+
+
+class Run:
+    """One run.
+
+    Args:
+        dataset: the images.
+        data: the settings that `dataset` was made from, as plain JSON values.
+        ids: the images of each split that take part.
+        out: the run's folder.
+        network: which network, or one that is there already.
+        execution: how to compute.
+        shared: folder for what runs have in common; None: `out`.
+        trainer: further arguments of `pytorch_lightning.Trainer`.
+        region_classifier: options of `train_region_classifier`, for localizers that need one.
+        proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        data: Mapping[str, Any],
+        ids: Mapping[Split, Sequence[str]],
+        out: Path,
+        network: NetworkOptions | Network,
+        execution: Execution,
+        *,
+        shared: Path | None = None,
+        trainer: Mapping[str, Any] | None = None,
+        region_classifier: Mapping[str, Any] | None = None,
+        proposals: Recipe | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.data = dict(data)
+        self.train_ids, self.test_ids = (tuple(ids.get(split, ())) for split in SPLITS)
+        self.out = out
+        self.shared = shared or out
+        self._network = network
+        self.execution = execution
+        self.trainer = dict(trainer or {})
+        self.region_classifier = dict(region_classifier or {})
+        self.proposals_recipe = proposals
+        self.timings = Ledger(out / "ledger.json")
+
+    @property
+    def ids(self) -> list[str]:
+        """The images of both splits."""
+        return [*self.train_ids, *self.test_ids]
+
+    @cached_property
+    def network(self) -> Network:
+        """The frozen classifier, trained from the labels first where it has to be."""
+        if not isinstance(self._network, NetworkOptions):
+            return self._network
+        with self.timings.stage("classifier"):
+            return network_of(self._network, *self._training_of_classifier())
+
+    def train_classifier(self) -> Path:
+        """The weights file of the classifier trained from the labels, now if it is not there yet."""
+        if not isinstance(self._network, NetworkOptions):
+            raise ValueError("a run that was given its network has no options to train one")
+        with self.timings.stage("classifier"):
+            return trained_weights(self._network, *self._training_of_classifier())
+
+    def _training_of_classifier(self) -> tuple[Dataset, Sequence[str], Path, int, Mapping[str, Any], int]:
+        folder, how = self.shared / "classifier", self.execution
+        return self.dataset, self.train_ids, folder, how.workers, self.trainer, how.seed
+
+    def localize(self, recipe: Recipe, ids: Sequence[str], masks: Path | None = None) -> tuple[BoxStore, Localizer]:
+        """Boxes of the images `ids` by a localizer, in the store `localization/<name>`, and the localizer itself.
+
+        Proposals that it or one of its members looks at, a `source`, are made first for all of them, in parallel
+        processes. Where its `weights` are "labels", they are trained from those of the training images then.
+
+        Args:
+            recipe: of the localizer.
+            ids: the images wanted.
+            masks: see `wsdet.stages.localize.localize`.
+        """
+        recipe = self._with_learned_size(recipe)
+        localizer = self._with_what_it_needs(recipe, f"for_{recipe.name}", ids)
+        settings = {"data": self.data, "localizer": recipe.settings, "network": self.network.settings}
+        store = self._store("localization", recipe.name, settings | ({"masks": True} if masks else {}))
+        how, network = self.execution, self.network
+        with self.timings.stage(f"localize/{recipe.name}", lambda: network.n_forward_passes):
+            localize(self.dataset, ids, localizer, network, store, how.batch_size, how.in_flight, how.strict, masks)
+        return store, localizer
+
+    def visualize(self, name: str, method: Localizer, ids: Sequence[str], n_images: int) -> None:
+        """Draws what a localizer sees in some of the images `ids` into `evidence/<name>`."""
+        how, shown = self.execution, limited(ids, n_images, self.execution.seed)
+        folder = self.out / "evidence" / name
+        visualize(self.dataset, shown, method, self.network, folder, how.batch_size, how.in_flight)
+
+    def propose(self, recipe: Recipe, ids: Sequence[str]) -> BoxStore:
+        """Boxes of a proposal source for the images `ids`, in a store in `proposals/`.
+
+        Args:
+            recipe: of the source. A part of it with a `localizer` stands for that localizer's boxes, made first.
+            ids: the images wanted.
+        """
+        store = self._store("proposals", recipe.name, {"data": self.data, "proposals": recipe.settings})
+        source: ProposalSource = with_localized(recipe, lambda inner: self.localize(inner, ids)[0].folder).build()
+        with self.timings.stage("propose"):
+            propose(self.dataset, ids, source, store, self.execution.workers, self.execution.strict)
+        return store
+
+    def _store(self, kind: str, name: str, settings: Mapping[str, Any]) -> BoxStore:
+        """The store of these settings: what several steps or runs want is made once, whatever they call it.
+
+        Args:
+            kind: the folder of stores.
+            name: of the store, unless one with equal settings is there under another.
+            settings: what the boxes depend on.
+        """
+        folder = self.shared / kind
+        there = {path.parent: read_settings(path.parent) for path in sorted(folder.glob("*/settings.json"))}
+        plain = json.loads(json.dumps(settings))
+        equal = [path.name for path, of_path in there.items() if of_path == plain]
+        if equal:
+            name = name if name in equal else equal[0]
+        elif folder / name in there and self.shared != self.out:  # of another run that shares the folder
+            name += "-" + hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+        return BoxStore(folder / name, settings)
+
+    def _with_learned_size(self, recipe: Recipe) -> Recipe:
+        """A center box whose size is left open gets the mean size of the training images' ground-truth boxes.
+
+        The one place where a localizer's settings come from ground truth, and only where `width` and `height` are null.
+        """
+        settings = recipe.settings
+        if "width" not in settings or settings["width"] is not None or settings["height"] is not None:
+            return recipe
+        shares = average_shares(sizes_of_ground_truth(self.dataset, self.train_ids))
+        if shares is None:
+            log.warning("no ground-truth boxes whose size could be learned: the center box is 0.7 x 0.7 of the image")
+        width, height = shares or (0.7, 0.7)
+        log.info("center box: %.3f x %.3f of the image", width, height)
+        return recipe.changed(width=width, height=height)
+
+    def _with_what_it_needs(self, recipe: Recipe, name: str, ids: Sequence[str]) -> Localizer:
+        from wsdet.proposals.files import Files
+
+        made: dict[str, Any] = {}
+        if "source" in recipe.settings:
+            source, other = recipe.part("source", name), self.proposals_recipe
+            if other and source.settings == other.settings:
+                source = other
+            store = self.propose(source, ids)
+            made["source"] = Files(store.folder)
+            if recipe.settings.get("weights") == "labels":
+                made["weights"] = self._region_classifier(recipe.settings["n_proposals"], store)
+        if "members" in recipe.settings:
+            members = recipe.part("members", name)
+            made["members"] = {
+                member: self._with_what_it_needs(members.part(member, member), f"{name}_{member}", ids)
+                for member in members.settings
+            }
+        localizer: Localizer = recipe.build(**made)
+        return localizer
+
+    def _region_classifier(self, n_proposals: int, proposals: BoxStore) -> Path:
+        """The weights of a region classifier for the training images, trained now if they are not there yet."""
+        from wsdet.detectors.rcnn.features import RoiFeatures
+        from wsdet.detectors.rcnn.map_cache import MapCache
+        from wsdet.training.region_classifier import train_region_classifier
+
+        features = RoiFeatures(self.network)
+        cache = MapCache(self.shared / "feature_maps", features)
+
+        def describe(image_id: str) -> Tensor:
+            maps = cache.maps(image_id, lambda: features.maps(self.dataset.load(image_id)))
+            return features.features(maps, proposals[image_id].xyxy[: n_proposals or None])
+
+        with self.timings.stage("region_classifier"):
+            return train_region_classifier(
+                self.dataset,
+                [image_id for image_id in self.train_ids if len(proposals.get(image_id, Boxes.empty()))],
+                describe,
+                self.shared / "region_classifier",
+                grid=features.grid,
+                network=self.network.fingerprint,
+                made_of={
+                    "network": self.network.settings,
+                    "features": features.settings,
+                    "n_proposals": n_proposals,
+                },
+                trainer_options=self.trainer,
+                seed=self.execution.seed,
+                **self.region_classifier,
+            )
+
+
+def failures(stores: Iterable[BoxStore]) -> dict[str, str]:
+    """Why images failed, by id, in any of the stores."""
+    return {image_id: why for store in stores for image_id, why in store.failed.items()}
+
+
+def limited(ids: Sequence[str], limit: int, seed: int) -> tuple[str, ...]:
+    """At most `limit` of `ids` (0: all), sampled with `seed`.
+
+    A larger limit adds images to those that a smaller one sampled, so results can grow.
+
+    Raises:
+        InputError: `limit` is negative.
+    """
+    if limit < 0:
+        raise InputError(f"limit must be 0 (all images) or more, got {limit}")
+    if not limit or limit >= len(ids):
+        return tuple(ids)
+    return tuple(ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:limit])

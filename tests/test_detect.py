@@ -112,14 +112,20 @@ def test_an_image_with_no_box_has_no_detection(detectors: dict[str, RcnnDetector
     assert len(detectors["pseudo"].detect(sample, Boxes.empty())) == 0
 
 
-def test_detectors_must_share_features(detectors: dict[str, RcnnDetector], tmp_path: Path) -> None:
+def test_detectors_of_other_features_find_what_they_find_alone(
+    detectors: dict[str, RcnnDetector], photos: Path, tmp_path: Path
+) -> None:
     one = detectors["pseudo"]
-    other = RcnnDetector(RoiFeatures(one.features.network, 1, (1.0,)), CLASSES, one.weights.numpy(), one.biases.numpy())
-    stores = {name: BoxStore(tmp_path / name, {}) for name in ("a", "b")}
-    with pytest.raises(ValueError, match="share one"):
-        detect(None, [], {"a": one, "b": other}, {}, stores)  # type: ignore[arg-type]
+    features = RoiFeatures(one.features.network, 1, (0.8,))
+    other = RcnnDetector(features, CLASSES, one.weights.numpy(), one.biases.numpy())
+    dataset = find_images(str(photos / "b.png"), CLASSES)
+    proposals, stores = boxes_of(dataset), {name: BoxStore(tmp_path / name, {}) for name in ("a", "b")}
+    detect(dataset, ["b.png"], {"a": one, "b": other}, proposals, stores)
+    for name, detector in {"a": one, "b": other}.items():
+        alone = detector.detect(dataset.load("b.png"), proposals["b.png"])
+        np.testing.assert_array_equal(stores[name]["b.png"].scores, alone.scores)
     with pytest.raises(ValueError, match="same names"):
-        detect(None, [], {"a": one}, {}, stores)  # type: ignore[arg-type]
+        detect(dataset, [], {"a": one}, proposals, stores)
 
 
 @pytest.mark.parametrize(

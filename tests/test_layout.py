@@ -18,7 +18,7 @@ import pytest
 VOCABULARY = {"types", "check", "boxes", "questions", "engine"}
 PROGRAMS = {"train", "localize", "propose", "detect", "evaluate", "export", "compare", "doctor"}
 
-# From the ground up: each room, and the rooms below it that it may import. `types` and `check` may be imported everywhere.
+# From the ground up: each room, and the rooms below it that it may import; `types` and `check` may be everywhere.
 ROOMS: dict[str, set[str]] = {
     # the vocabulary
     "types": set(),

@@ -29,7 +29,7 @@ from benchmark import clock_of, parser_of, report, seconds_in_turns, start
 from wsdet.data.synthetic import Synthetic
 from wsdet.detectors.rcnn.cross_validation import choose_c
 from wsdet.detectors.rcnn.features import BoxFeatures, RoiFeatures, WarpFeatures
-from wsdet.detectors.rcnn.svm import Planes, Solver, SvmProblem, liblinear, newton_cg, objective
+from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem, liblinear, newton_cg, objective
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.types import Floats, Sample
@@ -79,40 +79,40 @@ def machines(options: argparse.Namespace, clock: Callable[[], float]) -> dict[st
 def _problem(n: int, d: int, k: int, device: str) -> tuple[SvmProblem, SvmProblem, np.ndarray]:
     """k classes with 100 positives each; the problem before and after mining; the image of each example.
 
-    Of the last tenth of the rows, each class gets those as negatives in the mining that its own first planes would
+    Of the last tenth of the rows, each class gets those as negatives in the mining that its own first classifiers would
     have found hard: they lie towards it.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, d, generator=generator)
     towards = torch.randn(k, d, generator=generator)
-    signs = torch.full((n, k), -1, dtype=torch.int8)
+    targets = torch.full((n, k), -1, dtype=torch.int8)
     for j in range(k):
         positives = slice(100 * j, 100 * (j + 1))
         x[positives] += 0.5 * towards[j]
-        signs[positives, j] = 1
+        targets[positives, j] = 1
         x[n - n // 10 + j :: k] += 0.25 * towards[j]
     x *= 20 / x.norm(dim=1).mean()
-    before = signs.clone()
+    before = targets.clone()
     before[n - n // 10 :] = 0
     costs = torch.full((k,), 2.0, device=device), torch.ones(k, device=device)
     x = x.to(device)
-    mined = SvmProblem(x, signs.to(device), *costs)
-    return mined.with_signs(before.to(device)), mined, np.random.default_rng(0).permutation(n) % (n // 10)
+    mined = SvmProblem(x, targets.to(device), *costs)
+    return mined.with_targets(before.to(device)), mined, np.random.default_rng(0).permutation(n) % (n // 10)
 
 
 def _first(problem: SvmProblem, k: int) -> SvmProblem:
     """The problem of the first k columns."""
-    return SvmProblem(problem.x, problem.signs[:, :k], problem.positive_cost[:k], problem.negative_cost[:k])
+    return SvmProblem(problem.x, problem.targets[:, :k], problem.positive_cost[:k], problem.negative_cost[:k])
 
 
 def _train(
     problem: SvmProblem, mined: SvmProblem, images: np.ndarray, solve: Solver, clock: Callable[[], float]
-) -> tuple[Planes, float, np.ndarray]:
+) -> tuple[LinearClassifiers, float, np.ndarray]:
     begin = clock()
     c = choose_c(problem, images, _CS, _FOLDS, solve, seed=0)
     costs = torch.from_numpy(c).to(problem.x)
-    planes = solve(mined.weighted(costs), solve(problem.weighted(costs), None))
-    return planes, clock() - begin, c
+    classifiers = solve(mined.weighted(costs), solve(problem.weighted(costs), None))
+    return classifiers, clock() - begin, c
 
 
 def proposals(n_images: int, workers: int) -> dict[str, float]:

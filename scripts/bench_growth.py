@@ -130,11 +130,11 @@ class _Instant:
 def _train_machines(n_classes: int) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4000, 512, generator=generator)
-    signs = torch.full((4000, n_classes), -1, dtype=torch.int8)
+    targets = torch.full((4000, n_classes), -1, dtype=torch.int8)
     for j in range(n_classes):
         x[40 * j : 40 * j + 40] += 0.5 * torch.randn(512, generator=generator)
-        signs[40 * j : 40 * j + 40, j] = 1
-    problem = SvmProblem(x, signs, torch.full((n_classes,), 2e-3), torch.full((n_classes,), 1e-3))
+        targets[40 * j : 40 * j + 40, j] = 1
+    problem = SvmProblem(x, targets, torch.full((n_classes,), 2e-3), torch.full((n_classes,), 1e-3))
     return lambda: newton_cg(problem)
 
 

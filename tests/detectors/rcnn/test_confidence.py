@@ -112,16 +112,16 @@ def test_an_ignored_region_is_neither_positive_nor_negative(squares: Any, networ
         squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
     )
     one._collect()
-    signs, images, boxes = (column[: len(one.pool)] for column in (one.pool.signs, one.pool.images, one.pool.boxes))
+    targets, images, boxes = (column[: len(one.pool)] for column in (one.pool.targets, one.pool.images, one.pool.boxes))
     for index, image_id in enumerate(squares.ids("train")):
         label = squares.labels(image_id)[0]
         in_image = images == index
-        assert (signs[in_image, label] > 0).sum() == (image_id not in doubtful)
+        assert (targets[in_image, label] > 0).sum() == (image_id not in doubtful)
         overlap = iou(squares.proposals[image_id].xyxy, squares.truth[image_id].xyxy)[:, 0]
         expected = np.where(overlap < 0.3, -1, 0)
         actual = np.zeros(len(overlap), int)
         rows = in_image & (boxes >= 0)
-        actual[boxes[rows]] = signs[rows, label]
+        actual[boxes[rows]] = targets[rows, label]
         np.testing.assert_array_equal(actual, expected)
 
 
@@ -133,22 +133,22 @@ def test_a_dropped_box_leaves_its_image_out_of_the_class(squares: Any, network: 
         squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
     )
     one._collect()
-    assert not one.pool.signs[: len(one.pool)][one.pool.images[: len(one.pool)] == 0, 0].any()
+    assert not one.pool.targets[: len(one.pool)][one.pool.images[: len(one.pool)] == 0, 0].any()
 
 
 def test_weights_reach_the_objective(squares: Any, network: Any) -> None:
-    """A box that weighs nothing to speak of teaches nothing: training is as if it were ignored."""
-    protocol = TrainingProtocol(random_negatives=10, rounds=0, c=1.0, share_negatives=False)
+    """A box of next to no weight does not count: training is as if it were ignored."""
+    protocol = TrainingProtocol(random_negatives=10, rounds=0, c=1e-3, share_negatives=False)
     base = {i: replace(boxes, scores=np.full(1, 1e-6 if i == "train00" else 1.0)) for i, boxes in squares.truth.items()}
     flagged = {i: replace(boxes, difficult=np.array([i == "train00"])) for i, boxes in squares.truth.items()}
-    planes = []
+    classifiers = []
     for positives in (base, flagged, squares.truth):
         one = Trainer(
             squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
         )
-        planes.append(one.run().planes.weights[:, 0])
-    assert (planes[0] - planes[1]).norm() < 0.01 * planes[1].norm()
-    assert (planes[2] - planes[1]).norm() > 0.02 * planes[1].norm()
+        classifiers.append(one.run().classifiers.weights[:, 0])
+    assert (classifiers[0] - classifiers[1]).norm() < 0.01 * classifiers[1].norm()
+    assert (classifiers[2] - classifiers[1]).norm() > 0.02 * classifiers[1].norm()
 
 
 def test_a_positive_without_weight_is_an_error(squares: Any, network: Any) -> None:

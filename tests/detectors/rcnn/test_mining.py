@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from wsdet.detectors.rcnn import mining
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
-from wsdet.detectors.rcnn.mining import Trainer
+from wsdet.detectors.rcnn.mining import Trainer, _best_rows
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.svm import SvmProblem
 from wsdet.types import Boxes, InputError, Sample
 
 FAST = TrainingProtocol(random_negatives=4, hard_per_image=2, hard_rows_per_image=5, rounds=1)
@@ -63,7 +65,7 @@ def collected(one: Trainer) -> Trainer:
 
 def test_positives_are_the_boxes_given(squares: Any, network: Any) -> None:
     pool = collected(trainer(squares, network)).pool
-    positive = pool.signs[: len(pool)] > 0
+    positive = pool.targets[: len(pool)] > 0
     assert positive.sum(axis=0).tolist() == [4, 4, 4]
     assert (positive.sum(axis=1) <= 1).all()
     # features of all classes are brought to the protocol's norm
@@ -73,10 +75,10 @@ def test_positives_are_the_boxes_given(squares: Any, network: Any) -> None:
 def test_a_proposal_on_an_object_is_no_negative_of_its_class(squares: Any, network: Any) -> None:
     protocol = replace(FAST, random_negatives=100)
     one = collected(trainer(squares, network, protocol))
-    signs, boxes, images = (column[: len(one.pool)] for column in (one.pool.signs, one.pool.boxes, one.pool.images))
+    targets, boxes, images = (column[: len(one.pool)] for column in (one.pool.targets, one.pool.boxes, one.pool.images))
     on_the_object = boxes == 0  # the first proposal of every image
     assert on_the_object.sum() == 12
-    for sign, image in zip(signs[on_the_object], images[on_the_object], strict=True):
+    for sign, image in zip(targets[on_the_object], images[on_the_object], strict=True):
         label = squares.labels(f"train{image:02d}")[0]
         assert sign[label] == 0
         assert (np.delete(sign, label) == -1).all()  # for the other classes it is a good one
@@ -88,7 +90,7 @@ def test_stl_takes_one_random_box_of_a_negative_image(squares: Any, network: Any
     for image in range(12):
         label = squares.labels(f"train{image:02d}")[0]
         rows = pool.rows_of(image)
-        negatives = (pool.signs[rows] < 0).sum(axis=0)
+        negatives = (pool.targets[rows] < 0).sum(axis=0)
         assert np.delete(negatives, label).tolist() == [1, 1]
         assert 1 <= negatives[label] <= 20
 
@@ -102,7 +104,7 @@ def test_near_negatives_overlap_the_object_and_not_one_another(squares: Any, net
     for image, image_id in enumerate(squares.ids("train")):
         label = squares.labels(image_id)[0]
         rows = pool.rows_of(image)
-        xyxy = squares.proposals[image_id].xyxy[pool.boxes[rows[pool.signs[rows, label] < 0]]]
+        xyxy = squares.proposals[image_id].xyxy[pool.boxes[rows[pool.targets[rows, label] < 0]]]
         seen += len(xyxy)
         overlap = iou(xyxy, squares.truth[image_id].xyxy)
         assert ((overlap >= 0.05) & (overlap < 0.5)).all()
@@ -125,7 +127,7 @@ def test_every_protocol_finds_the_squares(squares: Any, network: Any, protocol: 
     right = 0
     for image_id, boxes in squares.proposals.items():
         x = features.features(features.maps(squares.load(image_id)), boxes.xyxy)
-        scores = trained.planes.scores(x)
+        scores = trained.classifiers.scores(x)
         right += int(scores[:, squares.labels(image_id)[0]].argmax()) == 0
     assert right >= 11
 
@@ -138,8 +140,8 @@ def test_a_round_adds_what_the_detectors_take_for_objects(squares: Any, network:
     new = slice(before, len(one.pool))
     assert 0 < len(one.pool) - before <= 12 * 5
     scores = one._scores()[new]
-    signs = one.pool.signs[new]
-    assert ((signs < 0) & (scores > -1.0)).any(axis=1).all()
+    targets = one.pool.targets[new]
+    assert ((targets < 0) & (scores > -1.0)).any(axis=1).all()
     pairs = list(zip(one.pool.images[: len(one.pool)], one.pool.boxes[: len(one.pool)], strict=True))
     proposals = [pair for pair in pairs if pair[1] >= 0]
     assert len(proposals) == len(set(proposals))
@@ -149,8 +151,8 @@ def test_a_full_pool_forgets_easy_negatives_and_no_positive(squares: Any, networ
     one = trainer(squares, network, replace(FAST, random_negatives=2), max_rows=40)
     trained = one.run()
     assert len(one.pool) <= 40
-    assert (one.pool.signs[: len(one.pool)] > 0).sum() == 12
-    assert trained.planes.weights.isfinite().all()
+    assert (one.pool.targets[: len(one.pool)] > 0).sum() == 12
+    assert trained.classifiers.weights.isfinite().all()
 
 
 def test_positives_that_do_not_fit_are_an_error(squares: Any, network: Any) -> None:
@@ -164,13 +166,13 @@ def test_detectors_do_not_see_one_another(squares: Any, network: Any, protocol: 
     alone = trainer(squares, network, protocol, positives={"pseudo": shifted}).run()
     beside = trainer(squares, network, protocol, positives={"ground_truth": squares.truth, "pseudo": shifted}).run()
     assert beside.tasks.by_detector()[1].tolist() == [3, 4, 5]
-    torch.testing.assert_close(beside.planes.weights[:, 3:], alone.planes.weights, atol=2e-3, rtol=0.02)
+    torch.testing.assert_close(beside.classifiers.weights[:, 3:], alone.classifiers.weights, atol=2e-3, rtol=0.02)
 
 
 def test_the_seed_decides_everything(squares: Any, network: Any) -> None:
     first, again, other = (trainer(squares, network, seed=seed).run() for seed in (0, 0, 1))
-    assert torch.equal(first.planes.weights, again.planes.weights)
-    assert not torch.equal(first.planes.weights, other.planes.weights)
+    assert torch.equal(first.classifiers.weights, again.classifiers.weights)
+    assert not torch.equal(first.classifiers.weights, other.classifiers.weights)
 
 
 def test_the_order_of_the_images_changes_no_draw(squares: Any, network: Any) -> None:
@@ -189,18 +191,18 @@ def test_difficult_boxes_are_neither_positive_nor_negative(squares: Any, network
     flagged["train00"] = Boxes(flagged["train00"].xyxy, labels=flagged["train00"].labels, difficult=np.array([True]))
     protocol = replace(FAST, random_negatives=100)
     pool = collected(trainer(squares, network, protocol, positives={"ground_truth": flagged})).pool
-    signs = pool.signs[: len(pool)]
-    assert (signs > 0).sum(axis=0).tolist() == [3, 4, 4]
+    targets = pool.targets[: len(pool)]
+    assert (targets > 0).sum(axis=0).tolist() == [3, 4, 4]
     rows = pool.rows_of(0)
-    assert signs[rows[pool.boxes[rows] == 0], 0].tolist() == [0]
+    assert targets[rows[pool.boxes[rows] == 0], 0].tolist() == [0]
 
 
 def test_an_image_with_a_label_and_no_box_gives_its_class_nothing(squares: Any, network: Any) -> None:
     positives = {image_id: boxes for image_id, boxes in squares.truth.items() if image_id != "train00"}
     pool = collected(trainer(squares, network, positives={"pseudo": positives})).pool
-    signs = pool.signs[pool.rows_of(0)]
-    assert not signs[:, 0].any()
-    assert (signs[:, 1:] == -1).all()
+    targets = pool.targets[pool.rows_of(0)]
+    assert not targets[:, 0].any()
+    assert (targets[:, 1:] == -1).all()
 
 
 def test_maps_are_computed_once_with_a_cache(squares: Any, network: Any, tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_maps_are_computed_once_with_a_cache(squares: Any, network: Any, tmp_pat
     cached = trainer(squares, network, features=features, cache=MapCache(tmp_path, features)).run()
     assert network.n_forward_passes == 12 * 3
     plain = trainer(squares, network, features=features).run()
-    assert torch.equal(cached.planes.weights, plain.planes.weights)
+    assert torch.equal(cached.classifiers.weights, plain.classifiers.weights)
 
 
 def test_a_bad_image_is_left_out(squares: Any, network: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -256,3 +258,42 @@ def test_no_positive_at_all_is_an_error(squares: Any, network: Any) -> None:
 def test_wrong_rules_are_named(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingProtocol(**changed)
+
+
+def test_equal_scores_do_not_exceed_the_hard_negatives_of_an_image() -> None:
+    values = np.array([[0.5, 1.0], [0.5, -np.inf], [0.7, 1.0], [0.5, 1.0]], np.float32)
+    kept = np.isfinite(_best_rows(values, 2))
+    assert kept.T.tolist() == [[True, False, True, False], [True, False, True, False]]
+    assert np.array_equal(_best_rows(values, 0), values)
+
+
+def test_a_class_is_trained_on_a_sample_of_its_images(squares: Any, network: Any) -> None:
+    one = collected(trainer(squares, network, replace(STL, positive_images=2, negative_images=4)))
+    targets, images = one.pool.targets[: len(one.pool)], one.pool.images[: len(one.pool)]
+    assert (targets > 0).sum(axis=0).tolist() == [2, 2, 2]
+    labels = np.array([squares.labels(image_id)[0] for image_id in squares.ids("train")])
+    for task in range(3):
+        negative = np.unique(images[targets[:, task] < 0])
+        # two images of each other class, and the near negatives of the two positive images
+        of_others = labels[negative[labels[negative] != task]].tolist()
+        assert sorted(of_others) == sorted(2 * [label for label in range(3) if label != task])
+        assert set(negative[labels[negative] == task]) <= set(images[targets[:, task] > 0])
+
+
+def test_c_is_chosen_before_mining_and_again_after_it(
+    squares: Any, network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+
+    def choose(problem: SvmProblem, *_: Any) -> Any:
+        chosen.append(len(problem.x))
+        return np.full(problem.targets.shape[1], float(len(chosen)))
+
+    monkeypatch.setattr(mining, "choose_c", choose)
+    once = trainer(squares, network, replace(STL, c=(0.1, 1.0))).run()
+    assert len(chosen) == 3
+    assert once.c.tolist() == [1, 2, 3]
+    again = trainer(squares, network, replace(STL, c=(0.1, 1.0), choose_c_each_round=True)).run()
+    assert len(chosen) == 9
+    assert again.c.tolist() == [7, 8, 9]
+    assert all(after > before for before, after in zip(chosen[3:6], chosen[6:], strict=True))  # with the hard negatives

@@ -5,9 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.svm import SVC
 from torch import Tensor
 
-from wsdet.detectors.rcnn.svm import Loss, Planes, Solver, SvmProblem, liblinear, newton_cg, objective, solver_named
+from wsdet.detectors.rcnn import exact_svm, svm
+from wsdet.detectors.rcnn.svm import (
+    LinearClassifiers,
+    Loss,
+    Solver,
+    SvmProblem,
+    liblinear,
+    newton_cg,
+    objective,
+    relative_gap,
+    solver_named,
+)
 
 
 def made_up_problem(loss: Loss = "squared_hinge", c: float = 1e-3, n: int = 600, d: int = 80, k: int = 4) -> SvmProblem:
@@ -21,20 +33,101 @@ def made_up_problem(loss: Loss = "squared_hinge", c: float = 1e-3, n: int = 600,
     x *= 20 / x.norm(dim=1).mean()
     scores = x @ normal(d, k)
     scores += scores.std() * 0.3 * normal(n, k) - scores.quantile(0.9, dim=0)
-    signs = torch.where(scores > 0, 1, -1).to(torch.int8)
-    signs[torch.rand(n, k, generator=generator) < 0.2] = 0
+    targets = torch.where(scores > 0, 1, -1).to(torch.int8)
+    targets[torch.rand(n, k, generator=generator) < 0.2] = 0
     ones = torch.ones(k)
-    return SvmProblem(x, signs, 2 * c * ones, c * ones, 10.0, loss)
+    return SvmProblem(x, targets, 2 * c * ones, c * ones, 10.0, loss)
+
+
+def rare_positives(loss: Loss, c: float) -> SvmProblem:
+    """Non-negative features of norm 20, 40 positives among 1,500 examples of 200 dimensions, balanced, B = 1."""
+    rng = np.random.default_rng(1)
+    x = np.abs(rng.standard_normal((1500, 200)))
+    x *= 20 / np.linalg.norm(x, axis=1, keepdims=True)
+    targets = np.where(np.arange(1500) < 40, 1, -1).astype(np.int8)[:, None]
+    costs = torch.tensor([c * 1500 / (2 * 40)]), torch.tensor([c * 1500 / (2 * 1460)])
+    return SvmProblem(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(targets), *costs, 1.0, loss)
+
+
+def libsvm_bound(problem: SvmProblem) -> float:
+    """What the objective of a problem of one column cannot fall below: the dual's value at libsvm's multipliers.
+
+    libsvm's bias is free and liblinear's is not. Each example comes a second time, mirrored, which makes the free bias
+    0; the regularized one is one more feature. The squared hinge is a hinge without a limit, of a kernel whose
+    diagonal is longer by 1 / cost.
+    """
+    x = problem.x.double().numpy()
+    x = np.hstack([x, np.full((len(x), 1), problem.bias_multiplier)])
+    y, costs = problem.targets[:, 0].double().numpy(), problem.costs()[:, 0].double().numpy()
+    x, y, costs = np.vstack([x, -x]), np.concatenate([y, -y]), np.tile(costs / 2, 2)
+    squared = problem.loss == "squared_hinge"
+    kernel = x @ x.T + squared * np.diag(1 / (2 * costs))
+    machine = SVC(kernel="precomputed", C=1e10 if squared else 1.0, tol=1e-4)
+    machine.fit(kernel, y, sample_weight=np.ones(len(y)) if squared else costs)
+    signed = machine.dual_coef_[0]
+    return float(np.abs(signed).sum() - signed @ kernel[np.ix_(machine.support_, machine.support_)] @ signed / 2)
 
 
 @pytest.mark.parametrize(
-    ("loss", "c"), [("squared_hinge", 1e-4), ("squared_hinge", 1e-3), ("squared_hinge", 1e-1), ("hinge", 1e-3)]
+    ("loss", "c"),
+    [
+        *(("hinge", c) for c in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)),
+        *(("squared_hinge", c) for c in (1e-4, 1e-2, 1.0)),
+        *(pytest.param("squared_hinge", c, marks=pytest.mark.slow) for c in (1e-3, 0.1, 10.0, 100.0)),
+    ],
 )
-def test_newton_reaches_liblinears_objective(loss: Loss, c: float) -> None:
+def test_newton_reaches_the_smallest_objective_from_a_cold_start(loss: Loss, c: float) -> None:
+    problem = rare_positives(loss, c)
+    bound = libsvm_bound(problem)
+    assert bound * (1 - 1e-9) <= float(objective(problem, newton_cg(problem))) <= bound * (1 + 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "c"), [("squared_hinge", 1e-3), ("squared_hinge", 0.1), ("hinge", 1e-3), ("hinge", 1e-2)]
+)
+def test_conjugate_gradients_alone_converge_while_c_is_small(
+    loss: Loss, c: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     problem = made_up_problem(loss, c)
-    ours, reference = objective(problem, newton_cg(problem)), objective(problem, liblinear(problem))
-    assert (ours <= 1.001 * reference).all()
-    assert (reference <= 1.01 * ours).all()
+    exact = torch.stack([objective(problem.column(j), newton_cg(problem.column(j)))[0] for j in range(4)])
+    monkeypatch.setattr(svm, "_WELL_CONDITIONED", np.inf)
+    monkeypatch.setattr(svm, "_GAP", np.inf)
+    assert (objective(problem, newton_cg(problem)) <= 1.001 * exact).all()
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
+@pytest.mark.parametrize("shape", [(300, 20), (100, 150)], ids=["Woodbury", "few examples"])
+def test_examples_too_many_to_keep_their_products_have_the_same_solution(
+    loss: Loss, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, d = shape
+    problem = made_up_problem(loss, 10.0, n, d, 1).column(0)
+    kept = newton_cg(problem)
+    monkeypatch.setattr(exact_svm, "GRAM_ROWS", 0)
+    monkeypatch.setattr(exact_svm, "_CHUNK", 100)
+    torch.testing.assert_close(objective(problem, newton_cg(problem)), objective(problem, kept), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
+@pytest.mark.parametrize("c", [1e-4, 1e-2])
+def test_the_gap_is_an_upper_bound(loss: Loss, c: float) -> None:
+    problem = made_up_problem(loss, c)
+    solution = newton_cg(problem)
+    smallest = objective(problem, solution)
+    for part in (0.0, 0.5, 0.9):
+        other = LinearClassifiers(part * solution.weights, part * solution.biases)
+        above = 1 - smallest / objective(problem, other)
+        assert (relative_gap(problem, other) >= above - 1e-6).all()
+    assert (relative_gap(problem, LinearClassifiers.zeros(80, 4)) > 0.3).all()
+
+
+def test_what_does_not_converge_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    problem = rare_positives("hinge", 100.0)
+    newton_cg(problem)
+    assert not caplog.records
+    monkeypatch.setattr(exact_svm, "_OUTER_STEPS", 1)
+    newton_cg(problem)
+    assert "an SVM did not converge" in caplog.text
 
 
 @pytest.mark.parametrize("solve", [newton_cg, liblinear])
@@ -42,12 +135,14 @@ def test_the_bias_multiplier_frees_the_bias(solve: object) -> None:
     problem = made_up_problem()
     for multiplier in (1.0, 30.0):
         scaled = SvmProblem(
-            problem.x + 5, problem.signs, problem.positive_cost, problem.negative_cost, multiplier, "squared_hinge"
+            problem.x + 5, problem.targets, problem.positive_cost, problem.negative_cost, multiplier, "squared_hinge"
         )
-        planes = newton_cg(scaled)
-        values = objective(scaled, planes)
+        classifiers = newton_cg(scaled)
+        values = objective(scaled, classifiers)
         for change in (0.98, 1.02):  # the solution is where the objective is smallest in the bias, too
-            assert (objective(scaled, Planes(planes.weights, planes.biases * change)) >= values - 1e-6).all()
+            assert (
+                objective(scaled, LinearClassifiers(classifiers.weights, classifiers.biases * change)) >= values - 1e-6
+            ).all()
 
 
 def test_columns_are_solved_on_their_own() -> None:
@@ -55,7 +150,7 @@ def test_columns_are_solved_on_their_own() -> None:
     together = newton_cg(problem)
     for j in range(4):
         alone = newton_cg(problem.column(j))
-        value = objective(problem, Planes(alone.weights.expand(-1, 4), alone.biases.expand(4)))[j]
+        value = objective(problem, LinearClassifiers(alone.weights.expand(-1, 4), alone.biases.expand(4)))[j]
         assert value == pytest.approx(objective(problem, together)[j].item(), rel=2e-4)
 
 
@@ -70,9 +165,9 @@ def test_a_hand_made_problem() -> None:
     # one positive at 1, one negative at -1, a free bias: w minimizes w^2 / 2 + 2 c (1 - w)^2, so w = 4c / (1 + 4c)
     c = torch.tensor([0.25])
     problem = SvmProblem(torch.tensor([[1.0], [-1.0]]), torch.tensor([[1], [-1]], dtype=torch.int8), c, c, 1.0)
-    planes = newton_cg(problem, tolerance=1e-9)
-    assert planes.weights.item() == pytest.approx(0.5, abs=1e-5)
-    assert planes.biases.item() == pytest.approx(0.0, abs=1e-5)
+    classifiers = newton_cg(problem, tolerance=1e-9)
+    assert classifiers.weights.item() == pytest.approx(0.5, abs=1e-5)
+    assert classifiers.biases.item() == pytest.approx(0.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("solve", [newton_cg, liblinear])
@@ -110,13 +205,13 @@ def test_a_weight_of_two_is_the_example_twice(solve: Solver, loss: Loss) -> None
     twice = torch.arange(len(problem.x)) % 3 == 0
     weighted = replace(problem, weights=1.0 + twice)
     # negatives weigh one whatever their weight, so only positives are repeated
-    again = torch.where(problem.signs[twice] > 0, problem.signs[twice], 0)
+    again = torch.where(problem.targets[twice] > 0, problem.targets[twice], 0)
     repeated = replace(
-        problem, x=torch.cat([problem.x, problem.x[twice]]), signs=torch.cat([problem.signs, again.to(torch.int8)])
+        problem, x=torch.cat([problem.x, problem.x[twice]]), targets=torch.cat([problem.targets, again.to(torch.int8)])
     )
-    planes = solve(weighted, None)
-    torch.testing.assert_close(objective(weighted, planes), objective(repeated, planes))
-    assert (objective(repeated, planes) <= 1.002 * objective(repeated, solve(repeated, None))).all()
+    classifiers = solve(weighted, None)
+    torch.testing.assert_close(objective(weighted, classifiers), objective(repeated, classifiers))
+    assert (objective(repeated, classifiers) <= 1.002 * objective(repeated, solve(repeated, None))).all()
 
 
 def test_solvers_agree_on_weighted_examples() -> None:

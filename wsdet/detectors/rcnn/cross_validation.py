@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import average_precision_score
 
-from wsdet.detectors.rcnn.svm import Planes, Solver, SvmProblem
+from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem
 from wsdet.types import Floats, Ints
 
 
 def choose_c(
     problem: SvmProblem, images: Ints, cs: Sequence[float], folds: int, solve: Solver, seed: int
 ) -> npt.NDArray[np.float64]:
-    """(k,) for each column of a problem the C whose planes rank held-out images' examples best; ties: the smallest.
+    """(k,) the C with which each column's classifiers rank the examples of held-out images best; ties: the least.
 
     Args:
         problem: its costs are the class weights, for C = 1.
@@ -26,20 +26,21 @@ def choose_c(
         solve: the solver.
         seed: of the cut.
     """
-    k = problem.signs.shape[1]
+    k = problem.targets.shape[1]
     if len(cs) == 1:
         return np.full(k, cs[0])
     precision = np.zeros((len(cs), k))
+    problem = problem.with_gram() if k == 1 else problem  # the folds and values of C share the inner products
     fold_of = _folds(images, folds, seed)
     for fold in range(folds):
         held_out = torch.from_numpy(fold_of == fold).to(problem.x.device)
-        signs = torch.where(held_out[:, None], 0, problem.signs)
-        planes: Planes | None = None
+        targets = torch.where(held_out[:, None], 0, problem.targets)
+        classifiers: LinearClassifiers | None = None
         for index, c in enumerate(cs):
-            training = problem.with_signs(signs).weighted(torch.full((k,), c, device=problem.x.device))
-            planes = solve(training, planes)
-            scores = planes.scores(problem.x[held_out]).cpu().numpy()
-            precision[index] += _average_precision(problem.signs[held_out].cpu().numpy(), scores)
+            training = problem.with_targets(targets).weighted(torch.full((k,), c, device=problem.x.device))
+            classifiers = solve(training, classifiers)
+            scores = classifiers.scores(problem.x[held_out]).cpu().numpy()
+            precision[index] += _average_precision(problem.targets[held_out].cpu().numpy(), scores)
     return np.asarray(cs, np.float64)[precision.argmax(axis=0)]
 
 
@@ -49,11 +50,11 @@ def _folds(images: Ints, folds: int, seed: int) -> Ints:
     return np.asarray(fold_of_image[where])
 
 
-def _average_precision(signs: npt.NDArray[np.int8], scores: Floats) -> Floats:
+def _average_precision(targets: npt.NDArray[np.int8], scores: Floats) -> Floats:
     """(k,) average precision of each column over its own examples; 0 without a positive."""
-    values = np.zeros(signs.shape[1], np.float32)
-    for j in range(signs.shape[1]):
-        rows = signs[:, j] != 0
-        if (signs[rows, j] > 0).any():
-            values[j] = average_precision_score(signs[rows, j] > 0, scores[rows, j])
+    values = np.zeros(targets.shape[1], np.float32)
+    for j in range(targets.shape[1]):
+        rows = targets[:, j] != 0
+        if (targets[rows, j] > 0).any():
+            values[j] = average_precision_score(targets[rows, j] > 0, scores[rows, j])
     return values

@@ -3,7 +3,7 @@
 A saved detector is a folder without any code in it:
 
     model.json           classes, feature settings, network, proposals, and what else a reader wants to know
-    model.safetensors    a plane a class, and how each class moves its boxes where they are regressed
+    model.safetensors    one classifier per class, and how each class moves its boxes where they are regressed
     network.safetensors  the network's trunk
 """
 
@@ -35,16 +35,16 @@ from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 log = logging.getLogger(__name__)
 
 _FORMAT = "wsdet R-CNN detector 1"
-_PLANES_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
+_CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
 
 
 class RcnnDetector:
-    """A trained detector: a plane a class over the features of proposals.
+    """A trained detector: one linear classifier per class over the features of proposals.
 
     Args:
         features: describes boxes.
         classes: names of the classes.
-        weights: (n_classes, dim) normals of the planes.
+        weights: (n_classes, dim) weights of the classifiers.
         biases: (n_classes,) offsets; minus infinity for a class that is never found.
         proposals: the proposal source that this detector was made for, as its config says it: `{"_target_": ...}`.
         info: what else the file says about itself, as plain JSON values; nothing depends on it.
@@ -141,10 +141,10 @@ class RcnnDetector:
         folder = Path(folder)
         backbone = self.features.network.backbone
         tensors.save(folder / "network.safetensors", backbone.trunk.state_dict(), {"format": _TRUNK_FORMAT})
-        planes = {"weights": self.weights, "biases": self.biases}
+        classifiers = {"weights": self.weights, "biases": self.biases}
         if self.shifts:
-            planes |= {"shift_weights": self.shifts[0], "shift_biases": self.shifts[1]}
-        tensors.save(folder / "model.safetensors", planes, {"format": _PLANES_FORMAT}, infinite=("biases",))
+            classifiers |= {"shift_weights": self.shifts[0], "shift_biases": self.shifts[1]}
+        tensors.save(folder / "model.safetensors", classifiers, {"format": _CLASSIFIERS_FORMAT}, infinite=("biases",))
         described = {
             "format": _FORMAT,
             "classes": list(self._classes),
@@ -186,7 +186,7 @@ class RcnnDetector:
         """
         folder = Path(folder)
         said = _read_description(folder / "model.json")
-        planes, _ = tensors.load(folder / "model.safetensors", infinite=("biases",))
+        classifiers, _ = tensors.load(folder / "model.safetensors", infinite=("biases",))
         network = features.network if features else _load_network(folder, said["network"], device, precision)
         if features and (network.fingerprint, features.settings) != (
             said["network"].get("fingerprint"),
@@ -197,15 +197,17 @@ class RcnnDetector:
             return cls(
                 features or build_features(network, **said["features"]),
                 said["classes"],
-                planes["weights"].astype(np.float32),
-                planes["biases"].astype(np.float32),
+                classifiers["weights"].astype(np.float32),
+                classifiers["biases"].astype(np.float32),
                 said["proposals"],
                 said["info"],
                 said["nms_iou"],
                 said["max_per_class"],
                 said["max_per_image"],
                 said["max_proposals"],
-                BoxShifts(planes["shift_weights"].astype(np.float32), planes["shift_biases"].astype(np.float32))
+                BoxShifts(
+                    classifiers["shift_weights"].astype(np.float32), classifiers["shift_biases"].astype(np.float32)
+                )
                 if said["box_regression"]
                 else None,
             )
@@ -289,7 +291,7 @@ def train_detectors(
         )
     detectors = {}
     for index, name in enumerate(trained.tasks.detectors):
-        weights, biases, c = _planes_of(trained, index, len(dataset.classes))
+        weights, biases, c = _classifiers_of(trained, index, len(dataset.classes))
         detectors[name] = RcnnDetector(
             features,
             dataset.classes,
@@ -348,14 +350,14 @@ def best_positives(boxes_by_id: Mapping[str, Boxes], ids: Sequence[str], top_k: 
     return best
 
 
-def _planes_of(trained: TrainedTasks, detector: int, n_classes: int) -> tuple[Floats, Floats, dict[int, float]]:
+def _classifiers_of(trained: TrainedTasks, detector: int, n_classes: int) -> tuple[Floats, Floats, dict[int, float]]:
     """(n_classes, dim) weights, (n_classes,) biases and each class's C; classes without a task never score."""
-    weights = np.zeros((n_classes, len(trained.planes.weights)), np.float32)
+    weights = np.zeros((n_classes, len(trained.classifiers.weights)), np.float32)
     biases, c = np.full(n_classes, -np.inf, np.float32), {}
     for task, (of, label) in enumerate(trained.tasks.pairs):
         if of == detector:
-            weights[label] = trained.planes.weights[:, task].cpu().numpy()
-            biases[label] = float(trained.planes.biases[task])
+            weights[label] = trained.classifiers.weights[:, task].cpu().numpy()
+            biases[label] = float(trained.classifiers.biases[task])
             c[label] = float(trained.c[task])
     return weights, biases, c
 

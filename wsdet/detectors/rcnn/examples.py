@@ -10,7 +10,7 @@ from torch import Tensor
 from wsdet import check
 from wsdet.types import Bools, Floats, InputError, Ints
 
-Signs = npt.NDArray[np.int8]
+Targets = npt.NDArray[np.int8]
 
 POSITIVE_BOX = -1  # what `boxes` says of a row that is no proposal
 _CHUNK = 4096
@@ -23,7 +23,7 @@ class ExamplePool:
 
     Attributes:
         x: (max_rows, dim) float32 features; the first `len(self)` rows are in use.
-        signs: (max_rows, n_tasks) int8: 1 positive, -1 negative, 0 no example of the task.
+        targets: (max_rows, n_tasks) int8: 1 positive, -1 negative, 0 no example of the task.
         images: (max_rows,) index of a row's image.
         boxes: (max_rows,) index of a row among its image's proposals; `POSITIVE_BOX` for a positive.
         weights: (max_rows,) how often a row counts as a positive.
@@ -33,7 +33,7 @@ class ExamplePool:
         check.at_least(1, max_rows=max_rows)
         self.max_rows = max_rows
         self.x = torch.empty(max_rows, dim, device=device)  # a CPU gives the memory page by page, as rows are used
-        self.signs: Signs = np.zeros((max_rows, n_tasks), np.int8)
+        self.targets: Targets = np.zeros((max_rows, n_tasks), np.int8)
         self.images: Ints = np.zeros(max_rows, np.int64)
         self.boxes: Ints = np.zeros(max_rows, np.int64)
         self.weights: Floats = np.ones(max_rows, np.float32)
@@ -47,7 +47,7 @@ class ExamplePool:
         """Rows that can be added."""
         return self.max_rows - self._n
 
-    def add(self, x: Tensor, signs: Signs, image: int, boxes: Ints, weights: Floats | float = 1) -> None:
+    def add(self, x: Tensor, targets: Targets, image: int, boxes: Ints, weights: Floats | float = 1) -> None:
         """Adds rows of one image.
 
         Raises:
@@ -60,7 +60,7 @@ class ExamplePool:
             )
         new = slice(self._n, self._n + len(x))
         self.x[new] = x
-        self.signs[new] = signs
+        self.targets[new] = targets
         self.images[new] = image
         self.boxes[new] = boxes
         self.weights[new] = weights
@@ -76,6 +76,6 @@ class ExamplePool:
         for start in range(0, len(rows), _CHUNK):  # rows only move down, so this needs no second copy
             chunk = torch.from_numpy(rows[start : start + _CHUNK]).to(self.x.device)
             self.x[start : start + len(chunk)] = self.x[chunk]
-        for column in (self.signs, self.images, self.boxes, self.weights):
+        for column in (self.targets, self.images, self.boxes, self.weights):
             column[: len(rows)] = column[rows]
         self._n = len(rows)

@@ -1,9 +1,9 @@
 """Training of all detectors of a run together, with hard negative mining.
 
-Features are what costs, so one pass over the images serves every class of every detector: a *task* is one class of
-one detector, and all tasks share one pool of features. What a task takes from an image is told by the
-`TrainingProtocol`. Classes of one detector may share negatives; detectors never do, so that one trained on
-pseudo-boxes learns nothing that one beside it knows from true boxes.
+Computing features takes nearly all of the time, so one pass over the images serves every class of every detector: a
+*task* is one class of one detector, and all tasks share one pool of features. The `TrainingProtocol` decides what a
+task takes from an image. Classes of one detector may share negatives; detectors never do, so that one trained on
+pseudo-boxes gains nothing from the ground truth of another in the same run.
 
 Sources: R-CNN (Girshick et al. 2014, and its published training code), Uijlings et al. 2013 section 5, and the
 protocol of the self-taught localization authors; conf/detector/protocol/*.yaml name the values.
@@ -25,16 +25,16 @@ from tqdm import tqdm
 
 from wsdet.boxes import iou, nms
 from wsdet.detectors.rcnn.cross_validation import choose_c
-from wsdet.detectors.rcnn.examples import POSITIVE_BOX, ExamplePool, Signs
+from wsdet.detectors.rcnn.examples import POSITIVE_BOX, ExamplePool, Targets
 from wsdet.detectors.rcnn.features import BoxFeatures, Maps
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
-from wsdet.detectors.rcnn.svm import Planes, SvmProblem, solver_named
+from wsdet.detectors.rcnn.svm import LinearClassifiers, SvmProblem, solver_named
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError, Ints
 
 log = logging.getLogger(__name__)
 
-_NORM_IMAGES, _NORM_BOXES = 200, 200  # R-CNN measures the mean norm of the features on so many images and boxes
+_NORM_IMAGES, _NORM_BOXES = 200, 200  # images, and boxes of each, that R-CNN measures the features' mean norm on
 _COLUMNS = 64  # tasks solved together
 _FULL = 0.8  # of the pool stays when it had to make room
 
@@ -66,12 +66,12 @@ class TrainedTasks:
 
     Attributes:
         tasks: the tasks.
-        planes: one plane a task, for features as the extractor gives them.
+        classifiers: one classifier a task, for features as the extractor gives them.
         c: (n_tasks,) the C that each was trained with.
     """
 
     tasks: Tasks
-    planes: Planes
+    classifiers: LinearClassifiers
     c: npt.NDArray[np.float64]
 
 
@@ -142,9 +142,10 @@ class Trainer:
         self.tasks = self._find_tasks()
         self.scale = 1.0
         self.pool = ExamplePool(features.dim, len(self.tasks), max_rows, features.network.device)
-        self.planes = Planes.zeros(features.dim, len(self.tasks), features.network.device)
+        self.classifiers = LinearClassifiers.zeros(features.dim, len(self.tasks), features.network.device)
         self.c = np.full(len(self.tasks), np.nan)
         self._task_of = {pair: index for index, pair in enumerate(self.tasks.pairs)}
+        self._used_by = self._sample_images()
         self._broken: dict[str, str] = {}
         # over many images the first negatives take at most half of the pool, every image as many as the others
         self._random_negatives = min(protocol.random_negatives, max(1, max_rows // (2 * max(1, len(self.ids)))))
@@ -157,8 +158,12 @@ class Trainer:
         for number in range(1, self.protocol.rounds + 1):
             self._evict()
             self._mine(f"hard negatives, round {number} of {self.protocol.rounds}")
+            if self.protocol.choose_c_each_round:  # hard negatives are more like positives: they may ask for another C
+                self.c[:] = np.nan
             self._train(everything)
-        return TrainedTasks(self.tasks, Planes(self.planes.weights * self.scale, self.planes.biases), self.c)
+        return TrainedTasks(
+            self.tasks, LinearClassifiers(self.classifiers.weights * self.scale, self.classifiers.biases), self.c
+        )
 
     def maps(self, image_id: str) -> Maps:
         """An image's maps, kept or computed now.
@@ -190,12 +195,29 @@ class Trainer:
             raise InputError(f"there is no positive box to train the detectors {', '.join(detectors)} on")
         return Tasks(detectors, tuple(sorted(pairs)))
 
+    def _sample_images(self) -> dict[str, Bools]:
+        """(n_tasks,) by image id: which tasks train on the image.
+
+        A class draws the same images for every detector, so that detectors differ in their boxes alone.
+        """
+        used = np.ones((len(self.ids), len(self.tasks)), bool)
+        protocol = self.protocol
+        if protocol.positive_images or protocol.negative_images:
+            has = np.zeros((len(self.ids), len(self.dataset.classes)), bool)
+            for row, image_id in enumerate(self.ids):
+                has[row, list(self.dataset.labels(image_id))] = True
+            for task, (_, label) in enumerate(self.tasks.pairs):
+                used[:, task] = _sampled_images(
+                    has, label, protocol.positive_images, protocol.negative_images, [self.seed, label]
+                )
+        return dict(zip(self.ids, used, strict=True))
+
     # --- passes over the images
 
     def _pages(self, description: str) -> Iterator[_Page]:
-        """Every image that can be read and has boxes; broken ones are left out and said once."""
+        """Every image that can be read and that a task uses; a broken one is left out, with one warning."""
         for index, image_id in enumerate(tqdm(self.ids, desc=description, unit="image", smoothing=0.1)):
-            if image_id in self._broken:
+            if image_id in self._broken or not self._used_by[image_id].any():
                 continue
             try:
                 xyxy = self.proposals.get(image_id, Boxes.empty()).xyxy[: self.protocol.max_proposals or None]
@@ -223,9 +245,10 @@ class Trainer:
                 own = boxes.xyxy[boxes.labels == label]
                 if len(own):
                     nearest[:, task] = iou(xyxy, own).max(axis=1)
+                # an image with the label and without a box hides its object anywhere: no proposal is safely a negative
                 negative[:, task] = nearest[:, task] < self.protocol.negative_iou if len(own) else False
                 positive[task] = True
-        return negative, nearest, positive
+        return negative & self._used_by[image_id], nearest, positive
 
     def _generator(self, image_id: str) -> np.random.Generator:
         digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
@@ -242,9 +265,9 @@ class Trainer:
         for page in self._pages("positives and first negatives"):
             rng = self._generator(page.image_id)
             self._add_positives(page)
-            signs = self._first_negatives(page, rng, wants_whole)
+            targets = self._first_negatives(page, rng, wants_whole)
             wants_whole = wants_whole and not len(page.xyxy)
-            self._add(page, signs, None)
+            self._add(page, targets, None)
             if page.index in measured and len(page.xyxy):
                 drawn = rng.permutation(len(page.xyxy))[:_NORM_BOXES]
                 norms.append(self.features.features(page.maps, page.xyxy[drawn]).norm(dim=1))
@@ -264,17 +287,19 @@ class Trainer:
         for detector, by_id in enumerate(self.positives.values()):
             boxes = by_id.get(page.image_id, Boxes.empty())
             boxes = boxes[~boxes.difficult & (boxes.labels >= 0)]
+            tasks = np.array([self._task_of[detector, int(label)] for label in boxes.labels], np.int64)
+            boxes, tasks = boxes[self._used_by[page.image_id][tasks]], tasks[self._used_by[page.image_id][tasks]]
             if not len(boxes):
                 continue
-            signs: Signs = np.zeros((len(boxes), len(self.tasks)), np.int8)
+            targets: Targets = np.zeros((len(boxes), len(self.tasks)), np.int8)
             if self.protocol.share_negatives:
-                # a box of another class is a negative like any proposal, but only for its own detector: the truth's
-                # boxes are no news that a detector trained on pseudo-boxes may hear
+                # a box of another class is a negative like any proposal, but only in its own detector: one that trains
+                # on pseudo-boxes must not learn from the ground truth
                 own = np.array([pair[0] == detector for pair in self.tasks.pairs])
-                signs[self._compare(page.image_id, boxes.xyxy)[0] & own] = -1
-            signs[np.arange(len(boxes)), [self._task_of[detector, int(label)] for label in boxes.labels]] = 1
+                targets[self._compare(page.image_id, boxes.xyxy)[0] & own] = -1
+            targets[np.arange(len(boxes)), tasks] = 1
             x = self.features.features(page.maps, boxes.xyxy)
-            self.pool.add(x, signs, page.index, np.full(len(boxes), POSITIVE_BOX), boxes.scores)
+            self.pool.add(x, targets, page.index, np.full(len(boxes), POSITIVE_BOX), boxes.scores)
 
     def _first_negatives(self, page: _Page, rng: np.random.Generator, whole: bool) -> Bools:
         """(m, n_tasks) the proposals that are negatives of a task from the start."""
@@ -282,10 +307,11 @@ class Trainer:
         if whole:
             return page.negative
         chosen = np.zeros_like(page.negative)
-        chosen[rng.permutation(len(page.xyxy))[: self._random_negatives]] = True
+        chosen[rng.permutation(len(page.xyxy))[: self._random_negatives]] = True  # the same boxes for every task
         if not protocol.random_in_positive_images:
             chosen &= ~page.positive
         order = rng.permutation(len(page.xyxy))
+        # boxes with a part of the object, or with too much around it, are what a detector most often takes for it
         for task in np.flatnonzero(page.positive) if protocol.near_iou is not None else ():
             near = order[(page.nearest[order, task] >= protocol.near_iou) & page.negative[order, task]]
             apart = nms(page.xyxy[near], np.zeros(len(near), np.float32), protocol.near_nms)
@@ -294,11 +320,11 @@ class Trainer:
 
     def _limit_start(self) -> None:
         limit = self.protocol.start_negatives
-        signs = self.pool.signs[: len(self.pool)]
+        targets = self.pool.targets[: len(self.pool)]
         for task in range(len(self.tasks)) if limit else ():
-            rows = np.flatnonzero(signs[:, task] < 0)
-            signs[np.random.default_rng([self.seed, task]).permutation(rows)[limit:], task] = 0
-        self.pool.keep(np.asarray(signs.any(axis=1)))
+            rows = np.flatnonzero(targets[:, task] < 0)
+            targets[np.random.default_rng([self.seed, task]).permutation(rows)[limit:], task] = 0
+        self.pool.keep(np.asarray(targets.any(axis=1)))
 
     # --- hard negatives
 
@@ -310,10 +336,11 @@ class Trainer:
             if not len(page.xyxy):
                 continue
             x = self.features.features(page.maps, page.xyxy) * self.scale
-            hard = self._hard(page, self.planes.scores(x).cpu().numpy())
+            hard = self._hard(page, self.classifiers.scores(x).cpu().numpy())
             added += int(hard.any(axis=1).sum())
             new += hard.sum(axis=0)
             self._add(page, hard, x)
+            # R-CNN retrains in the middle of a pass: later images then add only what is still wrong after that
             due = np.flatnonzero(new > self.protocol.retrain_after)
             if self.protocol.retrain_after and len(due):
                 self._train(due.tolist(), quietly=True)
@@ -327,8 +354,9 @@ class Trainer:
         allowed = page.negative.copy()
         if not protocol.mine_positive_images:
             allowed &= ~page.positive
+        # what is a negative of the task already would come first again and use up the image's share
         rows = self.pool.rows_of(page.index)
-        there = self.pool.signs[rows] != 0
+        there = self.pool.targets[rows] != 0
         allowed[self.pool.boxes[rows]] &= ~there
         if protocol.negatives_per_image:
             allowed &= there.sum(axis=0) < protocol.negatives_per_image
@@ -344,11 +372,13 @@ class Trainer:
                 chosen[np.argsort(-best, kind="stable")[protocol.hard_rows_per_image :]] = False
             hard[:, tasks] &= chosen[:, None]
             if protocol.share_negatives:
+                # the row is in the pool anyway, and serving all classes costs nothing: the solver multiplies with
+                # every row of the detector for all of its classes at once
                 hard[:, tasks] = allowed[:, tasks] & chosen[:, None]
         return hard
 
     def _add(self, page: _Page, negatives: Bools, x: Tensor | None) -> None:
-        """Puts the proposals that are a negative of some task into the pool; those there already get more signs.
+        """Puts the proposals that are a negative of some task into the pool; those there already serve more tasks.
 
         Args:
             page: the image.
@@ -356,7 +386,8 @@ class Trainer:
             x: (m, dim) scaled features of the proposals, or None: they are computed for those that are needed.
         """
         rows = self.pool.rows_of(page.index)
-        self.pool.signs[rows] -= negatives[self.pool.boxes[rows]] & (self.pool.signs[rows] == 0)
+        # a box is one row for all tasks: its features are kept once
+        self.pool.targets[rows] -= negatives[self.pool.boxes[rows]] & (self.pool.targets[rows] == 0)
         fresh = np.asarray(negatives.any(axis=1))
         fresh[self.pool.boxes[rows]] = False
         boxes = np.flatnonzero(fresh)
@@ -372,7 +403,8 @@ class Trainer:
 
     def _make_room(self) -> None:
         """Forgets the negatives that the detectors score lowest."""
-        hardest = np.where(self._signs > 0, np.inf, np.where(self._signs < 0, self._scores(), -np.inf)).max(axis=1)
+        # a row stays for the task that needs it most; a positive always stays
+        hardest = np.where(self._targets > 0, np.inf, np.where(self._targets < 0, self._scores(), -np.inf)).max(axis=1)
         wanted = int(_FULL * self.pool.max_rows)
         log.warning(
             "the examples fill all %d rows; the easiest %d are forgotten (detector.max_rows bounds the memory)",
@@ -384,31 +416,31 @@ class Trainer:
         self.pool.keep(keep)
 
     def _evict(self) -> None:
-        """Forgets easy negatives."""
+        """Forgets easy negatives, which no longer move the classifier: their loss is 0 well before the margin."""
         if self.protocol.evict_below is None:
             return
-        signs = self._signs
-        easy = (signs < 0) & (self._scores() < self.protocol.evict_below)
+        targets = self._targets
+        easy = (targets < 0) & (self._scores() < self.protocol.evict_below)
         if self.protocol.share_negatives:
-            for tasks in self.tasks.by_detector():
-                needed = ((signs[:, tasks] != 0) & ~easy[:, tasks]).any(axis=1)
+            for tasks in self.tasks.by_detector():  # a shared row goes when no class of its detector needs it
+                needed = ((targets[:, tasks] != 0) & ~easy[:, tasks]).any(axis=1)
                 easy[:, tasks] = ~needed[:, None]
-        signs[easy] = 0
-        self.pool.keep(np.asarray(signs.any(axis=1)))
+        targets[easy] = 0
+        self.pool.keep(np.asarray(targets.any(axis=1)))
 
     # --- training
 
     @property
-    def _signs(self) -> Signs:
-        return self.pool.signs[: len(self.pool)]
+    def _targets(self) -> Targets:
+        return self.pool.targets[: len(self.pool)]
 
     def _scores(self) -> Floats:
         """(len(pool), n_tasks) scores of the pool."""
-        scores: Floats = self.planes.scores(self.pool.x[: len(self.pool)]).cpu().numpy()
+        scores: Floats = self.classifiers.scores(self.pool.x[: len(self.pool)]).cpu().numpy()
         return scores
 
     def _train(self, tasks: list[int], quietly: bool = False) -> None:
-        """Fits the planes of some tasks to the pool, from where they are."""
+        """Fits the classifiers of some tasks to the pool, from where they are."""
         start = time.perf_counter()
         groups = [[task] for task in tasks]
         if self.protocol.share_negatives:
@@ -430,17 +462,17 @@ class Trainer:
     def _fit(self, group: list[int]) -> None:
         """Fits tasks that are solved together."""
         device = self.pool.x.device
-        signs = self._signs[:, group]
+        targets = self._targets[:, group]
         x = self.pool.x[: len(self.pool)]
         images, weights = self.pool.images[: len(self.pool)], self.pool.weights[: len(self.pool)]
-        rows = np.flatnonzero(signs.any(axis=1))
+        rows = np.flatnonzero(targets.any(axis=1))
         if len(rows) < len(x):
-            x, signs = x[torch.from_numpy(rows).to(device)], signs[rows]
+            x, targets = x[torch.from_numpy(rows).to(device)], targets[rows]
             images, weights = images[rows], weights[rows]
         problem = SvmProblem(
             x,
-            torch.from_numpy(signs).to(device),
-            *self._class_weights(signs, weights),
+            torch.from_numpy(targets).to(device),
+            *self._class_weights(targets, weights),
             self.protocol.bias_multiplier,
             self.protocol.loss,
             torch.from_numpy(weights).to(device),
@@ -449,26 +481,50 @@ class Trainer:
             self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)
         c = torch.from_numpy(self.c[group]).float().to(device)
         columns = torch.tensor(group, device=device)
-        planes = self.solve(problem.weighted(c), self.planes.columns(columns))
-        self.planes.weights[:, columns] = planes.weights
-        self.planes.biases[columns] = planes.biases
+        classifiers = self.solve(problem.weighted(c), self.classifiers.columns(columns))
+        self.classifiers.weights[:, columns] = classifiers.weights
+        self.classifiers.biases[columns] = classifiers.biases
 
-    def _class_weights(self, signs: Signs, weights: Floats) -> tuple[Tensor, Tensor]:
+    def _class_weights(self, targets: Targets, weights: Floats) -> tuple[Tensor, Tensor]:
         """(k,) costs of positives and negatives for C = 1."""
-        n_positive, n_negative = weights @ (signs > 0), (signs < 0).sum(axis=0)
+        n_positive, n_negative = weights @ (targets > 0), (targets < 0).sum(axis=0)
         weight = self.protocol.positive_weight
         if isinstance(weight, str):
             total = n_positive + n_negative
             costs = total / (2 * np.maximum(n_positive, 1e-6)), total / (2 * np.maximum(n_negative, 1))
         else:
-            costs = np.full(signs.shape[1], weight), np.ones(signs.shape[1])
+            costs = np.full(targets.shape[1], weight), np.ones(targets.shape[1])
         positive, negative = (torch.from_numpy(cost.astype(np.float32)).to(self.pool.x.device) for cost in costs)
         return positive, negative
+
+
+def _sampled_images(has: Bools, label: int, n_positive: int, n_negative: int, seed: Sequence[int]) -> Bools:
+    """(n,) the images that a class is trained on.
+
+    Args:
+        has: (n, n_classes) whether an image has a class.
+        label: the class.
+        n_positive: how many images that have it; 0: all.
+        n_negative: how many that have it not, the classes taking turns; 0: all.
+        seed: of the draw.
+    """
+    order = np.random.default_rng(seed).permutation(len(has))
+    drawn = has[order]
+    turn = np.where(drawn, drawn.cumsum(axis=0), len(has) + 1)  # an image is its class's first, second, ... drawn
+    positive = drawn[:, label]
+    rank = np.where(positive, turn[:, label], turn.min(axis=1, where=~positive[:, None], initial=len(has) + 1))
+    used = np.zeros(len(has), bool)
+    for of_kind, n in ((positive, n_positive), (~positive, n_negative)):
+        rows = np.flatnonzero(of_kind)
+        used[order[rows[np.argsort(rank[rows], kind="stable")][: n or None]]] = True
+    return used
 
 
 def _best_rows(values: Floats, n: int) -> Floats:
     """(m, k) values with all but the n highest of each column at -inf; 0: all stay."""
     if not n or len(values) <= n:
         return values
-    limit = -np.partition(-values, n - 1, axis=0)[n - 1]
-    return np.where(values >= limit, values, -np.inf)
+    best = np.argsort(-values, axis=0, kind="stable")[:n]  # of equal scores the first: a threshold would let all in
+    chosen = np.full_like(values, -np.inf)
+    np.put_along_axis(chosen, best, np.take_along_axis(values, best, axis=0), axis=0)
+    return chosen

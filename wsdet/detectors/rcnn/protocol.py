@@ -25,25 +25,29 @@ class TrainingProtocol:
         c: the SVM's C in liblinear's sum form; with several values, the one with the best average precision over
             `folds` folds of the images is chosen for each class.
         folds: of the cross-validation; only with several `c`.
-        positive_weight: the positives' cost is `c` times this; "balanced" gives both signs the same total cost.
+        choose_c_each_round: whether C is chosen anew after each round of mining, not only before the first.
+        positive_images: a class is trained on this many of its positive images, sampled by the seed; 0: all.
+        negative_images: the same of its negative images, equally many of each other class as far as there are; 0: all.
+        positive_weight: the positives' cost is `c` times this; "balanced" gives both targets the same total cost.
         bias_multiplier: see `wsdet.detectors.rcnn.svm`.
         feature_norm: features are multiplied so that their mean norm is this; `c` is tuned to it.
-        max_proposals: only so many proposals of an image, the best, are looked at; 0: all.
+        max_proposals: maximum number of proposals of an image that are looked at, the best ones; 0: all.
         negative_iou: see above.
-        random_negatives: proposals drawn at random from each image at the start.
+        random_negatives: proposals sampled from each image at the start.
         random_in_positive_images: whether positive images give random negatives of their class, too.
         whole_first_image: all negatives of the first image are in from the start (R-CNN).
         near_iou: at the start, positive images give the negatives with at least this IoU with a positive, in random
             order; None: they do not.
         near_nms: of two such negatives that overlap more than this, one is dropped.
-        near_per_image: at most so many of them an image and class; 0: all.
-        start_negatives: at most so many negatives a class at the start, drawn at random; 0: all.
+        near_per_image: maximum number of them per image and class; 0: all.
+        start_negatives: maximum number of negatives per class at the start, sampled by the seed; 0: all.
         rounds: passes over all images that look for hard negatives.
         hard_above: a negative is hard when its score is above this; None: the best ones are taken whatever their score.
-        hard_per_image: at most so many hard negatives an image and class in a round, those of highest score; 0: all.
+        hard_per_image: maximum number of hard negatives per image and class in a round, those of highest score, of
+            equal scores those that come first; 0: all.
         hard_rows_per_image: the same over all classes of a detector together; 0: all.
         mine_positive_images: whether positive images give hard negatives of their class, too.
-        negatives_per_image: at most so many negatives of a class from one image over all rounds; 0: all.
+        negatives_per_image: maximum number of negatives of a class from one image over all rounds; 0: all.
         retrain_after: a class is trained again in the middle of a round after so many new negatives; 0: only at the
             round's end.
         evict_below: negatives that score below this after training are forgotten; None: never.
@@ -57,6 +61,9 @@ class TrainingProtocol:
     loss: Loss = "squared_hinge"
     c: float | Sequence[float] = 1e-3
     folds: int = 5
+    choose_c_each_round: bool = False
+    positive_images: int = 0
+    negative_images: int = 0
     positive_weight: float | Literal["balanced"] = 2.0
     bias_multiplier: float = 10.0
     feature_norm: float = 20.0
@@ -98,6 +105,8 @@ class TrainingProtocol:
 
 
 _COUNTS = (
+    "positive_images",
+    "negative_images",
     "max_proposals",
     "random_negatives",
     "near_per_image",

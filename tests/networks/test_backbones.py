@@ -118,14 +118,6 @@ def test_impossible_networks(arguments: dict[str, object], error: type[Exception
         build_backbone(**arguments)  # type: ignore[arg-type]
 
 
-def test_timm_without_a_feature_map_or_a_name() -> None:
-    pytest.importorskip("timm")
-    with pytest.raises(InputError, match="not a map"):
-        build_backbone("timm:vit_tiny_patch16_224")
-    with pytest.raises(InputError, match="name of a timm network"):
-        build_backbone("timm")
-
-
 @pytest.fixture
 def tiny() -> Backbone:
     return build_backbone("tiny", 3, 64, seed=1)

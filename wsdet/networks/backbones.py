@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from wsdet import check
-from wsdet.networks.weights import load_weights
+from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
+from wsdet.networks.timm_networks import TimmHead, TimmTrunk, timm_parts, unreachable
+from wsdet.networks.weights import load_weights, read_metadata
 from wsdet.types import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-IMAGENET_OUTPUTS = 1000
 
 # the names of the head's modules; every other module of the network belongs to the trunk
 _HEADS = {
@@ -51,6 +52,7 @@ class Backbone(nn.Module):
         n_outputs: outputs of the head.
         mean: color that inputs are normalized by, RGB in [0, 1].
         std: the same for the spread.
+        has_imagenet_outputs: whether its 1000 outputs are those of ImageNet; else they are random.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Backbone(nn.Module):
         n_outputs: int,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
+        has_imagenet_outputs: bool = True,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -71,11 +74,47 @@ class Backbone(nn.Module):
         self.n_outputs = n_outputs
         self.mean = mean
         self.std = std
+        self.has_imagenet_outputs = has_imagenet_outputs
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, 3, s, s) normalized inputs -> (n, n_outputs) outputs."""
-        outputs: Tensor = self.head(self.trunk(inputs))
-        return outputs
+        return self.outputs_and_map(inputs)[0]
+
+    def outputs_and_map(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs (n, n_outputs) and the last feature map of inputs, in one pass.
+
+        Outputs are the head's of the map, but for a transformer with a class token: there they are the token's.
+        """
+        if isinstance(self.trunk, TimmTrunk) and isinstance(self.head, TimmHead) and not self.trunk.is_convolutional:
+            features, feature_map = self.trunk.features_and_map(inputs)
+            return self.head.of_features(features), feature_map
+        feature_map = self.trunk(inputs)
+        return self.head(feature_map), feature_map
+
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether a position of its map sees a part of the input only, the same wherever it is."""
+        return not isinstance(self.trunk, TimmTrunk) or self.trunk.is_convolutional
+
+    @property
+    def stride(self) -> int | None:
+        """Pixels from one position of the map to the next; None: the map covers its input, whatever their sizes."""
+        return self.trunk.stride if isinstance(self.trunk, TimmTrunk) else None
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the trunk takes inputs of any size; if not, it pads smaller ones to its own."""
+        return not isinstance(self.trunk, TimmTrunk) or self.trunk.fixed_side is None
+
+    def is_map(self, output: Tensor) -> bool:
+        """Whether `as_map` can make a map of what an inner layer makes of inputs of s x s."""
+        size_hw = (self.input_size, self.input_size)
+        return self.trunk.is_map(output, size_hw) if isinstance(self.trunk, TimmTrunk) else output.ndim == 4
+
+    def as_map(self, output: Tensor) -> Tensor:
+        """(n, d, rows, columns) of what an inner layer makes of inputs of s x s, in whatever layout."""
+        size_hw = (self.input_size, self.input_size)
+        return self.trunk.as_map(output, size_hw) if isinstance(self.trunk, TimmTrunk) else output
 
     @property
     def last_layer(self) -> nn.Linear | nn.Conv2d:
@@ -118,8 +157,18 @@ def build_backbone(
     if n_outputs != backbone.n_outputs:
         backbone = replace_head(backbone, n_outputs, seed)
     if weights is not None and not from_publisher:
-        backbone.load_state_dict(load_weights(weights, backbone.architecture, backbone.state_dict()))
+        _load(backbone, weights)
     return backbone.eval()
+
+
+def _load(backbone: Backbone, path: str | Path) -> None:
+    """Loads a file; of one with a head that is not ours, as self-supervised networks have, the trunk alone."""
+    own = backbone.state_dict()
+    if backbone.has_imagenet_outputs or read_metadata(path) is not None:
+        backbone.load_state_dict(load_weights(path, backbone.architecture, own))
+        return
+    of_trunk = {name: value for name, value in own.items() if name.startswith("trunk.")}
+    backbone.load_state_dict(own | load_weights(path, backbone.architecture, of_trunk, takes_part=True))
 
 
 def replace_head(backbone: Backbone, n_classes: int, seed: int = 0) -> Backbone:
@@ -130,6 +179,11 @@ def replace_head(backbone: Backbone, n_classes: int, seed: int = 0) -> Backbone:
     """
     head = copy.deepcopy(backbone.head)
     name, old = _last_layer(head)
+    if sum(1 for _, layer in _layers(head) if layer.weight.shape[0] == backbone.n_outputs) > 1:
+        raise InputError(
+            f"{backbone.architecture} has several layers of outputs, which cannot be trained from labels; "
+            "choose a network without distillation"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         new: nn.Linear | nn.Conv2d
@@ -148,6 +202,7 @@ def replace_head(backbone: Backbone, n_classes: int, seed: int = 0) -> Backbone:
         n_classes,
         backbone.mean,
         backbone.std,
+        backbone.has_imagenet_outputs,
     )
 
 
@@ -194,78 +249,27 @@ def _torchvision(architecture: str, from_publisher: bool) -> nn.Module:
         try:
             model.load_state_dict(published.get_state_dict(progress=True, check_hash=True, weights_only=True))
         except (OSError, RuntimeError) as error:
-            raise InputError(_unreachable(f"{published.url}", error)) from error
+            raise InputError(unreachable(f"{published.url}", error)) from error
     return model
 
 
 def _timm_backbone(model_name: str, input_size: int | None, from_publisher: bool) -> Backbone:
-    try:
-        import timm
-        from timm.data.config import resolve_model_data_config
-    except ImportError as error:
-        raise InputError("network=timm needs the package timm: pip install 'wsdet[timm]'") from error
-    if not timm.is_model(model_name):
-        near = ", ".join(timm.list_models(f"*{model_name[:6]}*")[:5]) or "timm.list_models() lists them"
-        raise InputError(f"network.model_name must be the name of a timm network ({near}), got {model_name!r}")
-    try:
-        model = timm.create_model(model_name, pretrained=from_publisher).eval()
-    except (OSError, RuntimeError) as error:
-        raise InputError(_unreachable(f"timm's weights of {model_name}", error)) from error
-    data = resolve_model_data_config(model)
-    size = input_size or int(data["input_size"][-1])
-    trunk_names = _modules_of_features(model, model_name, size)
-    n_outputs = int(model.num_classes)  # type: ignore[arg-type]
-    trunk, head = model, copy.deepcopy(model)
-    for name, _ in list(model.named_children()):
-        delattr(head if name in trunk_names else trunk, name)
+    parts = timm_parts(model_name, input_size, from_publisher)
     return Backbone(
-        _TimmTrunk(trunk), _TimmHead(head), size, f"timm:{model_name}", n_outputs, data["mean"], data["std"]
+        parts.trunk,
+        parts.head,
+        parts.input_size,
+        f"timm:{model_name}",
+        IMAGENET_OUTPUTS,
+        parts.mean,
+        parts.std,
+        parts.has_imagenet_outputs,
     )
 
 
-def _modules_of_features(model: nn.Module, model_name: str, size: int) -> set[str]:
-    """Names of the modules that make the last feature map, seen by running an input through."""
-    seen: set[str] = set()
-    hooks = [
-        module.register_forward_hook(lambda *_, name=name: seen.add(name.split(".")[0]))
-        for name, module in model.named_modules()
-        if name
-    ]
-    with torch.no_grad():
-        features = model.forward_features(torch.zeros(1, 3, size, size))  # type: ignore[operator]
-    for hook in hooks:
-        hook.remove()
-    if features.ndim != 4 or features.shape[1] != model.num_features:
-        raise InputError(
-            f"timm network {model_name} makes features of shape {tuple(features.shape)}, not a map "
-            "(n, channels, rows, columns); choose a convolutional network such as resnet18"
-        )
-    return seen
-
-
-class _TimmTrunk(nn.Module):
-    def __init__(self, timm: nn.Module) -> None:
-        super().__init__()
-        self.timm = timm
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.timm.forward_features(inputs)  # type: ignore[operator]
-
-
-class _TimmHead(nn.Module):
-    def __init__(self, timm: nn.Module) -> None:
-        super().__init__()
-        self.timm = timm
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.timm.forward_head(features)  # type: ignore[operator]
-
-
 def _last_layer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    layers = [(name, layer) for name, layer in head.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    return layers[-1]
+    return _layers(head)[-1]
 
 
-def _unreachable(what: str, error: Exception) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"{what} could not be downloaded ({reason}); fetch the file by other means and give network.weights=PATH"
+def _layers(head: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
+    return [(name, layer) for name, layer in head.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]

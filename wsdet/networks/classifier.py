@@ -193,6 +193,11 @@ def load_network(
     metadata = None if weights in (None, "imagenet") else read_metadata(str(weights))
     if metadata is None or not metadata.classes:
         backbone = build_backbone(architecture, input_size=input_size, weights=weights, model_name=model_name)
+        if not backbone.has_imagenet_outputs:
+            raise InputError(
+                f"{backbone.architecture} has no outputs for the 1000 classes of ImageNet; "
+                "set network.head=finetune to train outputs for the classes of the data"
+            )
         return Network(backbone, class_outputs(classes, wnids), activation, device, precision, incremental)
     backbone = build_backbone(
         architecture, metadata.n_outputs, input_size or metadata.input_size, weights, model_name=model_name

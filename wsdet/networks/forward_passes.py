@@ -30,8 +30,8 @@ class ForwardPasses:
     def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
         """A row for each input: logits (c,), or for `FeatureMap` the map."""
         self.n_forward_passes += len(inputs)
-        maps = self._backbone.trunk(self._batch(inputs))
-        logits = self._backbone.head(maps).float().cpu().numpy()
+        outputs, maps = self._backbone.outputs_and_map(self._batch(inputs))
+        logits = outputs.float().cpu().numpy()
         return [
             maps[row].float().cpu().numpy() if isinstance(one.question, FeatureMap) else logits[row]
             for row, one in enumerate(inputs)

@@ -7,6 +7,7 @@ functional ReLUs follow as well, and nothing of the network has to be put back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -79,7 +80,7 @@ class Gradients:
         """For each input (k, 3, s, s) guided gradients of its own k >= 1 neurons; one forward pass serves all."""
         with _Relus(guided=True), self._watched(layer) as seen:
             self.backbone(images)
-            maps = self._map(seen, layer)
+            maps = self.backbone.as_map(self._last_output(seen, layer))
         places = np.concatenate(neurons)
         if (places < 0).any() or (places >= maps.shape[1:]).any():
             shape = tuple(maps.shape[1:])
@@ -99,9 +100,9 @@ class Gradients:
         # the way back ends at the layer: what comes before it need not be remembered
         with _Relus(guided), self._watched(layer, is_end=True) as seen:
             scores = self._scores(self.backbone(images.detach()), questions)
-            maps = self._map(seen, layer)
-            gradients = _gradient(scores, maps)
-        activations = maps.detach().float().cpu().numpy()
+            output = self._last_output(seen, layer)
+            (gradient,) = _differentiated(scores, output)
+        activations, gradients = (self.backbone.as_map(of).detach().float().cpu().numpy() for of in (output, gradient))
         return [ActivationMaps(*pair) for pair in zip(activations, gradients, strict=True)]
 
     def _scores(self, logits: Tensor, questions: Sequence[GradientQuestion]) -> Tensor:
@@ -138,18 +139,26 @@ class Gradients:
         finally:
             handle.remove()
 
-    def _map(self, seen: Sequence[Any], layer: str | None) -> Tensor:
-        """(n, d, rows, columns) the last thing that the layer made: a residual block calls one ReLU several times."""
-        if not seen or not isinstance(seen[-1], Tensor) or seen[-1].ndim != 4:
+    def _last_output(self, seen: Sequence[Any], layer: str | None) -> Tensor:
+        """The last thing that the layer made, a map or tokens: a residual block calls one ReLU several times."""
+        if not seen or not isinstance(seen[-1], Tensor) or not self.backbone.is_map(seen[-1]):
             raise InputError(
-                f"layer must make a map (n, channels, rows, columns), {layer!r} does not; "
+                f"layer must make a map (n, channels, rows, columns) or tokens, {layer!r} does not; "
                 f"name one such as {self._default_layer!r}"
             )
         return seen[-1]
 
 
 def last_map_layer(backbone: Backbone) -> str:
-    """Name of the module that makes the trunk's last map, before any pooling: in most networks, after its ReLU."""
+    """Name of the module that makes the trunk's last map, before any pooling: in most networks, after its ReLU.
+
+    In a transformer, the normalization before the last attention: what comes after it reaches a class token, off which
+    the outputs may be read, from no other token.
+    """
+    names = [name for name, _ in backbone.named_modules()]
+    if not backbone.is_convolutional:
+        before_attention = [name for name in names if re.fullmatch(r"trunk\.timm\.blocks\.\d+\.norm1", name)]
+        return before_attention[-1] if before_attention else "trunk.timm.norm"
     name, module = "trunk", backbone.trunk
     while isinstance(module, nn.Sequential):
         below = [(child, inner) for child, inner in module.named_children() if not isinstance(inner, _POOLS)]
@@ -161,10 +170,14 @@ def last_map_layer(backbone: Backbone) -> str:
 
 def _gradient(scores: Tensor, inputs: Tensor, is_last: bool = True) -> Floats:
     """Of each input's own score with respect to `inputs`; zeros where the scores do not depend on them."""
-    (gradient,) = torch.autograd.grad(
+    (gradient,) = _differentiated(scores, inputs, is_last)
+    return gradient.float().cpu().numpy()
+
+
+def _differentiated(scores: Tensor, inputs: Tensor, is_last: bool = True) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(
         scores.sum(), inputs, retain_graph=not is_last, allow_unused=True, materialize_grads=True
     )
-    return gradient.float().cpu().numpy()
 
 
 def _best(maps: ActivationMaps, k: int) -> Neurons:

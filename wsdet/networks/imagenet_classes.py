@@ -17,6 +17,8 @@ from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
+IMAGENET_OUTPUTS = 1000
+
 _FILE = Path(__file__).with_name("imagenet_outputs.json")
 _WNID = re.compile(r"n\d{8}")
 

@@ -81,7 +81,7 @@ class MaskedPasses:
 
     @cached_property
     def _network(self) -> IncrementalNetwork | None:
-        if not self._is_incremental:
+        if not self._is_incremental or not self._backbone.is_convolutional:  # every token sees the box
             return None
         side = self._preprocessor.input_size
         try:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wsdet import check
 from wsdet.boxes import clip
+from wsdet.networks.backbones import Backbone
 from wsdet.types import Floats, Ints
 
 _LONGEST = 32.0  # network inputs: what a saved detector may ask of the memory
@@ -33,6 +34,8 @@ class Pyramid:
             an input of 227.
         target: wanted square root of a box's area after resizing, in network inputs (190 px for 227).
         longest: no side of a resized image is above so many network inputs; narrow images are resized less.
+        stride: pixels of a resized image from one position of its map to the next; None: the map covers the image,
+            whatever their sizes.
 
     Raises:
         InputError: a scale, the target or the longest side is outside its range.
@@ -42,10 +45,24 @@ class Pyramid:
     scales: tuple[float, ...] = (1.06, 1.76, 3.08)
     target: float = 0.84
     longest: float = 9.0
+    stride: int | None = None
 
     def __post_init__(self) -> None:
         check.positive(scales=[*self.scales], target=self.target)
         check.within(f"(0, {_LONGEST}]", longest=self.longest)
+
+    @classmethod
+    def of(
+        cls,
+        backbone: Backbone,
+        scales: Sequence[float] = scales,
+        target: float = target,
+        longest: float = longest,
+    ) -> Pyramid:
+        """The scales for a network; for one that takes a single size, the image as large as fits into its input."""
+        if not backbone.takes_any_size:
+            scales, longest = (1.0,), 1.0
+        return cls(backbone.input_size, tuple(float(scale) for scale in scales), target, longest, backbone.stride)
 
     def sizes_hw(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
         """Height and width of an image of `size_hw` pixels at each scale."""
@@ -70,13 +87,16 @@ class Pyramid:
             grid: cells along a side of a box.
         """
         xyxy = clip(np.asarray(xyxy, np.float32).reshape(-1, 4), size_hw)
-        device, (h, w) = levels[0].mean.device, size_hw
+        device, (h, w), sizes_hw = levels[0].mean.device, size_hw, self.sizes_hw(size_hw)
         averages = torch.empty(len(xyxy), grid * grid, len(levels[0].mean), device=device)
         best = self.level_of(size_hw, xyxy)
         for i, level in enumerate(levels):
             rows = np.flatnonzero(best == i)
             if len(rows):
-                factor = np.array([level.columns / w, level.rows / h] * 2, np.float32)
+                rows_of_it, columns_of_it = (
+                    (side / self.stride for side in sizes_hw[i]) if self.stride else (level.rows, level.columns)
+                )
+                factor = np.array([columns_of_it / w, rows_of_it / h] * 2, np.float32)
                 boxes = torch.from_numpy(xyxy[rows] * factor).to(device)
                 averages[torch.from_numpy(rows).to(device)] = level.average_cells(boxes, grid)
         return averages

@@ -28,7 +28,7 @@ class RegionPasses:
         self._backbone = backbone
         self._preprocessor = preprocessor
         self._scores = scores
-        self._pyramid = Pyramid(preprocessor.input_size)
+        self._pyramid = Pyramid.of(backbone)
         # a localizer asks about the regions of an image again and again: its maps stay as long as its view
         self._levels: WeakKeyDictionary[View, tuple[SummedMap, ...]] = WeakKeyDictionary()
 

@@ -77,7 +77,7 @@ def read_metadata(path: Path | str) -> WeightsMetadata | None:
 
 
 def load_weights(
-    path: Path | str, architecture: str, state_dict: Mapping[str, torch.Tensor]
+    path: Path | str, architecture: str, state_dict: Mapping[str, torch.Tensor], takes_part: bool = False
 ) -> dict[str, torch.Tensor]:
     """The weights of a file under the names of a network's state dict: all of them, each of the right shape.
 
@@ -86,6 +86,7 @@ def load_weights(
             a checkpoint is never run.
         architecture: the network's name, for messages.
         state_dict: of the network that is to load them; read only.
+        takes_part: whether weights that the network has no place for are left aside instead of refused.
 
     Raises:
         InputError: the file cannot be read, belongs to another network (the message names the first weight that does
@@ -94,7 +95,10 @@ def load_weights(
     path = Path(path)
     found = _read_tensors(path)
     own_name = {_OWN_PREFIX.sub("", name): name for name in state_dict}
-    given = {own_name.get(name, name): tensor for name, tensor in _unwrap(found, {*state_dict, *own_name}).items()}
+    unwrapped = _unwrap(found, {*state_dict, *own_name})
+    given = {own_name.get(name, name): tensor for name, tensor in unwrapped.items()}
+    if takes_part:
+        given = {name: tensor for name, tensor in given.items() if name in state_dict}
     _check_fit(path, architecture, state_dict, given)
     return {name: given.get(name, value) for name, value in state_dict.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ class BlockColors:
     dtype = torch.float32
     input_size = 32
     fingerprint = "block colors"
+    backbone = SimpleNamespace(input_size=32, stride=None, takes_any_size=True)
 
     def __init__(self) -> None:
         self.n_forward_passes = 0

@@ -25,8 +25,9 @@ from wsdet.detectors.rcnn.features import BoxFeatures, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
-from wsdet.networks.backbones import IMAGENET_OUTPUTS, build_backbone
+from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
+from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object

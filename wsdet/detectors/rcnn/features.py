@@ -83,7 +83,7 @@ class RoiFeatures:
         _check_grid(grid)
         self.network = network
         self.grid = grid
-        self.pyramid = Pyramid(network.input_size, tuple(float(scale) for scale in scales), target, longest)
+        self.pyramid = Pyramid.of(network.backbone, scales, target, longest)
         self._channels = _channels(network)
 
     @property

@@ -1,0 +1,66 @@
+"""Small detectors with random weights: the built-in network, 64 channels, inputs of 64 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wsdet.detectors.neural.detector import NeuralDetector, build_detector
+from wsdet.detectors.neural.options import Kind, ModelOptions, WeakLosses
+from wsdet.networks.backbones import Backbone, build_backbone
+
+N_CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def backbone() -> Backbone:
+    return build_backbone("tiny", input_size=64)
+
+
+def small_options(kind: Kind) -> ModelOptions:
+    return ModelOptions(kind, channels=64, short_side=64, square=kind == "ssdlite")
+
+
+@pytest.fixture
+def model_of(backbone: Backbone) -> Callable[..., nn.Module]:
+    """Builds a model in training mode, the same in every call."""
+
+    def build(kind: Kind, losses: WeakLosses | None = None) -> nn.Module:
+        torch.manual_seed(0)
+        return build_detector(small_options(kind), backbone, N_CLASSES, losses).train()
+
+    return build
+
+
+@pytest.fixture
+def detector_of(model_of: Callable[..., nn.Module]) -> Callable[..., NeuralDetector]:
+    def build(kind: Kind) -> NeuralDetector:
+        network = {"architecture": "tiny", "input_size": 64}
+        return NeuralDetector(model_of(kind), ("square", "bar", "disc"), small_options(kind), network, "cpu")
+
+    return build
+
+
+def target(
+    boxes: list[list[float]],
+    labels: list[int],
+    weights: list[float] | None = None,
+    ignored: list[list[float]] | None = None,
+    present: list[int] | None = None,
+) -> dict[str, Tensor]:
+    """A target as `make_target` gives it, labels from 1."""
+    is_present = torch.zeros(N_CLASSES + 1, dtype=torch.bool)
+    is_present[labels + (present or [])] = True
+    unboxed = is_present.clone()
+    unboxed[labels] = False
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+        "weights": torch.tensor(weights or [1.0] * len(labels), dtype=torch.float32),
+        "ignored": torch.tensor(ignored or [], dtype=torch.float32).reshape(-1, 4),
+        "present": is_present,
+        "unboxed": unboxed,
+    }

@@ -1,0 +1,133 @@
+"""Training: it learns what the boxes show, goes on where it was stopped, and refuses other settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+
+from tests.conftest import TinyDataset
+from tests.detectors.neural.conftest import small_options
+from wsdet.boxes import iou
+from wsdet.detectors.neural import training
+from wsdet.detectors.neural.detector import NeuralDetector
+from wsdet.detectors.neural.options import KINDS, Kind, TrainingOptions, WeakLosses
+from wsdet.detectors.neural.training import train_detector, training_precision
+from wsdet.networks.backbones import Backbone
+from wsdet.types import Boxes, InputError
+
+CPU = {"accelerator": "cpu", "devices": 1}
+QUICK = TrainingOptions(epochs=2, batch_size=3, precision="32-true", average=0)
+
+
+def as_positives(dataset: TinyDataset) -> dict[str, Boxes]:
+    return {
+        image_id: Boxes(boxes.xyxy, np.ones(len(boxes), np.float32), boxes.labels)
+        for image_id, boxes in dataset.truth.items()
+        if image_id.startswith("train")
+    }
+
+
+def train(dataset: TinyDataset, backbone: Backbone, out: Path, kind: Kind = "fcos", **options: Any) -> NeuralDetector:
+    return train_detector(
+        dataset,
+        dataset.ids("train"),
+        options.pop("positives", as_positives(dataset)),
+        backbone,
+        out,
+        model=small_options(kind),
+        trainer_options=CPU,
+        device="cpu",
+        **({"training": QUICK} | options),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_six_images_by_heart(
+    kind: Kind, tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path
+) -> None:
+    """An off-by-one in the classes, or boxes in other coordinates, could not pass."""
+    thorough = TrainingOptions(
+        epochs=60, batch_size=6, learning_rate=0.02, precision="32-true", flip=0, scale_jitter=0, average=0
+    )
+    detector = train(tiny_dataset, backbone, tmp_path, kind, training=thorough)
+    for image_id in ("train_0", "train_1", "train_2"):
+        true, found = tiny_dataset.truth[image_id], detector.detect(tiny_dataset.load(image_id))
+        assert found.labels[0] == true.labels[0], image_id
+        assert iou(found.xyxy[:1], true.xyxy)[0, 0] > 0.5, image_id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_training_ends_with_the_same_weights(
+    kind: Kind, tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averaged = TrainingOptions(epochs=2, batch_size=3, precision="32-true", average=0.5)
+    whole = train(tiny_dataset, backbone, tmp_path / "whole", kind, training=averaged)
+
+    class Stop(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyError("killed")
+
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda *a: fit(*a[:-1], [*a[-1], Stop()]))
+    with pytest.raises(KeyError, match="killed"):
+        train(tiny_dataset, backbone, tmp_path / "stopped", kind, training=averaged)
+    monkeypatch.undo()
+    assert not (tmp_path / "stopped" / "model.json").exists()
+    resumed = train(tiny_dataset, backbone, tmp_path / "stopped", kind, training=averaged)
+    assert resumed.fingerprint == whole.fingerprint
+
+
+def test_a_finished_training_is_loaded_and_other_settings_are_refused(
+    tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(tiny_dataset, backbone, tmp_path)
+    monkeypatch.setattr(training, "fit", None)  # it is not called
+    assert train(tiny_dataset, backbone, tmp_path).fingerprint == first.fingerprint
+    with pytest.raises(InputError, match=r"losses\.roi_drop"):
+        train(tiny_dataset, backbone, tmp_path, losses=WeakLosses(roi_drop=True))
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_validation_stops_early(tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path) -> None:
+    stubborn = TrainingOptions(
+        epochs=30, batch_size=3, learning_rate=1e-9, validation=0.3, patience=1, precision="32-true", average=0
+    )
+    train(tiny_dataset, backbone, tmp_path, training=stubborn)
+    assert "validation_loss" in (tmp_path / "training.json").read_text(encoding="utf-8")
+
+
+def test_images_of_one_pixel_and_without_boxes_are_no_obstacle(backbone: Backbone, tmp_path: Path) -> None:
+    from wsdet.types import Sample
+
+    pixels = [np.full((1, 1, 3), 9, np.uint8), np.full((40, 50, 3), 99, np.uint8), np.full((9, 90, 3), 9, np.uint8)]
+    samples = {f"train_{i}": Sample(f"train_{i}", one, (0,)) for i, one in enumerate(pixels)}
+    positives = {
+        "train_0": Boxes(np.float32([[0, 0, 1, 1]]), np.float32([1]), np.array([0])),
+        "train_2": Boxes(np.float32([[-50, -3, 500, 300], [4, 4, 4, 8]]), np.float32([1, 1]), np.array([0, 0])),
+    }
+    one_by_one = TrainingOptions(epochs=1, batch_size=1, precision="32-true")
+    for kind in KINDS:
+        out = tmp_path / kind
+        detector = train(TinyDataset(samples=samples), backbone, out, kind, training=one_by_one, positives=positives)
+        assert (out / "model.json").exists()
+        detector.detect(samples["train_0"])
+
+
+def test_without_any_box_there_is_nothing_to_train_on(
+    tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no image has a box"):
+        train(tiny_dataset, backbone, tmp_path, positives={"train_0": Boxes.empty()})
+    train(tiny_dataset, backbone, tmp_path)
+
+
+def test_precision_is_the_trainers_where_it_says_one() -> None:
+    assert training_precision("16-mixed", CPU) == "16-mixed"
+    assert training_precision("auto", CPU | {"precision": "64-true"}) == "64-true"
+    assert training_precision("auto", CPU | {"precision": "32-true"}) in ("32-true", "bf16-mixed")

@@ -1,0 +1,185 @@
+"""What a neural detector is and how it is trained, as plain values that check their own ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from wsdet.types import InputError
+
+Kind = Literal["faster_rcnn", "retinanet", "fcos", "ssdlite"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_MOST_PIXELS = 4096  # along a side of the network's input
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A detector of torchvision over the feature pyramid of a classifier.
+
+    Attributes:
+        kind: one of `KINDS`.
+        strides: of the pyramid's maps, ascending, each twice the one before.
+        channels: of each map; the heads normalize them in groups.
+        trainable_layers: stages of the backbone that are trained, from the last.
+        short_side: pixels of an image's shorter side when the detector sees it; 0 follows the network, see `fitted_to`.
+        long_side: the longer side has at most so many, and then the shorter one fewer; 0: 1.667 times the shorter.
+        square: squeeze images to squares of the short side instead, as SSD does.
+        score_threshold: detections scored lower are dropped.
+        nms_iou: of two detections of a class that overlap more, the lower one is dropped.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    kind: Kind
+    strides: Sequence[int] = (8, 16, 32, 64)
+    channels: int = 128
+    trainable_layers: int = 3
+    short_side: int = 0
+    long_side: int = 0
+    square: bool = False
+    score_threshold: float = 0.01
+    nms_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"detector.model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        strides = tuple(self.strides)
+        doubles = all(b == 2 * a for a, b in zip(strides, strides[1:], strict=False))
+        if not 1 <= len(strides) <= 8 or strides[0] not in (4, 8, 16, 32) or not doubles:
+            raise InputError(
+                f"detector.model.strides must start at 4, 8, 16 or 32 and double, got {list(self.strides)}"
+            )
+        object.__setattr__(self, "strides", strides)
+        _check(
+            "model",
+            (64 <= self.channels <= 4096 and self.channels % 32 == 0, "channels", "a multiple of 32 from 64 to 4096",
+             self.channels),
+            (self.trainable_layers >= 0, "trainable_layers", ">= 0", self.trainable_layers),
+            (self.short_side == 0 or 32 <= self.short_side <= _MOST_PIXELS, "short_side", "0 or 32..4096 pixels",
+             self.short_side),
+            (self.long_side == 0 or self.short_side <= self.long_side <= _MOST_PIXELS, "long_side",
+             "0 or between short_side and 4096 pixels", self.long_side),
+            (0 <= self.score_threshold < 1, "score_threshold", "in [0, 1)", self.score_threshold),
+            (0 < self.nms_iou <= 1, "nms_iou", "in (0, 1]", self.nms_iou),
+        )  # fmt: skip
+
+    def fitted_to(self, input_size: int) -> ModelOptions:
+        """The same with a short side: where none is given, 1.5 times the classifier's input, in steps of 32 pixels."""
+        from dataclasses import replace
+
+        return replace(self, short_side=self.short_side or 32 * max(1, round(1.5 * input_size / 32)))
+
+    def size_of(self, size_hw: tuple[int, int], factor: float = 1.0) -> tuple[int, int]:
+        """Height and width at which an image of `size_hw` is seen; `factor` enlarges it, in training."""
+        short = self.short_side * factor
+        if self.square:
+            return round(short), round(short)
+        long = (self.long_side or self.short_side * 5 / 3) * factor
+        scale = min(short / min(size_hw), long / max(size_hw))
+        return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
+
+
+@dataclass(frozen=True)
+class WeakLosses:
+    """How weak labels change the losses; see `wsdet.detectors.neural.supervision`.
+
+    Attributes:
+        ignore_share: an anchor or proposal with at least this share of its area inside an ignored region is no
+            background.
+        negatives_by_label: in an ignored region the classes that the image does not have stay certain negatives; and
+            where a class of the image has no box, no background of the image is a negative of it.
+        roi_drop: whether positives with a high class loss and a high box loss are left out, as wrong boxes' (WeakSAM,
+            Zhu et al. 2024).
+        drop_after: share of the training after which they are.
+        drop_class_loss: the class loss above which a positive may be dropped.
+        drop_box_loss: the box loss above which, too.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    ignore_share: float = 0.5
+    negatives_by_label: bool = False
+    roi_drop: bool = False
+    drop_after: float = 0.3
+    drop_class_loss: float = 2.0
+    drop_box_loss: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(
+            "losses",
+            (0 < self.ignore_share <= 1, "ignore_share", "in (0, 1]", self.ignore_share),
+            (0 <= self.drop_after <= 1, "drop_after", "in [0, 1]", self.drop_after),
+            (self.drop_class_loss >= 0, "drop_class_loss", ">= 0", self.drop_class_loss),
+            (self.drop_box_loss >= 0, "drop_box_loss", ">= 0", self.drop_box_loss),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a neural detector is trained.
+
+    Attributes:
+        epochs: passes over the images, at most.
+        batch_size: images in a step, and a process where several train together.
+        learning_rate: of SGD at its highest; it rises over the first steps and falls to 0 as a cosine.
+        warm_up: share of the steps in which it rises.
+        momentum: of SGD.
+        weight_decay: of weights, not of biases and normalization.
+        gradient_clip: largest norm of the gradient; 0: no limit.
+        precision: of Lightning's Trainer; "auto" takes bfloat16 autocast where the hardware has units for it.
+        flip: share of the images that are mirrored.
+        scale_jitter: images are enlarged and shrunk by up to this share.
+        color_jitter: greatest change of brightness, contrast and saturation.
+        average: decay of the exponential moving average of the weights, which is what comes out; 0: the last weights.
+        validation: share of the images held out to stop early on their loss; 0: none.
+        patience: epochs without a better validation loss after which the training stops.
+        logger: "csv", or "tensorboard" beside it (pip install 'wsdet[tensorboard]').
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    epochs: int = 30
+    batch_size: int = 8
+    learning_rate: float = 0.01
+    warm_up: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    gradient_clip: float = 10.0
+    precision: str = "auto"
+    flip: float = 0.5
+    scale_jitter: float = 0.25
+    color_jitter: float = 0.1
+    average: float = 0.99
+    validation: float = 0.0
+    patience: int = 3
+    logger: Literal["csv", "tensorboard"] = "csv"
+
+    def __post_init__(self) -> None:
+        _check(
+            "training",
+            (self.epochs >= 1, "epochs", ">= 1", self.epochs),
+            (self.batch_size >= 1, "batch_size", ">= 1", self.batch_size),
+            (self.learning_rate > 0, "learning_rate", "> 0", self.learning_rate),
+            (0 <= self.warm_up < 1, "warm_up", "in [0, 1)", self.warm_up),
+            (0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum),
+            (self.weight_decay >= 0, "weight_decay", ">= 0", self.weight_decay),
+            (self.gradient_clip >= 0, "gradient_clip", ">= 0", self.gradient_clip),
+            (0 <= self.flip <= 1, "flip", "in [0, 1]", self.flip),
+            (0 <= self.scale_jitter < 1, "scale_jitter", "in [0, 1)", self.scale_jitter),
+            (0 <= self.color_jitter <= 1, "color_jitter", "in [0, 1]", self.color_jitter),
+            (0 <= self.average < 1, "average", "in [0, 1)", self.average),
+            (0 <= self.validation < 1, "validation", "in [0, 1)", self.validation),
+            (self.patience >= 1, "patience", ">= 1", self.patience),
+            (self.logger in ("csv", "tensorboard"), "logger", "csv or tensorboard", self.logger),
+        )
+
+
+def _check(of: str, *rules: tuple[bool, str, str, object]) -> None:
+    for holds, name, allowed, got in rules:
+        if not holds:
+            raise InputError(f"detector.{of}.{name} must be {allowed}, got {got}")

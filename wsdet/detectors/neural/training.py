@@ -1,0 +1,300 @@
+"""Training of neural detectors by Lightning, on boxes that may be wrong.
+
+A run folder holds
+
+    settings.json              what the weights depend on; training there with other settings refuses
+    checkpoints/               the last epoch's state, while the training is under way
+    log/*/metrics.csv          losses by step
+    model.json, .safetensors   the trained detector
+    training.json              how long it took; written last
+
+Everything random in an epoch is drawn from (seed, epoch), so a training that was killed goes on at the epoch it was in
+and ends with the weights that it would have had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.utils.data import DataLoader
+
+from wsdet.detectors.neural.detector import NeuralDetector, build_detector
+from wsdet.detectors.neural.examples import Batch, BatchOrder, Examples, in_lists
+from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
+from wsdet.networks.backbones import Backbone
+from wsdet.training.resumable import fit, train_once
+from wsdet.types import Boxes, Dataset, InputError
+
+log = logging.getLogger(__name__)
+
+_FIRST_RATE = 0.01  # share of the highest learning rate that the warm-up starts from
+
+
+class DetectorModule(pl.LightningModule):
+    """A detector of torchvision learning.
+
+    Args:
+        model: what `build_detector` built; trained in place.
+        options: how.
+        drop_after: share of the steps after which RoI drop is under way, where it is on.
+        seed: of everything random.
+    """
+
+    def __init__(self, model: nn.Module, options: TrainingOptions, drop_after: float = 0.3, seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.options = options
+        self.drop_after = drop_after
+        self.seed = seed
+        self.train()  # Lightning trains in the mode that it finds
+
+    def on_train_epoch_start(self) -> None:
+        """Makes the sampling of anchors and proposals a function of the epoch."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The sum of the losses of a batch of uint8 images with targets."""
+        done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        self.model.rules.is_warm = done >= self.drop_after  # type: ignore[union-attr]
+        losses = self._losses(batch)
+        total = cast(Tensor, sum(losses.values()))
+        self.log("loss", total, batch_size=len(batch[0]), on_step=True, on_epoch=False)
+        self.log_dict(losses, batch_size=len(batch[0]), on_step=True, on_epoch=False)
+        return total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures the loss; the heads do nothing else in training mode, and the backbone never leaves evaluation."""
+        with torch.random.fork_rng(devices=[]):
+            self.model.train()
+            total = cast(Tensor, sum(self._losses(batch).values()))
+        self.log("validation_loss", total, batch_size=len(batch[0]), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with a warm-up and a cosine."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.options.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=self.options.learning_rate, momentum=self.options.momentum)
+        n_steps = max(2, int(self.trainer.estimated_stepping_batches))
+        n_warm = min(n_steps - 1, max(1, round(self.options.warm_up * n_steps)))
+        parts = [LinearLR(optimizer, _FIRST_RATE, total_iters=n_warm), CosineAnnealingLR(optimizer, n_steps - n_warm)]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": SequentialLR(optimizer, parts, [n_warm]), "interval": "step"},
+        }
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        images, targets = batch
+        losses: dict[str, Tensor] = self.model([image.float() / 255 for image in images], targets)
+        return losses
+
+
+class _Loaders(pl.LightningDataModule):
+    def __init__(
+        self,
+        train: Examples,
+        validation: Examples | None,
+        options: TrainingOptions,
+        seed: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.train_examples = train
+        self.validation_examples = validation
+        self.options = options
+        self.seed = seed
+        self.workers = workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        trainer = cast(pl.Trainer, self.trainer)
+        return self._loader(
+            self.train_examples,
+            BatchOrder(
+                self.train_examples.sizes_hw,
+                self.options.batch_size,
+                self.options.scale_jitter,
+                self.seed,
+                lambda: trainer.current_epoch,
+                trainer.global_rank,
+                trainer.world_size,
+            ),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        if self.validation_examples is None:
+            return []
+        sizes = self.validation_examples.sizes_hw
+        return self._loader(
+            self.validation_examples, BatchOrder(sizes, self.options.batch_size, 0.0, self.seed, lambda: 0)
+        )
+
+    def _loader(self, examples: Examples, order: BatchOrder) -> DataLoader[Any]:
+        return DataLoader(
+            examples, batch_sampler=order, collate_fn=in_lists, num_workers=self.workers, pin_memory=self.workers > 0
+        )
+
+
+def train_detector(
+    dataset: Dataset,
+    ids: Sequence[str],
+    positives: Mapping[str, Boxes],
+    backbone: Backbone,
+    out: Path,
+    *,
+    model: ModelOptions,
+    training: TrainingOptions | None = None,
+    losses: WeakLosses | None = None,
+    trainer_options: Mapping[str, Any] | None = None,
+    workers: int = 0,
+    memory_gib: float = 4.0,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    name: str = "detector",
+) -> NeuralDetector:
+    """Trains a detector, or goes on where an earlier call in `out` stopped, or loads what that one finished.
+
+    Args:
+        dataset: gives images and labels; its true boxes are never looked at.
+        ids: the images to learn from.
+        positives: labelled boxes by image id, each scored by its weight as a positive: 1 is the usual one. A box
+            flagged difficult is ignored: nothing mostly inside it is background. An image without boxes shows
+            background.
+        backbone: a classifier, whose trunk is where the features start from.
+        out: folder of the training, see this module.
+        model: the detector.
+        training: how it is trained.
+        losses: what weak labels change in the losses.
+        trainer_options: further arguments of `pytorch_lightning.Trainer`, such as accelerator and devices.
+        workers: processes that read and change images.
+        memory_gib: see `Examples`.
+        device: of the trained detector, as for `precision`; see `NeuralDetector`.
+        precision: of detecting.
+        seed: of all that is random.
+        name: what is trained, for the bar and the log.
+
+    Raises:
+        InputError: `out` holds a training with other settings, no image can be read, or none has a box.
+    """
+    training, losses, out = training or TrainingOptions(), losses or WeakLosses(), Path(out)
+    model = model.fitted_to(backbone.input_size)
+    settings = {
+        "model": asdict(model),
+        "training": asdict(training),
+        "losses": asdict(losses),
+        "network": {"architecture": backbone.architecture, "weights": _digest_of_weights(backbone)},
+        "classes": list(dataset.classes),
+        "boxes": _digest_of_boxes(dataset, ids, positives),
+        "seed": seed,
+    }
+    if not any((~boxes.difficult & (boxes.labels >= 0)).any() for boxes in positives.values()):
+        raise InputError(f"{name}: no image has a box to train on; look at the failed.json of the boxes' store")
+
+    def train() -> dict[str, Any]:
+        return _train(
+            dataset, ids, positives, backbone, out, model, training, losses, trainer_options or {}, workers, memory_gib,
+            seed, name,
+        )  # fmt: skip
+
+    train_once(name, out / "model.safetensors", settings, train)
+    return NeuralDetector.load(out, device, precision)
+
+
+def _train(
+    dataset: Dataset,
+    ids: Sequence[str],
+    positives: Mapping[str, Boxes],
+    backbone: Backbone,
+    out: Path,
+    model: ModelOptions,
+    training: TrainingOptions,
+    losses: WeakLosses,
+    trainer_options: Mapping[str, Any],
+    workers: int,
+    memory_gib: float,
+    seed: int,
+    name: str,
+) -> dict[str, Any]:
+    train_ids, validation_ids = _split(ids, training.validation, seed)
+    train = Examples(dataset, train_ids, positives, model, training, memory_gib, workers)
+    validation = None
+    if validation_ids:
+        unchanged = TrainingOptions(flip=0, scale_jitter=0, color_jitter=0)
+        validation = Examples(dataset, validation_ids, positives, model, unchanged, memory_gib, workers)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = build_detector(model, backbone, len(dataset.classes), losses)
+    module = DetectorModule(detector.to(memory_format=torch.channels_last), training, losses.drop_after, seed)  # type: ignore[call-overload]
+    options = dict(trainer_options) | {"use_distributed_sampler": False, "log_every_n_steps": 1}
+    options["precision"] = training_precision(training.precision, options)
+    if training.gradient_clip:
+        options["gradient_clip_val"] = training.gradient_clip
+    callbacks: list[pl.Callback] = []
+    if training.average:
+        callbacks.append(EMAWeightAveraging(decay=training.average))
+    if validation is not None:
+        callbacks.append(EarlyStopping("validation_loss", patience=training.patience))
+    log.info("%s: %s on %d images, %d more for validation, at most %d epochs, %s", name, model.kind, len(train),
+             len(validation_ids), training.epochs, options["precision"])  # fmt: skip
+    start = time.perf_counter()
+    loaders = _Loaders(train, validation, training, seed, workers)
+    trainer = fit(module, loaders, out, training.epochs, name, options, callbacks)
+    seconds = time.perf_counter() - start
+    network = {"architecture": backbone.architecture, "input_size": backbone.input_size}
+    NeuralDetector(detector, dataset.classes, model, network, "cpu", "float32", {"trained_on": name}).save(out)
+    measured = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    looks = len(train) * training.epochs
+    return {"images": len(train), **measured, "images_per_second": round(looks / seconds, 2)}
+
+
+def training_precision(wanted: str, options: Mapping[str, Any]) -> str:
+    """The precision of Lightning's Trainer: bfloat16 autocast under "auto" where the hardware has units for it."""
+    if wanted != "auto":
+        return wanted
+    given = str(options.get("precision", "32-true"))
+    on_gpu = options.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    has_units = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_bfloat16()
+    return "bf16-mixed" if has_units and given == "32-true" else given
+
+
+def _cpu_has_bfloat16() -> bool:
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)
+
+
+def _split(ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    n_validation = min(math.ceil(share * len(ids)), len(ids) - 1) if share else 0
+    order = np.random.default_rng(seed).permutation(len(ids))
+    return [ids[i] for i in np.sort(order[n_validation:])], [ids[i] for i in np.sort(order[:n_validation])]
+
+
+def _digest_of_boxes(dataset: Dataset, ids: Sequence[str], positives: Mapping[str, Boxes]) -> str:
+    digest = hashlib.sha256()
+    for image_id in ids:
+        boxes = positives.get(image_id, Boxes.empty())
+        digest.update(repr((image_id, dataset.labels(image_id), len(boxes))).encode())
+        for column in (boxes.xyxy, boxes.scores, boxes.labels, boxes.difficult):
+            digest.update(column.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_weights(backbone: Backbone) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.trunk.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

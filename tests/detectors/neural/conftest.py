@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector
 from wsdet.detectors.neural.options import Kind, ModelOptions, WeakLosses
 from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.types import Boxes
 
 N_CLASSES = 3
 
@@ -64,3 +66,18 @@ def target(
         "present": is_present,
         "unboxed": unboxed,
     }
+
+
+def boxes_of(
+    xyxy: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    scores: Sequence[float] | None = None,
+    difficult: Sequence[bool] | None = None,
+) -> Boxes:
+    """Boxes from lists; of score 1 where none is given."""
+    return Boxes(
+        np.array(xyxy, np.float32).reshape(-1, 4),
+        np.array([1.0] * len(labels) if scores is None else scores, np.float32),
+        np.array(labels, np.int64),
+        np.array([False] * len(labels) if difficult is None else difficult),
+    )

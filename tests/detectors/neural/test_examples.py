@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import COLORS, TinyDataset
+from tests.detectors.neural.conftest import boxes_of
 from wsdet.detectors.neural.examples import BatchOrder, Draw, Examples, make_target
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 
 def test_a_targets_classes_count_from_1() -> None:
-    boxes = Boxes(np.float32([[0, 0, 9, 9], [5, 5, 20, 20], [1, 1, 8, 8]]), np.float32([1, 0.5, 1]), [0, 2, 1])
+    boxes = boxes_of([[0, 0, 9, 9], [5, 5, 20, 20], [1, 1, 8, 8]], [0, 2, 1], [1, 0.5, 1])
     target = make_target(boxes[:2], (0, 1, 2), 3)
     assert target["labels"].tolist() == [1, 3]
     assert target["weights"].tolist() == [1, 0.5]
@@ -24,8 +25,8 @@ def test_a_targets_classes_count_from_1() -> None:
     "boxes",
     [
         Boxes.empty(),
-        Boxes(np.float32([[3, 3, 3, 3], [0, 0, 50, 0.5]]), labels=np.array([0, 1])),
-        Boxes(np.float32([[0, 0, 9, 9]])),  # without a class
+        boxes_of([[3, 3, 3, 3], [0, 0, 50, 0.5]], [0, 1]),
+        boxes_of([[0, 0, 9, 9]], [-1]),  # without a class
     ],
     ids=["none", "no area", "no label"],
 )
@@ -37,7 +38,7 @@ def test_nothing_usable_is_an_empty_target(boxes: Boxes) -> None:
 
 
 def test_difficult_boxes_are_ignored_regions() -> None:
-    boxes = Boxes(np.float32([[0, 0, 9, 9], [5, 5, 20, 20]]), labels=np.array([0, 1]), difficult=np.array([True, False]))
+    boxes = boxes_of([[0, 0, 9, 9], [5, 5, 20, 20]], [0, 1], difficult=[True, False])
     target = make_target(boxes, (0, 1), 3)
     assert target["ignored"].tolist() == [[0, 0, 9, 9]]
     assert target["labels"].tolist() == [2]
@@ -61,7 +62,9 @@ def test_boxes_stay_on_their_objects(square: bool, seed: int, tiny_dataset: Tiny
 
 
 def test_the_same_draw_is_the_same_example(tiny_dataset: TinyDataset) -> None:
-    examples = Examples(tiny_dataset, tiny_dataset.ids("train"), {}, ModelOptions("fcos", short_side=64), TrainingOptions())
+    examples = Examples(
+        tiny_dataset, tiny_dataset.ids("train"), {}, ModelOptions("fcos", short_side=64), TrainingOptions()
+    )
     first, again, other = (examples[Draw(1, seed, 1.1)][0] for seed in (5, 5, 6))
     assert (first == again).all()
     assert first.shape != other.shape or (first != other).any()
@@ -96,9 +99,9 @@ def test_batches_hold_each_image_once_and_one_orientation() -> None:
     sizes = [(2, 3)] * 5 + [(3, 2)] * 4
     batches = list(BatchOrder(sizes, 2, 0.2, 0, lambda: 3))
     assert len(batches) == len(BatchOrder(sizes, 2, 0.2, 0, lambda: 3)) == 5
-    assert sorted(draw.index for batch in batches for draw in batch) == list(range(9))
+    assert sorted(draw.image for batch in batches for draw in batch) == list(range(9))
     for batch in batches:
-        assert len({draw.index < 5 for draw in batch}) == 1
+        assert len({draw.image < 5 for draw in batch}) == 1
         assert len({draw.factor for draw in batch}) == 1
         assert 0.8 <= batch[0].factor <= 1.2
 
@@ -114,4 +117,4 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 def test_processes_share_the_batches() -> None:
     parts = [list(BatchOrder([(2, 3)] * 9, 2, 0.0, 0, lambda: 0, rank, 2)) for rank in (0, 1)]
     assert [len(part) for part in parts] == [3, 3]
-    assert {draw.index for part in parts for batch in part for draw in batch} == set(range(9))
+    assert {draw.image for part in parts for batch in part for draw in batch} == set(range(9))

@@ -30,7 +30,8 @@ from wsdet.detectors.neural.supervision import LossRules
 from wsdet.detectors.neural.torchvision_models import build_model
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import resolve_device, resolve_precision
-from wsdet.storage.files import read_json, write_bytes, write_json
+from wsdet.storage.files import write_bytes, write_json
+from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, InputError, Pixels, Sample
 
 FORMAT = "wsdet neural detector 1"
@@ -141,14 +142,16 @@ class NeuralDetector:
         described = _read_description(folder / "model.json")
         try:
             options = ModelOptions(**described["options"])
-            backbone = build_backbone(described["network"]["architecture"], input_size=described["network"]["input_size"])
+            backbone = build_backbone(
+                described["network"]["architecture"], input_size=described["network"]["input_size"]
+            )
             model = build_detector(options, backbone, len(described["classes"]))
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{folder / 'model.json'} describes no usable detector: {error}; train it again") from error
+            raise InputError(
+                f"{folder / 'model.json'} describes no usable detector: {error}; train it again"
+            ) from error
         _load_weights(model, folder / "model.safetensors")
-        return cls(
-            model, described["classes"], options, described["network"], device, precision, described["info"]
-        )
+        return cls(model, described["classes"], options, described["network"], device, precision, described["info"])
 
 
 def build_detector(

@@ -30,7 +30,7 @@ _GRAY = 114  # around an image that was shrunk
 class Draw(NamedTuple):
     """One look at an image: which, its own random number, and the enlargement that it shares with its batch."""
 
-    index: int
+    image: int
     seed: int
     factor: float
 
@@ -88,7 +88,7 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """A (3, h, w) uint8 image and its target (see `wsdet.detectors.neural.supervision`)."""
-        image_id, size_hw = self.ids[draw.index], self.sizes_hw[draw.index]
+        image_id, size_hw = self.ids[draw.image], self.sizes_hw[draw.image]
         pixels = self._kept[image_id] if image_id in self._kept else self.read(image_id)[1]
         boxes = self.positives.get(image_id, Boxes.empty())
         rng = np.random.default_rng(draw.seed)
@@ -218,7 +218,7 @@ def _fit_square(pixels: Pixels, xyxy: Floats, side: int, rng: np.random.Generato
     canvas = np.full((side, side, 3), _GRAY, np.uint8)
     part = pixels[max(0, -y) : max(0, -y) + side, max(0, -x) : max(0, -x) + side]
     canvas[max(0, y) : max(0, y) + part.shape[0], max(0, x) : max(0, x) + part.shape[1]] = part
-    return canvas, clip(xyxy + np.float32([x, y, x, y]), (side, side))
+    return canvas, clip(xyxy + np.array([x, y, x, y], np.float32), (side, side))
 
 
 class _Each(data.Dataset[tuple[str, tuple[int, int], Pixels] | InputError]):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 from wsdet.types import InputError
@@ -47,7 +48,7 @@ class ModelOptions:
         if self.kind not in KINDS:
             raise InputError(f"detector.model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         strides = tuple(self.strides)
-        doubles = all(b == 2 * a for a, b in zip(strides, strides[1:], strict=False))
+        doubles = all(b == 2 * a for a, b in pairwise(strides))
         if not 1 <= len(strides) <= 8 or strides[0] not in (4, 8, 16, 32) or not doubles:
             raise InputError(
                 f"detector.model.strides must start at 4, 8, 16 or 32 and double, got {list(self.strides)}"
@@ -68,8 +69,6 @@ class ModelOptions:
 
     def fitted_to(self, input_size: int) -> ModelOptions:
         """The same with a short side: where none is given, 1.5 times the classifier's input, in steps of 32 pixels."""
-        from dataclasses import replace
-
         return replace(self, short_side=self.short_side or 32 * max(1, round(1.5 * input_size / 32)))
 
     def size_of(self, size_hw: tuple[int, int], factor: float = 1.0) -> tuple[int, int]:

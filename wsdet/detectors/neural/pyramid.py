@@ -11,6 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class Pyramid(nn.Module):
         trainable_layers: int = 3,
     ) -> None:
         super().__init__()
-        if not strides or strides[0] < 1 or any(b != 2 * a for a, b in zip(strides, strides[1:], strict=False)):
+        if not strides or strides[0] < 1 or any(b != 2 * a for a, b in pairwise(strides)):
             raise ValueError(f"strides must double from one to the next, got {list(strides)}")
         if channels < 1 or trainable_layers < 0:
             raise ValueError(f"channels and trainable_layers must be >= 1 and >= 0, got {channels}, {trainable_layers}")
@@ -131,7 +132,7 @@ def _stages(backbone: Backbone) -> tuple[fx.GraphModule, list[_Stage]]:
     nodes = [node for node in body.graph.nodes if node.op not in ("placeholder", "output")]
     ends: dict[int, fx.Node] = {}
     for node in _bottlenecks(nodes):
-        shape = node.meta["tensor_meta"].shape if "tensor_meta" in node.meta else ()
+        shape = tuple(node.meta["tensor_meta"].shape) if "tensor_meta" in node.meta else ()
         if len(shape) == 4:
             ends[2 ** round(math.log2(_PROBE / shape[-1]))] = node
     stages, start = [], 0

@@ -110,7 +110,7 @@ def is_covered(xyxy: Tensor, regions: Tensor, share: float) -> Tensor:
 
 
 def softmax_loss(logits: Tensor, verdicts: Verdicts) -> Tensor:
-    """(n,) cross-entropy of (n, k + 1) logits; of background, that it is the background or one of its unknown classes."""
+    """(n,) cross-entropy of (n, k + 1) logits; of background, that it is that or one of its unknown classes."""
     if not verdicts.unknown.any():
         return F.cross_entropy(logits, verdicts.labels, reduction="none")
     allowed = verdicts.unknown.clone()

@@ -6,7 +6,7 @@ With targets that are certain (weights 1, nothing ignored) each loss equals torc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -82,12 +82,12 @@ def build_model(
         "nms_thresh": options.nms_iou,
         "detections_per_img": MAX_DETECTIONS,
     }
-    model = builders[options.kind](pyramid, n_classes + 1, rules, limits)
+    model: Any = builders[options.kind](pyramid, n_classes + 1, rules, limits)
     model.transform = _Normalization(mean, std, max(pyramid.strides))
     heads = [model.rpn.head, model.roi_heads.box_predictor] if options.kind == "faster_rcnn" else [model.head]
     for head in heads:
-        head.register_forward_hook(_in_float32)  # type: ignore[union-attr, operator]
-    return model
+        head.register_forward_hook(_in_float32)
+    return cast(nn.Module, model)
 
 
 def _in_float32(_: nn.Module, __: Any, outputs: Any) -> Any:
@@ -205,10 +205,7 @@ class _WeakRpn(RegionProposalNetwork):
     def compute_loss(
         self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        positives, negatives = (
-            torch.where(torch.cat(sampled))[0]
-            for sampled in self.fg_bg_sampler(labels)  # type: ignore[no-untyped-call]
-        )
+        positives, negatives = (torch.where(torch.cat(sampled))[0] for sampled in self.fg_bg_sampler(labels))
         sampled = torch.cat([positives, negatives])
         weights, targets = torch.cat(self._weights), torch.cat(regression_targets)
         n_sampled = max(1, len(sampled))  # none where every anchor is ignored
@@ -237,11 +234,9 @@ class _WeakRoIHeads(RoIHeads):
             detections = super().forward(features, proposals, image_shapes)
             return detections
         boxes = [target["boxes"] for target in targets]
-        proposals = self.add_gt_proposals(proposals, boxes)  # type: ignore[no-untyped-call]
+        proposals = self.add_gt_proposals(proposals, boxes)
         verdicts = [self._judged(*pair) for pair in zip(proposals, targets, strict=True)]
-        sampled = self.subsample(  # type: ignore[no-untyped-call]
-            [one.labels.masked_fill(one.excluded, -1) for one in verdicts]
-        )
+        sampled = self.subsample([one.labels.masked_fill(one.excluded, -1) for one in verdicts])
         proposals = [xyxy[rows] for xyxy, rows in zip(proposals, sampled, strict=True)]
         chosen = _joined([_rows(one, rows) for one, rows in zip(verdicts, sampled, strict=True)])
         pooled = self.box_head(self.box_roi_pool(features, proposals, image_shapes))

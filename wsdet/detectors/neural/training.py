@@ -8,8 +8,8 @@ A run folder holds
     model.json, .safetensors   the trained detector
     training.json              how long it took; written last
 
-Everything random in an epoch is drawn from (seed, epoch), so a training that was killed goes on at the epoch it was in
-and ends with the weights that it would have had.
+Everything random is drawn from the seed, the epoch and the step, so a training that was killed goes on at the epoch
+it was in and ends with the weights that it would have had.
 """
 
 from __future__ import annotations
@@ -61,12 +61,10 @@ class DetectorModule(pl.LightningModule):
         self.seed = seed
         self.train()  # Lightning trains in the mode that it finds
 
-    def on_train_epoch_start(self) -> None:
-        """Makes the sampling of anchors and proposals a function of the epoch."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The sum of the losses of a batch of uint8 images with targets."""
+        # what torchvision samples of anchors and proposals is a function of the step
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_step]).generate_state(1)[0]))
         done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         self.model.rules.is_warm = done >= self.drop_after  # type: ignore[union-attr]
         losses = self._losses(batch)
@@ -239,7 +237,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = build_detector(model, backbone, len(dataset.classes), losses)
-    module = DetectorModule(detector.to(memory_format=torch.channels_last), training, losses.drop_after, seed)  # type: ignore[call-overload]
+    module = DetectorModule(detector.to(memory_format=torch.channels_last), training, losses.drop_after, seed)
     options = dict(trainer_options) | {"use_distributed_sampler": False, "log_every_n_steps": 1}
     options["precision"] = training_precision(training.precision, options)
     if training.gradient_clip:

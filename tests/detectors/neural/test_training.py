@@ -75,7 +75,8 @@ def test_a_stopped_training_ends_with_the_same_weights(
                 raise KeyError("killed")
 
     def fit_and_stop(*arguments: Any) -> Any:
-        return fit(*arguments[:-1], [*arguments[-1], Stop()])
+        module, batches, out, epochs, name, options, callbacks = arguments
+        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()])
 
     monkeypatch.setattr(training, "fit", fit_and_stop)
     with pytest.raises(KeyError, match="killed"):

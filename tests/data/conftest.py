@@ -127,6 +127,73 @@ class Files:
         self.text("data.yaml", "path: /home/author\ntrain: images/train\nval: ../images/val\nnames: {0: cat, 1: dog}\n")
         return {}
 
+    def write_cvat(self) -> Mapping[str, Any]:
+        """Image 1 with a box and a polygon, 2 with nothing; 3 for testing with a turned box and a tag."""
+        for name in ("1.jpg", "2.jpg", "3.jpg"):
+            self.image(f"images/{name}")
+        labels = "".join(f"<label><name>{name}</name></label>" for name in ("cat", "dog"))
+        shapes = (
+            '<box label="cat" xtl="1.5" ytl="2" xbr="11.5" ybr="5"/><polygon label="dog" points="0,0;4,0;2,3"/>',
+            "",
+            '<box label="dog" xtl="4" ytl="2" xbr="10" ybr="4" rotation="90"/>',
+        )
+        images = "".join(
+            f'<image id="{n}" name="{n}.jpg" subset="{split}" width="20" height="10">{shape}</image>'
+            for n, (split, shape) in enumerate(zip(("train", "train", "test"), shapes, strict=True), start=1)
+        )
+        meta = f"<meta><task><labels>{labels}</labels></task></meta>"
+        self.text("annotations.xml", f"<annotations>{meta}{images}</annotations>")
+        return {}
+
+    def write_label_studio(self) -> Mapping[str, Any]:
+        """Image 1 with a rectangle, 2 with nothing; 3 for testing with a turned one. Uploaded under a hash."""
+        for name in "123":
+            self.image(f"images/{name}.jpg")
+        values = [
+            [{"x": 25, "y": 20, "width": 50, "height": 60, "rotation": 0, "rectanglelabels": ["cat"]}],
+            [],
+            [{"x": 50, "y": 20, "width": 20, "height": 20, "rotation": 90, "rectanglelabels": ["dog"]}],
+        ]
+        tasks = [
+            {
+                "data": {"image": f"/data/upload/4/0a1b2c3d-{n}.jpg", "split": "test" if n == 3 else "train"},
+                "annotations": [
+                    {"was_cancelled": True, "result": [{"value": {"choices": ["wrong"]}}]},
+                    {"result": [{"original_width": 20, "original_height": 10, "value": value} for value in of_image]},
+                ],
+            }
+            for n, of_image in enumerate(values, start=1)
+        ]
+        self.text("tasks.json", json.dumps(tasks))
+        return {}
+
+    def write_labelme(self) -> Mapping[str, Any]:
+        """Image 1 with a rectangle drawn from the right, 2 without a file; 3 for testing with a circle."""
+        for name in ("train/1.jpg", "train/2.jpg", "val/3.jpg"):
+            self.image(name)
+        shapes: dict[str, Any] = {
+            "train/1": {"label": "cat", "points": [[11.5, 5], [1.5, 2]], "shape_type": "rectangle"},
+            "val/3": {"label": "dog", "points": [[8, 5], [8, 8]], "shape_type": "circle"},
+        }
+        for name, shape in shapes.items():
+            size = {"imageHeight": 10, "imageWidth": 20}
+            content: dict[str, Any] = {
+                "flags": {},
+                "shapes": [shape],
+                "imagePath": f"{name[-1]}.jpg",
+                "imageData": None,
+            } | size
+            self.text(f"{name}.json", json.dumps(content))
+        return {}
+
+    def write_voc_folder(self) -> Mapping[str, Any]:
+        """Image 1 with a cat, 2 without a file; 3 for testing with a dog, its size given as zero."""
+        for name in ("train/1.jpg", "train/2.jpg", "valid/3.jpg"):
+            self.image(name)
+        self.xml("train/1.xml", ("cat", (3, 2, 12, 9), 0))
+        self.xml("valid/3.xml", ("dog", (1, 1, 5, 5), 0))
+        return {}
+
     def write_imagenet(self) -> Mapping[str, Any]:
         """Two classes of two training images, one of them with boxes; two validation images."""
         for name in ("train/n1/n1_1", "train/n1/n1_2", "train/n2/n2_1", "train/n2/n2_2", "val/val_1", "val/val_2"):

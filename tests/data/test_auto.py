@@ -25,6 +25,10 @@ from wsdet.types import InputError
         ("folder", "Folder"),
         ("tiny_imagenet", "TinyImageNet"),
         ("imagenet", "ImageNet"),
+        ("cvat", "Cvat"),
+        ("label_studio", "LabelStudio"),
+        ("labelme", "Labelme"),
+        ("voc_folder", "VocFolder"),
     ],
 )
 def test_every_layout_is_found_and_read_as_its_own_reader_does(files: Any, layout: str, reader: str) -> None:
@@ -146,11 +150,10 @@ def test_what_other_programs_left_is_no_layout(files: Any) -> None:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        ({"VOC2007/ImageSets/Main/all.txt": "1"}, "must hold a list trainval.txt or train.txt, got"),
-        ({"data.yaml": "!!python/object:os {}"}, "is not YAML"),
-        ({"data.yaml": "names: [a]"}, "must say under 'train' where its images are"),
+        ({f"VOC2007/ImageSets/Main/{n}.txt": "1" for n in "ab"}, "must hold a list trainval.txt or train.txt, got"),
+        ({"data.yaml": "!!python/object:os {}"}, "is not readable YAML"),
+        ({"data.yaml": "names: [a]\ntrain: 7"}, "must say under 'train' where its images are"),
         ({f"{n}.json": '{"images": [], "categories": []}' for n in "ab"}, "holds 2 JSON files"),
-        ({"a.csv": "", "b.csv": ""}, "holds 2 CSV files; say which by data=csv data.file=NAME"),
         ({"readme.txt": "nothing"}, "has no images"),
     ],
 )

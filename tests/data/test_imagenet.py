@@ -52,7 +52,7 @@ def test_validation_images_in_folders(imagenet: Any, files: Any) -> None:
 
 def test_an_unlabelled_validation_image_is_refused(imagenet: Any, files: Any) -> None:
     (files.root / "Annotations/CLS-LOC/val/val_1.xml").unlink()
-    with pytest.raises(InputError, match=r"val_1\.xml cannot be read"):
+    with pytest.raises(InputError, match=r"val_1\.xml does not exist"):
         imagenet()
 
 

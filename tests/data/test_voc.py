@@ -108,18 +108,34 @@ def test_boxes_partly_outside_are_clipped(
         ((6, 1, 5, 5), "has no area"),
         ((30, 1, 40, 5), "lies outside the image of 20 x 10 pixels"),
         ((-9, 1, 0, 5), "lies outside the image"),
-        (("", 1, 5, 5), "xmin must be a number, got ''"),
-        ((1, 1, 5, "5px"), "ymax must be a number, got '5px'"),
         ((1, 1, 5, "1e999"), "is not finite"),
     ],
 )
-def test_a_bad_box_names_its_file_and_object(voc: Any, files: Any, corners: tuple[Any, ...], says: str) -> None:
-    files.xml(ANNOTATION, ("cat", (1, 1, 5, 5), 0), ("cat", corners, 0))
+def test_a_bad_box_costs_itself(voc: Any, files: Any, corners: tuple[Any, ...], says: str) -> None:
+    files.xml(ANNOTATION, ("cat", (1, 1, 5, 5), 0), ("dog", corners, 0))
     dataset = voc()
-    assert dataset.labels("1") == (0,)  # a bad box does not touch the labels
+    assert dataset.labels("1") == (0, 1)  # a bad box does not touch the labels
+    checked = dataset.truth.checked("1")
+    assert checked.boxes.labels.tolist() == [0]
+    assert "1.xml, object 2: its box" in checked.left_out[0]
+    assert says in checked.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("corners", "says"),
+    [
+        (("", 1, 5, 5), "object 2: xmin must be a number, got ''"),
+        ((1, 1, 5, "5px"), "object 2: ymax must be a number, got '5px'"),
+        ((9, 9, 1, 1), r"object 1: its box .* is inverted; no box of the image is left"),
+    ],
+)
+def test_what_is_no_box_costs_the_truth_of_its_image(voc: Any, files: Any, corners: tuple[Any, ...], says: str) -> None:
+    others = [] if "object 1" in says else [("cat", (1, 1, 5, 5), 0)]
+    files.xml(ANNOTATION, *others, ("cat", corners, 0))
+    dataset = voc()
     assert dataset.load("1").labels == (0,)
     for _ in range(2):
-        with pytest.raises(InputError, match=rf"1\.xml, object 2.*{says}"):
+        with pytest.raises(InputError, match=rf"1\.xml, {says}"):
             dataset.truth["1"]
     assert len(dataset.truth["2"]) == 2
 
@@ -141,10 +157,15 @@ def test_a_bad_box_names_its_file_and_object(voc: Any, files: Any, corners: tupl
         ),
         ("<!DOCTYPE a SYSTEM 'http://127.0.0.1:9/a.dtd'><annotation/>", "declares a document type or entities"),
         ("<annotation><object><name>cat</name></object></annotation>", "object 1: xmin must be a number, got None"),
-        ("<annotation><object/></annotation>", "object 1: its class '' is none of the dataset's"),
-        ("<annotation><object><name>cow</name></object></annotation>", "its class 'cow' is none of the dataset's"),
+        ("<annotation><object/></annotation>", "object 1: it has no name"),
         (
-            "<annotation><object><name>cat</name><difficult>maybe</difficult></object></annotation>",
+            "<annotation><object><name>cow</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+            "</object></annotation>",
+            "its class 'cow' is none of the dataset's",
+        ),
+        (
+            "<annotation><object><name>cat</name><difficult>maybe</difficult><polygon><x1>1</x1><y1>1</y1></polygon>"
+            "</object></annotation>",
             "object 1: difficult must be 0 or 1, got 'maybe'",
         ),
     ],
@@ -160,7 +181,7 @@ def test_a_bad_annotation_costs_one_image(voc: Any, files: Any, content: str, sa
 def test_a_huge_annotation_is_not_read(voc: Any, files: Any) -> None:
     with (files.root / ANNOTATION).open("wb") as file:
         file.truncate(17 * 2**20)
-    with pytest.raises(InputError, match=r"1\.xml is larger than"):
+    with pytest.raises(InputError, match=r"1\.xml has 17825792 bytes, at most"):
         voc().truth["1"]
 
 
@@ -196,11 +217,81 @@ def test_a_malformed_list_of_a_class_is_refused(voc: Any, files: Any, line: str)
 
 def test_a_wrong_folder_says_which_is_right(voc: Any, files: Any) -> None:
     with pytest.raises(
-        InputError, match=r"VOC2012 has no ImageSets/Main; .*data.year one that is there: \['VOC2007'\]"
+        InputError, match=r"VOC2012 has no ImageSets/Main, .*data.year one that is there: \['VOC2007'\]"
     ):
         voc(year=2012)
-    with pytest.raises(InputError, match=r"missing\.txt cannot be read"):
+    with pytest.raises(InputError, match=r"missing\.txt does not exist; the lists there are \['test', 'trainval'\]"):
         voc(train_split="missing")
+
+
+def test_one_bad_file_costs_itself_alone(voc: Any, files: Any, caplog: pytest.LogCaptureFixture) -> None:
+    files.text(ANNOTATION, "<annotation><object>")
+    dataset = voc()
+    assert [dataset.labels(image_id) for image_id in "1213"] == [(), (1,), (), (1,)]
+    with pytest.raises(InputError, match=r"1\.xml is not well-formed XML"):
+        dataset.load("1")
+    assert caplog.text.count("image '1' counts as a failed one") == 1
+    assert not dataset.is_background("1")
+
+
+@pytest.mark.parametrize(
+    ("lists", "train", "test"),
+    [
+        ({"trainval": "1", "test": "2", "train": "1", "val": "1"}, "1", "2"),
+        ({"train": "1", "val": "2"}, "1", "2"),
+        ({"trainval": "12", "train": "1", "val": "2"}, "1", "2"),
+        ({"train": "1", "test": "2"}, "1", "2"),
+        ({"train": "12"}, "12", ""),
+        ({"default": "12"}, "12", ""),
+        ({"mine": "12"}, "12", ""),
+        ({"train": "12", "val": "21"}, "12", ""),
+        ({"train": ("1.jpg", "2.jpg")}, "12", ""),
+    ],
+)
+@pytest.mark.parametrize("year", ["VOC2007/", ""])
+def test_lists_are_found(files: Any, year: str, lists: dict[str, str], train: str, test: str) -> None:
+    for name in "12":
+        files.image(f"{year}JPEGImages/{name}.jpg")
+        files.xml(f"{year}Annotations/{name}.xml", ("raccoon", (1, 1, 5, 5), 0), ("fox", (1, 1, 5, 5), 0))
+    for name, ids in lists.items():
+        files.text(f"{year}ImageSets/Main/{name}.txt", "\n".join(ids))
+    files.text(f"{year}ImageSets/Main/{next(iter(lists))}_notes.md", "")
+    dataset = files.open("voc")
+    assert dataset.classes == ("fox", "raccoon")
+    assert ("".join(dataset.ids("train")), "".join(dataset.ids("test"))) == (train, test)
+
+
+def test_lists_that_say_nothing_are_named(files: Any) -> None:
+    for name in ("these", "those"):
+        files.text(f"ImageSets/Main/{name}.txt", "1")
+    with pytest.raises(InputError, match=r"trainval\.txt or train\.txt, got \['these', 'those'\]; name the lists by"):
+        files.open("voc")
+
+
+def test_a_class_is_no_path(files: Any) -> None:
+    files.image("JPEGImages/1.jpg")
+    files.image("JPEGImages/2.jpg")
+    files.xml("Annotations/1.xml", ("../../../../evil", (1, 1, 5, 5), 0))
+    for split, image_id in (("train", "1"), ("test", "2")):
+        files.text(f"ImageSets/Main/{split}.txt", image_id)
+        files.text(f"../evil_{split}.txt", "1 1\n2 1\n")
+    dataset = files.open("auto")
+    assert dataset.classes == ("../../../../evil",)
+    assert (dataset.labels("1"), dataset.labels("2")) == ((0,), ())
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("<robndbox><cx>10</cx><cy>5</cy><w>8</w><h>2</h><angle>1.5707963</angle></robndbox>", [9, 1, 11, 9]),
+        ("<polygon><x1>2</x1><y1>3</y1><x2>9</x2><y2>4</y2><x3>5</x3><y3>8</y3></polygon>", [2, 3, 9, 8]),
+        ("<polygon><pt><x>2</x><y>3</y></pt><pt><x>9</x><y>8</y></pt></polygon>", [2, 3, 9, 8]),
+    ],
+    ids=["roLabelImg", "Roboflow", "LabelMe"],
+)
+def test_other_shapes_have_their_extent(voc: Any, files: Any, shape: str, expected: list[float]) -> None:
+    files.text(ANNOTATION, f"<annotation><object><name>cat</name>{shape}</object></annotation>")
+    assert voc().truth["1"].xyxy[0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("classes", [["cat", "cat"], ["cat", " "]])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from wsdet import __version__
-from wsdet.data.annotations import read_xml
 from wsdet.formats.contents import Contents, Picture
 from wsdet.formats.cvat import write_cvat
+from wsdet.storage.untrusted import read_xml
 from wsdet.types import Boxes
 
 Export = Callable[..., Contents]

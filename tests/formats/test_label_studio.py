@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from wsdet import __version__
-from wsdet.data.annotations import read_xml
 from wsdet.formats.contents import Contents
+from wsdet.storage.untrusted import read_xml
 from wsdet.types import Boxes
 
 Export = Callable[..., Contents]

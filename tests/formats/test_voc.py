@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from torchvision.datasets import VOCDetection
 
-from wsdet.data.annotations import read_xml
 from wsdet.data.voc import Voc
 from wsdet.formats.contents import Contents, Picture
 from wsdet.formats.voc import write_voc
+from wsdet.storage.untrusted import read_xml
 from wsdet.types import Boxes
 
 Export = Callable[..., Contents]

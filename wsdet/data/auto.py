@@ -1,69 +1,133 @@
-"""Any of the layouts that people keep labelled images in, told by what lies in the folder.
+"""Any of the layouts that people keep labelled images in, detected from what lies in the folder.
 
-The first of these that is there decides:
-
-VOC<year>/ImageSets/Main             PASCAL VOC; also where `root` is the VOC<year> folder itself
-data.yaml (or one other YAML file)   YOLO
-annotations/*.json, *.json or
-<split>/_annotations.coco.json       COCO
-Data/CLS-LOC, or wnids.txt           ImageNet, Tiny ImageNet
-labels.csv (or one other CSV file)   CSV
-<split>/<class>/*                    a folder a class, with given splits
-<class>/*, or images alone           a folder a class, or images without labels, split by seed
+`FORMATS` is the table: the first whose recognizer finds its files decides. A recognizer gives the arguments of its
+reader; it never guesses classes from the names of folders that merely hold images.
 """
 
 from __future__ import annotations
 
-import json
+import inspect
 import logging
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from wsdet.data.coco import Coco
-from wsdet.data.csv_file import CsvFile
+from wsdet.data.coco import Coco, is_coco
+from wsdet.data.csv_file import CsvFile, names_images
+from wsdet.data.cvat import Cvat, is_cvat
 from wsdet.data.folder import Folder
-from wsdet.data.image_files import ImageFiles
+from wsdet.data.foreign import READ_INSTEAD, refuse_folder_names, refuse_foreign
+from wsdet.data.image_files import ImageFiles, Unlabelled
 from wsdet.data.imagenet import ImageNet
-from wsdet.data.images import MAX_PIXELS
+from wsdet.data.images import MAX_PIXELS, SUFFIXES
 from wsdet.data.inspection import describe
+from wsdet.data.label_studio import LabelStudio, is_label_studio
+from wsdet.data.labelme import Labelme, is_labelme
 from wsdet.data.paths import existing_folder
+from wsdet.data.splits import TEST_NAMES, TRAIN_NAMES, named_splits
 from wsdet.data.tiny_imagenet import TinyImageNet
-from wsdet.data.voc import VOC_CLASSES, Voc
-from wsdet.data.voc_xml import class_names
-from wsdet.data.yolo import Yolo, read_data_yaml
+from wsdet.data.voc import Voc, lists_of
+from wsdet.data.voc_folder import VocFolder, is_voc_xml
+from wsdet.data.yolo import NAMES_FILES, Yolo, entry_exists, is_label_file, read_description
+from wsdet.storage.untrusted import read_bytes, shown
 from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
-Layout = tuple[type[ImageFiles], dict[str, Any]]
+Arguments = dict[str, Any]
 
-_TRAIN = ("train", "training")
-_TEST = ("val", "valid", "validation", "test", "testing")
+_LOOKED_AT = 200  # files of a kind that are opened to tell what they are
 
 
-def open_any(root: Path | str, test_fraction: float = 0.2, seed: int = 0, max_pixels: int = MAX_PIXELS) -> ImageFiles:
-    """The dataset in `root`, whatever its layout; logs what was found and what looks wrong.
+class Format(NamedTuple):
+    """A row of the table: what people call it, how it is recognized, what reads it.
+
+    Attributes:
+        name: for messages.
+        find: gives the reader's arguments, or None where the folder holds something else.
+        reader: takes `root` and these arguments.
+    """
+
+    name: str
+    find: Callable[[Path], Arguments | None]
+    reader: type[ImageFiles]
+
+
+def open_any(
+    root: Path | str,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    unlabelled: Unlabelled = "unknown",
+    max_pixels: int = MAX_PIXELS,
+) -> ImageFiles:
+    """The dataset in `root`, whatever its layout; logs what was found, what was guessed and what looks wrong.
+
+    It reads one folder for each class, with or without folders of splits; PASCAL VOC with and without its year and its
+    lists; COCO's JSON; YOLO with a data.yaml, classes.txt or obj.names; labels or boxes in CSV; the JSON of Label
+    Studio and labelme; CVAT's XML; ImageNet and Tiny ImageNet; and images without labels. What is none of these is
+    refused by name.
+
+    Example:
+        >>> dataset = open_any("PHOTOS")  # doctest: +SKIP
+        >>> dataset.classes, len(dataset.ids("train")), len(dataset.ids("test"))  # doctest: +SKIP
+        (('cat', 'dog'), 80, 20)
 
     Args:
         root: the folder.
         test_fraction: where the data has no test split, the share of images for it, in [0, 1].
         seed: where the data has no splits, draws them. Images of equal content come to one side.
+        unlabelled: what an image without a label shows: "unknown" (it is left out of training on labels), "background"
+            (none of the classes, a negative example) or "error" (there should be none).
         max_pixels: larger images are refused.
+
+    Returns:
+        A `wsdet.types.Dataset` whose images are files.
 
     Raises:
         InputError: there is no such folder, nothing in it is known, or what is there is malformed.
     """
     folder = existing_folder(root, "the folder of the images and their labels")
+    try:
+        return _open(folder, test_fraction, seed, unlabelled, max_pixels)
+    except OSError as error:  # a folder without permission, a name that is too long
+        name = shown(error.filename or folder)
+        raise InputError(
+            f"{name} cannot be read: {error.strerror or error}; mend that, or move it elsewhere"
+        ) from error
+
+
+def find_layout(folder: Path) -> tuple[type[ImageFiles], Arguments]:
+    """The reader for what lies in `folder`, and its arguments; "root" is among them where it is not `folder`.
+
+    Raises:
+        InputError: what lies there is of a format that is known and not read.
+    """
+    for _, find, reader in FORMATS:
+        arguments = find(folder)
+        if arguments is not None:
+            return reader, arguments
+    inner = _only_folder(folder)
+    if inner is not None:
+        reader, arguments = find_layout(inner)
+        return reader, {"root": inner} | arguments
+    refuse_foreign(folder)
+    return Folder, _split_folders(folder)
+
+
+def _open(folder: Path, test_fraction: float, seed: int, unlabelled: Unlabelled, max_pixels: int) -> ImageFiles:
     reader, arguments = find_layout(folder)
-    if reader in (Coco, CsvFile, Folder):
-        arguments |= {"test_fraction": test_fraction, "seed": seed}
-    log.info("%s is read as %s", folder, ", ".join([reader.__name__, *(f"{k}={v}" for k, v in arguments.items())]))
-    dataset = reader(**({"root": folder} | arguments), max_pixels=max_pixels)  # type: ignore[arg-type]
+    options = {"test_fraction": test_fraction, "seed": seed, "unlabelled": unlabelled, "max_pixels": max_pixels}
+    known = inspect.signature(reader).parameters
+    told = ", ".join([reader.__name__, *(f"{key}={shown(str(value))}" for key, value in arguments.items())])
+    log.info("%s is read as %s", folder, told)
+    arguments = {"root": folder} | arguments | {key: value for key, value in options.items() if key in known}
+    dataset = reader(**arguments)
+    _refuse_guesses(folder, dataset)
     if not dataset.ids("test"):
         dataset = dataset.with_test_split(test_fraction, seed)
+        log.info("%s has no test split: %d images are drawn for it", folder, len(dataset.ids("test")))
     found, warnings = describe(dataset)
     log.info("found %s", found)
     for warning in warnings:
@@ -71,121 +135,177 @@ def open_any(root: Path | str, test_fraction: float = 0.2, seed: int = 0, max_pi
     return dataset
 
 
-def find_layout(folder: Path) -> Layout:
-    """The reader for what lies in `folder`, and its arguments beside the root and those of a drawn split."""
-    for find in (_voc, _yolo, _coco, _imagenet, _csv, _split_folders):
-        layout = find(folder)
-        if layout is not None:
-            return layout
-    return Folder, {}
+def _refuse_guesses(folder: Path, dataset: ImageFiles) -> None:
+    """Refuses classes that are very likely something else."""
+    if isinstance(dataset, Folder):
+        refuse_folder_names(folder, dataset.classes)
+    if isinstance(dataset, CsvFile) and dataset.classes and all(map(_is_number, dataset.classes)):
+        raise InputError(
+            f"{folder}: the classes that its CSV file gives are numbers, {', '.join(dataset.classes[:5])}: boxes, or a "
+            "column for each class, without a header that names xmin, ymin, xmax, ymax or the classes? Give the "
+            f"columns names; or, if the numbers are the classes, data=csv data.root={folder}"
+        )
 
 
-def _voc(folder: Path) -> Layout | None:
-    if (folder / "ImageSets" / "Main").is_dir() and folder.name.startswith("VOC"):
-        years = [folder]
-    else:
-        years = sorted(path.parent.parent for path in folder.glob("VOC*/ImageSets/Main") if path.is_dir())
-    if not years:
-        return None
-    year = years[-1]
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?\d*[.,]?\d+", text) is not None
+
+
+def _voc(folder: Path) -> Arguments | None:
+    if lists_of(folder):
+        return {}
+    years = sorted(path.parent.parent for path in folder.glob("VOC*/ImageSets/Main") if lists_of(path.parent.parent))
     if len(years) > 1:
-        log.warning("%s holds %s; %s is read", folder, ", ".join(path.name for path in years), year.name)
-    lists = {path.stem for path in (year / "ImageSets" / "Main").glob("*.txt")}
-    train = _first(("trainval", *_TRAIN), lists)
-    if train is None:
-        raise InputError(f"{year}/ImageSets/Main must hold a list trainval.txt or train.txt, got {sorted(lists)}")
-    test = _first(("test", "testing") if train == "trainval" else _TEST, lists)
-    arguments = {"root": year.parent, "year": year.name.removeprefix("VOC"), "train_split": train, "test_split": test}
-    if not lists.issuperset(f"{name}_{train}" for name in VOC_CLASSES):  # the challenge's own lists name its classes
-        arguments["classes"] = class_names((year / "Annotations").rglob("*.xml"))
-    return Voc, arguments
+        log.warning("%s holds %s; %s is read", folder, ", ".join(path.name for path in years), years[-1].name)
+    return {"year": years[-1].name.removeprefix("VOC")} if years else None
 
 
-def _yolo(folder: Path) -> Layout | None:
-    files = [path for pattern in ("data.yaml", "*.yaml", "*.yml") for path in sorted(folder.glob(pattern))]
-    for file in files:
+def _yolo(folder: Path) -> Arguments | None:
+    patterns = ("data.yaml", "*.yaml", "*.yml", "obj.data", "*.data")
+    for file in dict.fromkeys(path for pattern in patterns for path in sorted(folder.glob(pattern))):
         try:
-            keys = [str(key) for key in read_data_yaml(file)]
+            content = read_description(file)
         except InputError:
-            if file.name == "data.yaml":
+            if file.name in ("data.yaml", "obj.data"):
                 raise
             continue  # of another program
+        keys = [str(key) for key in content]
         if "names" in keys:
-            train = _first(_TRAIN, keys) or "train"
-            return Yolo, {"file": file.name, "train_split": train, "test_split": _first(_TEST, keys)}
+            test = _first(TEST_NAMES, [key for key in keys if entry_exists(content, key, folder)])
+            return {"file": file.name, "train_split": _first(TRAIN_NAMES, keys) or "train", "test_split": test}
     return None
 
 
-def _coco(folder: Path) -> Layout | None:
-    patterns = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json", "*.json")
-    found = ([path for path in sorted(folder.glob(pattern)) if _is_coco(path)] for pattern in patterns)
+def _yolo_names(folder: Path) -> Arguments | None:
+    """Label files in YOLO's rows, with a list of classes instead of a data.yaml."""
+    texts = islice((path for path in sorted(folder.rglob("*.txt")) if path.is_file()), _LOOKED_AT)
+    if not any(is_label_file(path) for path in texts):
+        return None
+    file = next((name for name in NAMES_FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise InputError(
+            f"{folder} holds label files in YOLO's format, but nothing that names the classes; put a classes.txt with "
+            f"one class per line there, or a data.yaml; or {READ_INSTEAD}"
+        )
+    return {"file": file}
+
+
+def _coco(folder: Path) -> Arguments | None:
+    patterns = ("annotations/instances_*.json", "annotations/*.json", "*/_annotations.coco.json", "*.json", "*/*.json")
+    found = ([path for path in _files(folder, pattern) if is_coco(_content(path))] for pattern in patterns)
     names = [path.relative_to(folder).as_posix() for path in next(filter(None, found), [])]
     if not names:
         return None
-    trains = [(name, word) for name in names for word in _words(name, _TRAIN)]
-    for train, word in trains:
+    for train, word in [(name, word) for name in names for word in _words(name, TRAIN_NAMES)]:
         template = train.replace(word, "{split}")
-        test = next((w for n in names for w in _words(n, _TEST) if template.replace("{split}", w) == n), None)
+        test = next((w for n in names for w in _words(n, TEST_NAMES) if template.replace("{split}", w) == n), None)
         if test is not None or len(names) == 1:
-            images = _image_folder(folder, train, word)
-            return Coco, {"annotations": template, "train_split": word, "test_split": test, "images": images}
+            return {"annotations": template, "train_split": word, "test_split": test, "images": "{split}"}
     if len(names) > 1:
         raise InputError(
             f"{folder} holds {len(names)} JSON files, {', '.join(names[:5])}, and none is told to be the training "
             "split's; say which by data=coco data.annotations=... data.train_split=..."
         )
-    images = _image_folder(folder, names[0], None)
-    return Coco, {"annotations": names[0], "train_split": None, "test_split": None, "images": images}
+    return {"annotations": names[0], "train_split": None, "test_split": None, "images": "images"}
 
 
-def _is_coco(path: Path) -> bool:
-    content = path.read_bytes()
-    return b'"images"' in content and b'"categories"' in content
-
-
-def _words(name: str, splits: Iterable[str]) -> list[str]:
+def _words(name: str, splits: Iterable[str]) -> Iterator[str]:
     """What stands for the split in a name such as annotations/instances_train2017.json: "train2017"."""
-    return [found[0] for split in splits if (found := re.search(rf"(?<![a-z]){split}\d*(?![a-z])", name))]
+    for split in splits:
+        if found := re.search(rf"(?<![a-z]){split}\d*(?![a-z])", name, re.IGNORECASE):
+            yield found[0]
 
 
-def _image_folder(folder: Path, annotations: str, split: str | None) -> str:
-    """Where the first image that a COCO file names is, with {split} for the split."""
-    found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', (folder / annotations).read_bytes())
+def _label_studio(folder: Path) -> Arguments | None:
+    return _one_file(folder, "*.json", lambda path: is_label_studio(_content(path)), "label_studio")
+
+
+def _cvat(folder: Path) -> Arguments | None:
+    return _one_file(folder, "*.xml", is_cvat, "cvat")
+
+
+def _labelme(folder: Path) -> Arguments | None:
+    files = islice((path for path in folder.rglob("*.json") if path.is_file()), _LOOKED_AT)
+    return {} if any(is_labelme(_content(path)) for path in files) else None
+
+
+def _voc_folder(folder: Path) -> Arguments | None:
+    files = islice((path for path in folder.rglob("*.xml") if path.is_file()), _LOOKED_AT)
+    return {} if any(map(is_voc_xml, files)) else None
+
+
+def _imagenet(folder: Path) -> Arguments | None:
+    return {} if (folder / "Data" / "CLS-LOC").is_dir() else None
+
+
+def _tiny_imagenet(folder: Path) -> Arguments | None:
+    return {} if (folder / "wnids.txt").is_file() else None
+
+
+def _csv(folder: Path) -> Arguments | None:
+    paths = [path for pattern in ("*.csv", "*/*.csv") for path in _files(folder, pattern)]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    if "labels.csv" in names:
+        return {"file": "labels.csv"}
+    named = [name for name in names if names_images(folder, name)]
+    if not named:
+        if names:
+            log.warning("%s: %s names no image that is there and is not read", folder, ", ".join(map(shown, names[:5])))
+        return None
+    if len(named) == 1:
+        return {"file": named[0]}
+    if all(any(_words(name, (*TRAIN_NAMES, *TEST_NAMES))) for name in named):
+        return {"file": named}
+    raise InputError(f"{folder} holds {len(named)} CSV files; say which by data=csv data.file=NAME")
+
+
+def _split_folders(folder: Path) -> Arguments:
+    train, test = named_splits(path.name for path in folder.iterdir() if path.is_dir())
+    return {} if train is None or train.lower() == "default" else {"train_split": train, "test_split": test}
+
+
+def _one_file(folder: Path, pattern: str, is_it: Callable[[Path], bool], data: str) -> Arguments | None:
+    found = [path.name for path in _files(folder, pattern) if is_it(path)]
+    if len(found) > 1:
+        raise InputError(f"{folder} holds {', '.join(found[:5])}; say which by data={data} data.file=NAME")
+    return {"file": found[0]} if found else None
+
+
+def _only_folder(folder: Path) -> Path | None:
+    """The folder in which everything lies, as in an unpacked archive; None where there is more, or images in it."""
+    entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink():
+        return None
+    inside = [path.suffix.lower() for path in entries[0].iterdir()]
+    return None if SUFFIXES.intersection(inside) else entries[0]
+
+
+def _files(folder: Path, pattern: str) -> Sequence[Path]:
+    return [path for path in sorted(folder.glob(pattern))[:_LOOKED_AT] if path.is_file()]
+
+
+def _content(path: Path) -> bytes:
     try:
-        name = json.loads(found[1].decode("utf-8", "replace")) if found else ""
-    except ValueError:  # the reader says what is wrong with the file
-        name = ""
-    beside = str(Path(annotations).parent).replace(split or "{split}", "{split}")
-    places = ["{split}", "images/{split}", "images", beside, "."]
-    if split is None:
-        places = [place for place in places if "{split}" not in place]
-    there = [
-        place
-        for place in places
-        if os.path.isfile(folder / place.replace("{split}", split or "") / name)  # noqa: PTH113  (a name may be too long)
-    ]
-    return there[0] if name and there else places[0]
-
-
-def _imagenet(folder: Path) -> Layout | None:
-    if (folder / "Data" / "CLS-LOC").is_dir():
-        return ImageNet, {}
-    return (TinyImageNet, {}) if (folder / "wnids.txt").is_file() else None
-
-
-def _csv(folder: Path) -> Layout | None:
-    files = [path.name for path in folder.glob("*.csv")]
-    if len(files) > 1 and "labels.csv" not in files:
-        raise InputError(f"{folder} holds {len(files)} CSV files; say which by data=csv data.file=NAME")
-    return (CsvFile, {"file": "labels.csv" if "labels.csv" in files else files[0]}) if files else None
-
-
-def _split_folders(folder: Path) -> Layout | None:
-    names = {path.name for path in folder.iterdir() if path.is_dir()}
-    train = _first(_TRAIN, names)
-    return None if train is None else (Folder, {"train_split": train, "test_split": _first(_TEST, names)})
+        return read_bytes(path)
+    except InputError:  # the reader says why, if it is the one
+        return b""
 
 
 def _first(wanted: Iterable[str], there: Iterable[str]) -> str | None:
     by_lower = {name.lower(): name for name in there}
     return next((by_lower[name] for name in wanted if name in by_lower), None)
+
+
+FORMATS = (
+    Format("PASCAL VOC", _voc, Voc),
+    Format("YOLO with data.yaml or obj.data", _yolo, Yolo),
+    Format("CVAT for images", _cvat, Cvat),
+    Format("COCO", _coco, Coco),
+    Format("Label Studio", _label_studio, LabelStudio),
+    Format("ImageNet", _imagenet, ImageNet),
+    Format("Tiny ImageNet", _tiny_imagenet, TinyImageNet),
+    Format("labelme", _labelme, Labelme),
+    Format("VOC's XML without VOC's folders", _voc_folder, VocFolder),
+    Format("YOLO with classes.txt or obj.names", _yolo_names, Yolo),
+    Format("CSV", _csv, CsvFile),
+)

@@ -7,59 +7,46 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from wsdet.data.annotations import Object, checked_boxes, number
-from wsdet.data.image_files import ImageFiles, LazyMapping
-from wsdet.data.images import MAX_PIXELS, read_size
-from wsdet.data.paths import existing_folder, inside
-from wsdet.data.splits import equal_content, split_by_fraction
-from wsdet.storage.untrusted import read_json
-from wsdet.types import Boxes, InputError
+from wsdet.data.annotations import XYXY, Skipped, extent, number
+from wsdet.data.image_files import Unlabelled
+from wsdet.data.images import MAX_PIXELS
+from wsdet.data.paths import existing_folder
+from wsdet.data.records import Item, Record, RecordFiles
+from wsdet.storage.untrusted import read_json, shown
+from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
 
-class _Annotation(NamedTuple):
-    """One annotation: its place in the file, for messages; its category; its box, not yet checked, if it has one."""
-
-    where: str
-    category: int
-    bbox: Any
-    crowd: bool
-
-
-class _Listing(NamedTuple):
-    """What one JSON file says: names by category id, and annotations by image id (a path); None when it has none."""
-
-    categories: dict[int, str]
-    images: list[str]
-    annotations: dict[str, list[_Annotation]] | None
-
-
-class Coco(ImageFiles):
+class Coco(RecordFiles):
     """Images and boxes in COCO's JSON.
 
-    Image ids are paths relative to `root`; classes are the categories in the order of their ids. An image's labels
-    are the categories of which it has an annotation that is not a crowd; a crowd's box is true but `difficult`.
-    Every image of a file with annotations has truth, empty where nothing is on it. Boxes (x, y, width, height) are
-    continuous and checked by `wsdet.data.annotations.checked_boxes`.
+    Image ids are paths relative to `root`; classes are the categories in the order of their ids, without those that no
+    annotation uses and that others name as their supercategory. An image's labels are the categories of which it has an
+    annotation, a crowd too; a crowd's box is true but `difficult`, unless the file says of every object that it is a
+    crowd, as exports of masks do. Every image of a file with annotations has truth, empty where nothing is on it; but
+    not where an object has neither a box nor a shape to take it from. Boxes (x, y, width, height) are continuous.
+
+    An entry that cannot be used costs its image: loading it says why.
 
     Args:
         root: the folder that holds the images and the JSON files.
         train_split: what {split} stands for in the training images' file and folder; None: one file is split by seed.
         test_split: the same for the test images; None for none.
         annotations: the JSON file relative to `root`.
-        images: the folder relative to `root` that its file names start from.
+        images: the folder relative to `root` that its file names start from; others are searched after it.
         test_fraction: without `train_split`, the share of images for the test split, in [0, 1].
         seed: without `train_split`, draws the split. Images of equal content come to one side.
+        unlabelled: what an image without an annotation shows.
         max_pixels: larger images are refused.
 
     Raises:
-        InputError: a file is missing or does not follow COCO's schema, or the splits name different categories.
+        InputError: a file is missing, does not follow COCO's schema, or names no image that is there.
     """
 
     def __init__(
@@ -71,78 +58,160 @@ class Coco(ImageFiles):
         images: str = "{split}",
         test_fraction: float = 0.2,
         seed: int = 0,
+        unlabelled: Unlabelled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder of the images and the JSON files")
-        splits = ["" if train_split is None else train_split, *([] if test_split is None else [test_split])]
         if train_split is None and (test_split is not None or "{split}" in annotations + images):
             raise ValueError("without train_split, test_split must be None, and annotations and images without {split}")
-        listings = {
-            split: _read_listing(folder / annotations.replace("{split}", split), images.replace("{split}", split))
-            for split in splits
-        }
-        categories = _common_categories(listings, folder)
-        indices = {category: index for index, category in enumerate(sorted(categories))}
-        found = {i: items for listing in listings.values() for i, items in (listing.annotations or {}).items()}
-        labels = {i: {indices[item.category] for item in items if not item.crowd} for i, items in found.items()}
-
-        boxed = [image_id for image_id, items in found.items() if all(item.bbox is not None for item in items)]
-        train, test = listings[splits[0]].images, listings[splits[1]].images if test_split is not None else []
-        if train_split is None:
-            groups = equal_content({image_id: folder / image_id for image_id in train})
-            train, test = split_by_fraction(groups, labels, test_fraction, seed)
+        splits = [train_split] if test_split is None else [train_split, test_split]
+        files = [_File(folder, split, annotations, images) for split in splits]
         super().__init__(
+            root=folder,
             name=str(folder),
-            classes=[categories[category] for category in sorted(categories)],
-            train=train,
-            test=test,
-            path_of=folder.joinpath,
-            labels=labels,
-            truth=LazyMapping(boxed, partial(_read_truth, folder, found, indices, max_pixels)),
+            records=[record for file in files for record in file.records()],
+            classes=_classes(files),
+            train_split=train_split,
+            test_split=test_split,
+            test_fraction=test_fraction,
+            seed=seed,
+            unlabelled=unlabelled,
             max_pixels=max_pixels,
         )
 
 
-def _read_listing(path: Path, images: str) -> _Listing:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a JSON object with images, annotations and categories")
+def is_coco(content: bytes) -> bool:
+    """Whether a file's bytes look like COCO's JSON."""
+    return b'"images"' in content and b'"categories"' in content
+
+
+class _File:
+    """One JSON file.
+
+    Attributes:
+        names: class name by category id.
+        parents: names that categories give as their supercategory.
+        used: ids of categories that annotations use.
+    """
+
+    def __init__(self, folder: Path, split: str | None, annotations: str, images: str) -> None:
+        file, place = (text.replace("{split}", split or "") for text in (annotations, images))
+        path = folder / file
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise InputError(f"{path} must hold a JSON object with images, annotations and categories")
+        _warn_of_our_own(content, path)
+        self._path = path
+        self._split = split
+        places = [place, f"images/{split}" if split else "images", "images", str(PurePosixPath(file).parent), ""]
+        self._places = tuple(dict.fromkeys(places))
+        self._skipped = Skipped(path, "entries")
+        self.names, self.parents = self._categories(content)
+        self.used: set[int] = set()
+        self._images = self._listed(content)
+        self._annotations = self._by_image(content)
+        self._skipped.say()
+
+    def records(self) -> Iterator[Record]:
+        """What the file says of each image."""
+        every = [entry for entries in (self._annotations or {}).values() for entry, _ in entries]
+        all_crowds = bool(every) and all(bool(entry.get("iscrowd")) for entry in every)
+        if all_crowds:
+            log.info("%s: every object is a crowd (iscrowd), so they are taken as objects", self._path)
+        for key, (name, entry, where) in self._images.items():
+            found = None if self._annotations is None else self._annotations.get(key, [])
+            yield self._record(name, entry, where, found, all_crowds)
+
+    def _record(
+        self,
+        name: str,
+        image: dict[str, Any],
+        where: str,
+        found: Sequence[tuple[dict[str, Any], str]] | None,
+        all_crowds: bool,
+    ) -> Record:
+        items, problem = [], ""
+        for entry, place in found or ():
+            try:
+                xyxy = _box(entry, place)
+                items.append(Item(self._name(entry, place), xyxy, bool(entry.get("iscrowd")) and not all_crowds))
+            except InputError as error:
+                problem = problem or str(error)
+        return Record(
+            name,
+            # a crowd is no reason to leave out a label: its class is there
+            (*items, *(Item(item.name) for item in items if item.difficult)),
+            where,
+            has_boxes=found is not None and all(item.xyxy is not None for item in items),
+            size_hw=_size(image),
+            split=self._split,
+            places=self._places,
+            problem=problem,
+        )
+
+    def _categories(self, content: dict[str, Any]) -> tuple[dict[int, str], set[str]]:
+        names: dict[int, str] = {}
+        parents = set()
+        for entry, where in _entries(content, "categories", self._path):
+            key, name = _get(entry, "id", int, where), _get(entry, "name", str, where).strip()
+            if names.setdefault(key, name) != name:
+                raise InputError(f"{where}: its id {key!r} is that of {names[key]!r} before it; give each its own")
+            parents.add(entry.get("supercategory") if isinstance(entry.get("supercategory"), str) else None)
+        return names, {parent for parent in parents if parent}
+
+    def _listed(self, content: dict[str, Any]) -> dict[int | str, tuple[str, dict[str, Any], str]]:
+        listed: dict[int | str, tuple[str, dict[str, Any], str]] = {}
+        for entry, where in _entries(content, "images", self._path):
+            try:
+                key, name = _get(entry, "id", (int, str), where), _get(entry, "file_name", str, where)
+                if listed.setdefault(key, (name, entry, where))[0] != name:
+                    raise InputError(f"{where}: its id {key!r} is that of {listed[key][0]!r} before it")
+            except InputError as error:
+                self._skipped(error)
+        return listed
+
+    def _by_image(self, content: dict[str, Any]) -> dict[int | str, list[tuple[dict[str, Any], str]]] | None:
+        if "annotations" not in content:
+            return None
+        found: dict[int | str, list[tuple[dict[str, Any], str]]] = {}
+        for entry, where in _entries(content, "annotations", self._path):
+            image = entry.get("image_id")
+            if isinstance(image, bool) or not isinstance(image, int | str) or image not in self._images:
+                self._skipped(f"{where}: image_id {image!r} is not the id of an image in that file")
+                continue
+            found.setdefault(image, []).append((entry, where))
+            if isinstance(entry.get("category_id"), int):
+                self.used.add(entry["category_id"])
+        return found
+
+    def _name(self, entry: dict[str, Any], where: str) -> str:
+        category = _get(entry, "category_id", int, where)
+        if category not in self.names:
+            raise InputError(f"{where}: category_id {category} is not the id of a category in that file")
+        return self.names[category]
+
+
+def _classes(files: Sequence[_File]) -> list[str]:
+    """The names of the categories of all files, in the order of the first one's ids, without mere group names."""
+    used = {file.names[key] for file in files for key in file.used & file.names.keys()}
+    parents = {parent for file in files for parent in file.parents}
+    names = [file.names[key] for file in files[:1] for key in sorted(file.names)]
+    for file in files[1:]:
+        names += [name for key, name in sorted(file.names.items()) if name not in names]
+    groups = [name for name in names if name in parents and name not in used] if used else []
+    if groups:
+        log.info("categories that only group others are no classes: %s", ", ".join(map(shown, groups)))
+    return [name for name in names if name not in groups]
+
+
+def _warn_of_our_own(content: dict[str, Any], path: Path) -> None:
     info = content.get("info")
     if isinstance(info, dict) and info.get("description") == "boxes by wsdet":
         log.warning(
-            "%s: its boxes were made by %s, not by people: figures against them say nothing", path, info.get("method")
+            "%s: its boxes were made by %s, not by people: figures against them say nothing",
+            path,
+            shown(str(info.get("method"))),
         )
-    names: dict[int, str] = {}
-    for entry, where in _entries(content, "categories", path):
-        _add(names, _get(entry, "id", int, where), _get(entry, "name", str, where), where)
-    paths: dict[int | str, str] = {}
-    for entry, where in _entries(content, "images", path):
-        name = inside(str(PurePosixPath(images) / _get(entry, "file_name", str, where)), where)
-        _add(paths, _get(entry, "id", (int, str), where), name, where)
-    listed = list(dict.fromkeys(paths.values()))
-    if "annotations" not in content:
-        return _Listing(names, listed, None)
-    return _Listing(names, listed, _read_annotations(content, path, names, paths))
-
-
-def _read_annotations(
-    content: dict[str, Any], path: Path, names: Mapping[int, str], paths: Mapping[int | str, str]
-) -> dict[str, list[_Annotation]]:
-    annotations: dict[str, list[_Annotation]] = {image_id: [] for image_id in paths.values()}
-    astray = 0
-    for entry, where in _entries(content, "annotations", path):
-        category = _get(entry, "category_id", int, where)
-        if category not in names:
-            raise InputError(f"{where}: category_id {category} is not the id of a category in that file")
-        image = _get(entry, "image_id", (int, str), where)
-        if image not in paths:
-            astray += 1
-            continue
-        crowd = bool(entry.get("iscrowd", 0))
-        annotations[paths[image]].append(_Annotation(where, category, entry.get("bbox"), crowd))
-    if astray:
-        log.warning("%s: %d annotations are of images that it does not list; they are left out", path, astray)
-    return annotations
 
 
 def _entries(content: dict[str, Any], key: str, path: Path) -> Iterator[tuple[dict[str, Any], str]]:
@@ -156,7 +225,7 @@ def _entries(content: dict[str, Any], key: str, path: Path) -> Iterator[tuple[di
         yield entry, where
 
 
-def _get(entry: dict[str, Any], key: str, types: type | tuple[type, ...], where: str) -> Any:
+def _get(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], where: str) -> Any:
     value = entry.get(key)
     if not isinstance(value, types) or isinstance(value, bool):
         allowed = " or ".join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
@@ -164,33 +233,41 @@ def _get(entry: dict[str, Any], key: str, types: type | tuple[type, ...], where:
     return value
 
 
-def _add(names: dict[Any, str], key: int | str, name: str, where: str) -> None:
-    if names.setdefault(key, name) != name:
-        raise InputError(f"{where}: its id {key!r} is that of {names[key]!r} before it; give each its own")
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width as the file gives them; None where it gives none that can be."""
+    size = image.get("height"), image.get("width")
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size)
+    return size if whole else None  # type: ignore[return-value]
 
 
-def _common_categories(listings: Mapping[str, _Listing], folder: Path) -> dict[int, str]:
-    first, *others = (listing.categories for listing in listings.values())
-    if any(categories != first for categories in others):
-        raise InputError(
-            f"{folder}: the files of {' and '.join(listings)} must have the same categories with the same ids"
-        )
-    return first
+def _box(entry: Mapping[str, Any], where: str) -> XYXY | None:
+    """The object's box: `bbox`, or the extent of its shape; None where there is neither."""
+    bbox, shape = entry.get("bbox"), entry.get("segmentation")
+    if bbox not in (None, []):
+        if not isinstance(bbox, list) or len(bbox) != 4:
+            raise InputError(f"{where}: bbox must be a list of x, y, width and height")
+        x, y, w, h = (number(value, f"{where}: a value of bbox") for value in bbox)
+        return x, y, x + w, y + h
+    if isinstance(shape, list) and shape:
+        polygons = [polygon for polygon in shape if isinstance(polygon, list) and len(polygon) >= 4]
+        values = [[number(value, f"{where}: a value of segmentation") for value in polygon] for polygon in polygons]
+        points = [point for polygon in values for point in zip(polygon[::2], polygon[1::2], strict=False)]
+        return extent(points) if points else None
+    return _run_length_box(shape, where) if isinstance(shape, dict) else None
 
 
-def _read_truth(
-    folder: Path,
-    annotations: Mapping[str, list[_Annotation]],
-    indices: Mapping[int, int],
-    max_pixels: int,
-    image_id: str,
-) -> Boxes:
-    objects = [Object(_corners(item), indices[item.category], item.crowd) for item in annotations[image_id]]
-    return checked_boxes(objects, read_size(folder / image_id, max_pixels), f"image {image_id!r} in {folder}")
-
-
-def _corners(item: _Annotation) -> tuple[float, float, float, float]:
-    if not isinstance(item.bbox, list) or len(item.bbox) != 4:
-        raise InputError(f"{item.where}: bbox must be a list of x, y, width and height")
-    x, y, w, h = (number(value, f"{item.where}: a value of bbox") for value in item.bbox)
-    return x, y, x + w, y + h
+def _run_length_box(shape: Mapping[str, Any], where: str) -> XYXY | None:
+    """The extent of a mask in run lengths, column after column; None where they are compressed or there is no mask."""
+    size, counts = shape.get("size"), shape.get("counts")
+    if not isinstance(counts, list):
+        return None
+    if not isinstance(size, list) or len(size) != 2:
+        raise InputError(f"{where}: size of segmentation must be a list of height and width")
+    h = max(1, int(number(size[0], f"{where}: the height of segmentation")))
+    ends = list(accumulate(int(number(count, f"{where}: a run length of segmentation")) for count in counts))
+    runs = [(start, end - 1) for start, end in zip(ends[::2], ends[1::2], strict=False) if end > start]
+    if not runs:
+        return None
+    whole_columns = any(first // h != last // h for first, last in runs)
+    rows = (0, h - 1) if whole_columns else (min(f % h for f, _ in runs), max(last % h for _, last in runs))
+    return runs[0][0] // h, rows[0], runs[-1][1] // h + 1, rows[1] + 1

@@ -1,132 +1,315 @@
-"""A CSV file of labels beside images.
+"""A CSV file of labels or boxes beside images.
 
-image,label            image,labels                image,label,label,...        image,label,split
-a/1.jpg,cat            1.jpg,"cat dog"             1.jpg,cat,dog                1.jpg,cat,train
-a/1.jpg,dog            2.jpg,cat;dog               2.jpg,cat                    2.jpg,dog,test
+image,label         image,labels        image,label,split      filename,width,height,class,xmin,ymin,xmax,ymax
+a/1.jpg,cat         1.jpg,"cat dog"     1.jpg,cat,train        1.jpg,640,480,cat,10,20,200,300
+a/1.jpg,dog         2.jpg,cat;dog       2.jpg,dog,test
+
+filename,cat,dog    1.jpg,10,20,200,300,cat    (no header)      ImageID,LabelName,XMin,XMax,YMin,YMax (Open Images)
+1.jpg,1,0           2.jpg,,,,,                                  0001eeaf4aed83f9,/m/01g317,0.02,0.9,0.1,1
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from wsdet.data.annotations import class_indices, read_text
-from wsdet.data.image_files import ImageFiles
+from wsdet.data.annotations import Skipped, number
+from wsdet.data.image_files import Unlabelled
 from wsdet.data.images import MAX_PIXELS, SUFFIXES
-from wsdet.data.paths import existing_folder, inside
-from wsdet.data.splits import equal_content, split_by_fraction
+from wsdet.data.locate import locate
+from wsdet.data.paths import existing_folder
+from wsdet.data.records import Item, Record, RecordFiles
+from wsdet.storage.untrusted import read_bytes, read_text
 from wsdet.types import InputError
 
+log = logging.getLogger(__name__)
 
-class _Row(NamedTuple):
-    image_id: str
-    names: list[str]
-    split: str | None
-    where: str
+# what tools call the columns, in small letters; the first that is there counts
+_IMAGE = (
+    *("filename", "file_name", "image", "imageid", "image_id", "image_name", "image_path", "path", "filepath", "file"),
+    *("img", "photo", "picture", "id"),
+)
+_LABEL = (
+    *("labelname", "class", "label", "labels", "class_name", "label_name", "classname", "category", "tags", "species"),
+)
+_SPLIT = ("split", "set", "subset")
+_CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"), ("x_min", "y_min", "x_max", "y_max"))
+_CORNER_AND_SIZE = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"))
+_LOOKED_AT = 20  # rows that tell whether a file is of images
+_NO_CLASS = "unlabeled"  # a column of Roboflow's: 1 where no class is present
+_ABSENT, _PRESENT = {"0", "0.0", "-1", ""}, {"1", "1.0"}
+_SPLIT_WORD = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])", re.IGNORECASE)
 
 
-class CsvFile(ImageFiles):
-    """Images with the labels that a CSV file gives them. There is no truth.
+class CsvFile(RecordFiles):
+    """Images with the labels or boxes that a CSV file gives them.
 
-    The first column is the image, a path relative to `root` and its image id; every other column holds labels, but
-    for one that the header calls "split". A first row whose first cell has no image's suffix is the header. An empty
-    cell is no label, and an image in several rows has the labels of all.
+    Read are: a column of the image and one or more of labels; a column a class with 1 where it is present; a row for
+    each box, with its corners (in pixels, continuous; Open Images': 0 to 1). The image is a path relative to `root`,
+    and its image id; where a name has no suffix, the image of that name. Without a header the image comes first, then
+    labels, or four corners and the class. A column "split" tells the split. Cells are parted by commas, semicolons or
+    tabs. An image in several rows has the labels of all; an empty cell is no label.
 
     Args:
         root: the folder that the file names start from.
-        file: the CSV file, relative to `root`.
-        separator: between the labels in one cell. None: ";" if the cell has one, white space in a column that the
-            header calls "labels", and otherwise the cell is one label, as it may be "king penguin".
+        file: the CSV file, relative to `root`, or several, such as train/labels.csv and val/labels.csv: then their
+            paths tell the split.
+        separator: between the labels in one cell, such as ";". None: ";" where the cell has one, blanks in a column
+            that the header calls "labels", and otherwise the cell is one label, as it may be "king penguin".
         classes: class names, in the order of the labels; None: those in the file, in alphabetical order.
-        train_split: which of the column "split" is the training split.
-        test_split: which is the test split. Other rows are left out.
-        test_fraction: without a column "split", the share of images for the test split, in [0, 1].
-        seed: without a column "split", draws the split. Images of equal content come to one side.
+        train_split: which of the column "split" is the training split; None: what is called so.
+        test_split: which is the test split; None: what is called so. Other rows are left out.
+        test_fraction: where no split is told, the share of images for the test split, in [0, 1].
+        seed: where no split is told, draws it. Images of equal content come to one side.
+        unlabelled: what an image without a label shows.
         max_pixels: larger images are refused.
 
     Raises:
-        InputError: the file is missing, is no CSV, names a file outside `root` or a class that is not in `classes`.
+        InputError: the file is missing, is no CSV, or names no image that is there.
     """
 
     def __init__(
         self,
         root: Path | str,
-        file: str = "labels.csv",
+        file: str | Sequence[str] = "labels.csv",
         separator: str | None = None,
         classes: Sequence[str] | None = None,
-        train_split: str = "train",
-        test_split: str = "test",
+        train_split: str | None = None,
+        test_split: str | None = None,
         test_fraction: float = 0.2,
         seed: int = 0,
+        unlabelled: Unlabelled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder that the CSV file's image names start from")
-        rows = list(_read_rows(folder / file, separator))
-        if classes is None:
-            classes = sorted({name for row in rows for name in row.names})
-        labels = _labels(rows, class_indices(classes))
-        if any(row.split is not None for row in rows):
-            train = [row.image_id for row in rows if row.split == train_split]
-            test = [row.image_id for row in rows if row.split == test_split]
-        else:
-            groups = equal_content({image_id: folder / image_id for image_id in labels})
-            train, test = split_by_fraction(groups, labels, test_fraction, seed)
+        files = [file] if isinstance(file, str) else list(file)
+        names = _class_descriptions(folder)
+        records = [record for name in files for record in _records(folder, name, separator, names, len(files) > 1)]
+        bare = {record.image for record in records} - {record.image for record in records if record.items}
+        if bare:
+            log.info("%s: %d images have no label; unlabelled=%s says what they show", files[0], len(bare), unlabelled)
         super().__init__(
-            name=str(folder / file),
+            root=folder,
+            name=str(folder / files[0]),
+            records=records,
             classes=classes,
-            train=train,
-            test=test,
-            path_of=folder.joinpath,
-            labels=labels,
-            truth={},
+            train_split=train_split,
+            test_split=test_split,
+            test_fraction=test_fraction,
+            seed=seed,
+            unlabelled=unlabelled,
             max_pixels=max_pixels,
         )
 
 
-def _read_rows(path: Path, separator: str | None) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True, skipinitialspace=True)
-    header: list[str] = []
+def names_images(folder: Path, file: str) -> bool:
+    """Whether one of the first rows of a CSV file names an image below `folder`."""
     try:
-        for n, cells in enumerate(reader):
-            if n == 0 and cells and PurePosixPath(cells[0]).suffix.lower() not in SUFFIXES:
-                header = [cell.strip().lower() for cell in cells]
-            elif cells:
-                yield _row(cells, header, separator, f"{path}, line {reader.line_num}")
+        rows, _ = _read_rows(folder / file)
+    except InputError:
+        return False
+    cells = {cell for row in rows[:_LOOKED_AT] for cell in row.cells if cell}
+    return any(locate(folder, cells, (str(PurePosixPath(file).parent), "", "images")).values())
+
+
+class _Columns(NamedTuple):
+    """Where things stand in a row; what is not there is None."""
+
+    image: int
+    labels: tuple[int, ...]
+    by_blanks: bool = False
+    split: int | None = None
+    box: tuple[int, ...] | None = None
+    box_is_corners: bool = True
+    size: tuple[int, int] | None = None
+    confidence: int | None = None
+    group: int | None = None
+    classes: Mapping[int, str] | None = None
+
+
+class _Row(NamedTuple):
+    cells: list[str]
+    where: str
+
+
+def _records(
+    folder: Path, file: str, separator: str | None, names: Mapping[str, str], split_by_name: bool
+) -> Iterator[Record]:
+    """What one file says, row by row."""
+    rows, decimal_comma = _read_rows(folder / file)
+    if not rows:
+        return
+    header = [cell.lower() for cell in rows[0].cells] if not _is_image(rows[0].cells[0]) else []
+    body = rows[1:] if header else rows
+    columns = _find_columns(header, rows[0].cells, [row.cells for row in body])
+    found = _SPLIT_WORD.search(file) if split_by_name else None
+    split = found[1].lower() if found else None
+    places = [str(PurePosixPath(file).parent), "", "images", *([split, f"images/{split}"] if split else [])]
+    skipped = Skipped(folder / file, "rows")
+    records = []
+    for row in body:
+        cells = [*row.cells, *[""] * (len(header) - len(row.cells))]
+        try:
+            items = _items(columns, cells, row.where, separator, names, decimal_comma)
+            records.append(_record(columns, cells, row.where, items, split, tuple(dict.fromkeys(places))))
+        except InputError as error:
+            skipped(error)
+    skipped.say()
+    corners = [item.xyxy for record in records for item in record.items if item.xyxy is not None]
+    relative = bool(corners) and max(map(max, corners)) <= 1  # in pixels no box would be wider than one
+    yield from (replace(record, relative=relative) for record in records)
+
+
+def _read_rows(path: Path) -> tuple[list[_Row], bool]:
+    """The rows that are not blank, without blanks around cells; and whether numbers have decimal commas."""
+    text = _text(path)
+    if text.lower().startswith("sep="):  # Excel's own line, which names the delimiter
+        text = text.partition("\n")[2]
+    delimiter = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True, delimiter=delimiter)
+    try:
+        rows = [_Row([cell.strip() for cell in cells], f"{path}, line {reader.line_num}") for cells in reader if cells]
     except csv.Error as error:
         raise InputError(
             f"{path}, line {reader.line_num}, is not CSV: {error}; quote cells that hold commas"
         ) from error
+    return rows, delimiter != ","
 
 
-def _row(cells: list[str], header: list[str], separator: str | None, where: str) -> _Row:
-    columns = [header[i] if i < len(header) else "label" for i in range(len(cells))]
-    names, split = [], None
-    for cell, column in zip(cells[1:], columns[1:], strict=True):
-        if column == "split":
-            split = cell.strip()
-        else:
-            names += _labels_in(cell, column, separator)
-    return _Row(inside(cells[0].strip(), where), names, split, where)
+def _text(path: Path) -> str:
+    content = read_bytes(path)
+    if content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return read_text(path)
+    try:
+        return content.decode("utf-16")  # what Excel calls Unicode text
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-16 text: {error}; save it as UTF-8") from error
 
 
-def _labels_in(cell: str, column: str, separator: str | None) -> list[str]:
+def _delimiter(text: str) -> str:
+    """The first of tab, comma and semicolon that parts an image or the name of a column from the rest."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for delimiter in "\t,;":
+        try:
+            parted = next(csv.reader([first], skipinitialspace=True, delimiter=delimiter), [])
+        except csv.Error:  # said when the file is read
+            continue
+        cells = [cell.strip() for cell in parted]
+        if len(cells) > 1 and (_is_image(cells[0]) or {cell.lower() for cell in cells} & {*_IMAGE, *_LABEL}):
+            return delimiter
+    return ","
+
+
+def _is_image(cell: str) -> bool:
+    return PurePosixPath(cell).suffix.lower() in SUFFIXES
+
+
+def _find_columns(header: list[str], first: list[str], body: list[list[str]]) -> _Columns:
+    if not header:
+        if len(first) == 6 and all(_is_number(cell) or not cell for cell in first[1:5]):
+            return _Columns(0, (5,), box=(1, 2, 3, 4))
+        return _Columns(0, tuple(range(1, max(map(len, body)))))
+    at = {name: header.index(name) for name in header}
+    image = next((at[name] for name in _IMAGE if name in at), 0)
+    split = next((at[name] for name in _SPLIT if name in at), None)
+    label = next((name for name in _LABEL if name in at), None)
+    others = [i for i in range(len(header)) if i not in (image, split)]
+    box = next(((names, True) for names in _CORNERS if at.keys() >= set(names)), None) or next(
+        ((names, False) for names in _CORNER_AND_SIZE if at.keys() >= set(names)), None
+    )
+    if box is None and label is None and _are_flags([row[i] for row in body for i in others if i < len(row)]):
+        classes = {i: first[i] for i in others if first[i].lower() != _NO_CLASS}
+        return _Columns(image, (), split=split, classes=classes)
+    labels = [i for i in others if header[i] == label] if label else others
+    return _Columns(
+        image,
+        tuple(labels),
+        by_blanks=label == "labels",
+        split=split,
+        box=tuple(at[name] for name in box[0]) if box else None,
+        box_is_corners=box is None or box[1],
+        size=(at["height"], at["width"]) if box and at.keys() >= {"height", "width"} else None,
+        confidence=at.get("confidence") if label == "labelname" else None,
+        group=at.get("isgroupof"),
+    )
+
+
+def _are_flags(cells: Iterable[str]) -> bool:
+    found = set(cells)
+    return bool(found & _PRESENT) and found <= _PRESENT | _ABSENT
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _record(
+    columns: _Columns, cells: list[str], where: str, items: list[Item], split: str | None, places: tuple[str, ...]
+) -> Record:
+    if not cells[columns.image]:
+        raise InputError(f"{where}, names no image")
+    size = [int(float(cells[i])) if _is_number(cells[i]) else 0 for i in columns.size or ()]
+    return Record(
+        cells[columns.image],
+        tuple(items),
+        where,
+        has_boxes=columns.box is not None and all(item.xyxy is not None for item in items),
+        size_hw=(size[0], size[1]) if size and min(size) > 0 else None,
+        split=(cells[columns.split] or None) if columns.split is not None else split,
+        places=places,
+    )
+
+
+def _items(
+    columns: _Columns,
+    cells: list[str],
+    where: str,
+    separator: str | None,
+    names: Mapping[str, str],
+    decimal_comma: bool,
+) -> list[Item]:
+    """The objects or labels of a row."""
+    if columns.classes is not None:
+        return [Item(name) for i, name in columns.classes.items() if cells[i] in _PRESENT]
+    if columns.confidence is not None and cells[columns.confidence] in _ABSENT - {""}:
+        return []  # Open Images: a person has looked, and it is not there
+    labels = [
+        names.get(label, label)
+        for i in columns.labels
+        if i < len(cells)
+        for label in _labels_in(cells[i], columns.by_blanks, separator)
+    ]
+    if columns.box is None or not any(cells[i] for i in columns.box):
+        return [Item(label) for label in labels]
+    values = [cells[i].replace(",", ".") if decimal_comma else cells[i] for i in columns.box]
+    x, y, right, bottom = (number(value, f"{where}: a corner") for value in values)
+    xyxy = (x, y, right, bottom) if columns.box_is_corners else (x, y, x + right, y + bottom)
+    difficult = columns.group is not None and cells[columns.group] in _PRESENT
+    return [Item(label, xyxy, difficult) for label in labels]
+
+
+def _labels_in(cell: str, by_blanks: bool, separator: str | None) -> list[str]:
     if separator is not None:
         parts = cell.split(separator)
     elif ";" in cell:
         parts = cell.split(";")
     else:
-        parts = cell.split() if column == "labels" else [cell]
+        parts = cell.split() if by_blanks else [cell]
     return [part.strip() for part in parts if part.strip()]
 
 
-def _labels(rows: Sequence[_Row], indices: Mapping[str, int]) -> dict[str, set[int]]:
-    labels: dict[str, set[int]] = {row.image_id: set() for row in rows}
-    for row in rows:
-        for name in row.names:
-            if name not in indices:
-                raise InputError(f"{row.where}, has the label {name!r}, which is none of data.classes; correct either")
-            labels[row.image_id].add(indices[name])
-    return labels
+def _class_descriptions(folder: Path) -> dict[str, str]:
+    """Names by the machine ids ("/m/01g317") of Open Images, where a file of them lies beside the images."""
+    files = [*folder.glob("class-descriptions*.csv"), *folder.glob("metadata/class*.csv")]
+    rows = [row.cells for file in files for row in _read_rows(file)[0]]
+    return {cells[0]: cells[1] for cells in rows if len(cells) == 2 and cells[0].startswith(("/m/", "/g/", "/t/"))}

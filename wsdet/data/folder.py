@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from wsdet.data.annotations import class_indices
-from wsdet.data.image_files import ImageFiles
+from wsdet.data.copies import equal_pixels
+from wsdet.data.image_files import ImageFiles, Unlabelled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, image_names
-from wsdet.data.splits import equal_content, split_by_fraction, warn_of_copies
+from wsdet.data.splits import split_by_fraction, warn_of_copies
 from wsdet.types import InputError
+
+log = logging.getLogger(__name__)
 
 _NAMES_OF_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -23,7 +27,8 @@ class Folder(ImageFiles):
     """Images in one sub-folder a class, at any depth below it; images beside the sub-folders have no label.
 
     Image ids are paths relative to `root`; classes are the sub-folders' names in alphabetical order. Copies of one
-    image in several classes' folders are a multi-label image: each copy has the labels of all. There is no truth.
+    image in several classes' folders, told by their pixels, are a multi-label image: each copy has the labels of all.
+    There is no truth.
 
     Args:
         root: the folder.
@@ -31,6 +36,7 @@ class Folder(ImageFiles):
         test_split: the folder of the test images, if `train_split` is given.
         test_fraction: without `train_split`, the share of images for the test split, in [0, 1].
         seed: without `train_split`, draws the split. Images of equal content come to one side.
+        unlabelled: what an image beside the sub-folders shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -45,6 +51,7 @@ class Folder(ImageFiles):
         test_split: str | None = None,
         test_fraction: float = 0.2,
         seed: int = 0,
+        unlabelled: Unlabelled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "a folder with one sub-folder a class")
@@ -56,9 +63,9 @@ class Folder(ImageFiles):
         if not given:
             _check_are_classes(folder, set(class_of.values()))
         classes = sorted(set(class_of.values()))
-        groups = equal_content({i: folder / i for split in ids for i in ids[split]})
+        groups = equal_pixels({i: folder / i for split in ids for i in ids[split]}, max_pixels)
         indices = class_indices(classes)
-        labels = _shared_labels(groups, {image_id: indices[name] for image_id, name in class_of.items()})
+        labels = _shared_labels(groups, {image_id: indices[name] for image_id, name in class_of.items()}, folder)
         if train_split is None:
             train, test = split_by_fraction(groups, labels, test_fraction, seed)
         else:
@@ -73,6 +80,7 @@ class Folder(ImageFiles):
             labels=labels,
             truth={},
             max_pixels=max_pixels,
+            unlabelled=unlabelled,
         )
 
 
@@ -96,10 +104,20 @@ def _check_are_classes(folder: Path, names: set[str]) -> None:
         )
 
 
-def _shared_labels(groups: Sequence[Sequence[str]], own: Mapping[str, int]) -> dict[str, set[int]]:
+def _shared_labels(groups: Sequence[Sequence[str]], own: Mapping[str, int], folder: Path) -> dict[str, set[int]]:
     """The labels of each image: those of all images of its group."""
     labels: dict[str, set[int]] = {}
+    joined = []
     for group in groups:
         together = {own[image_id] for image_id in group if image_id in own}
         labels |= dict.fromkeys(group, together)
+        if len(together) > 1:
+            joined.append(group)
+    if joined:
+        log.warning(
+            "%s: %d photos lie in the folders of several classes; each copy has the labels of all: %s for one",
+            folder,
+            len(joined),
+            " and ".join(repr(image_id) for image_id in joined[0][:3]),
+        )
     return labels

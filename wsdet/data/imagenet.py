@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from wsdet.data.annotations import checked_boxes, class_indices
-from wsdet.data.image_files import ImageFiles, LazyMapping
-from wsdet.data.images import MAX_PIXELS, read_size
+from wsdet.data.annotations import Checked, boxes_in_image, class_indices
+from wsdet.data.image_files import ImageFiles, Truth
+from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, image_names
 from wsdet.data.voc_xml import read_labels, read_objects
 from wsdet.data.wordnet import class_names
-from wsdet.types import Boxes, InputError
+from wsdet.types import InputError
 
 _IMAGES, _ANNOTATIONS = "Data/CLS-LOC", "Annotations/CLS-LOC"
 _WORDS = "LOC_synset_mapping.txt"
@@ -67,7 +67,7 @@ class ImageNet(ImageFiles):
             test=test,
             path_of=images.joinpath,
             labels=train | test,
-            truth=LazyMapping(boxed, partial(_read_truth, images, annotations, indices, max_pixels)),
+            truth=Truth(boxed, partial(_read_truth, images, annotations, indices, max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -112,7 +112,7 @@ def _words(folder: Path) -> Path:
     return beside if beside.exists() else folder / _WORDS
 
 
-def _read_truth(images: Path, annotations: Path, indices: Mapping[str, int], max_pixels: int, image_id: str) -> Boxes:
+def _read_truth(images: Path, annotations: Path, indices: Mapping[str, int], max_pixels: int, image_id: str) -> Checked:
     path = annotations / _xml_of(image_id)
-    objects = read_objects(path, indices, first_pixel=0)
-    return checked_boxes(objects, read_size(images / image_id, max_pixels), str(path))
+    objects, _ = read_objects(path, indices, first_pixel=0)
+    return boxes_in_image(objects, images / image_id, str(path), max_pixels)

@@ -7,9 +7,12 @@ import os
 from pathlib import Path, PurePosixPath
 
 from wsdet.data.images import SUFFIXES
+from wsdet.storage.untrusted import is_unicode, shown
 from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
+
+_SYSTEM_FOLDERS = {"lost+found", "System Volume Information", "$RECYCLE.BIN", "__MACOSX"}
 
 
 def inside(name: str, where: str) -> str:
@@ -25,7 +28,7 @@ def inside(name: str, where: str) -> str:
         InputError: the name is empty, is absolute, goes up by "..", or cannot be a file name.
     """
     path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or not _is_unicode(name):
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or not is_unicode(name):
         raise InputError(f"{where}, names {name!r}; it must be a relative path that stays inside the folder")
     return str(path)
 
@@ -46,13 +49,16 @@ def existing_folder(root: Path | str, what: str) -> Path:
 def image_names(folder: Path) -> list[str]:
     """Sorted relative paths of the image files anywhere under `folder`, told by their suffix.
 
-    Hidden files and folders, and links to folders, are left out.
+    Hidden files and folders, those of the operating system, and links to folders are left out.
+
+    Raises:
+        InputError: a folder cannot be read: its images, and perhaps a class, would be missing without a word.
     """
     found: list[str] = []
     linked: list[str] = []
     passed_over = 0
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
         linked += [str(Path(parent) / name) for name in folders if (Path(parent) / name).is_symlink()]
         for name in files:
             relative = (Path(parent) / name).relative_to(folder).as_posix()
@@ -60,7 +66,7 @@ def image_names(folder: Path) -> list[str]:
                 continue
             if Path(name).suffix.lower() not in SUFFIXES:
                 passed_over += 1
-            elif not _is_unicode(relative):
+            elif not is_unicode(relative):
                 log.warning("%s: left out %r: its name is not UTF-8; rename it", folder, relative)
             else:
                 found.append(relative)
@@ -71,9 +77,11 @@ def image_names(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:  # a byte of the name that is not UTF-8 comes as a lone surrogate
-        return False
-    return True
+def _refuse(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        return
+    name = shown(error.filename or "a folder")
+    raise InputError(
+        f"{name} cannot be read: {error.strerror}; its images would be missing without a word: make it readable "
+        "(chmod), or move it elsewhere"
+    ) from error

@@ -6,13 +6,33 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from wsdet import check
 
 log = logging.getLogger(__name__)
+
+TRAIN_NAMES = ("train", "training", "trainval", "default")
+TEST_NAMES = ("val", "valid", "validation", "test", "testing")
+
+
+def named_splits(names: Iterable[str]) -> tuple[str | None, str | None]:
+    """Which of `names` are the training and the test split, whatever their capitals; None where there is none.
+
+    "trainval" and "default" train only where nothing is called "train"; "test" is the test split only where there is
+    nothing for validation, as what is held back of the training data comes with labels more often.
+    """
+    by_lower = {name.lower(): name for name in names}
+    train, test = (next((by_lower[n] for n in wanted if n in by_lower), None) for wanted in (TRAIN_NAMES, TEST_NAMES))
+    return train, test
+
+
+def split_in_path(path: str) -> str | None:
+    """The first folder in a path that is called as a split is: "valid" of "pets/valid/a.jpg"."""
+    folders = PurePosixPath(path).parts[:-1]
+    return next((name for name in folders if name.lower() in (*TRAIN_NAMES, *TEST_NAMES)), None)
 
 
 def equal_content(paths: Mapping[str, Path]) -> list[tuple[str, ...]]:
@@ -56,6 +76,15 @@ def split_by_fraction(
     to_test = {image_id for group, step in zip(ordered, np.diff(reached), strict=True) if step for image_id in group}
     ids = [image_id for group in groups for image_id in group]
     return sorted(i for i in ids if i not in to_test), sorted(to_test)
+
+
+def without_twin(train: Iterable[str], test: Iterable[str], name: str) -> list[str]:
+    """The test images; none where they are the training images named twice, as small example sets do, which is said."""
+    test = list(test)
+    if test and set(test) == set(train):
+        log.warning("%s: its training and its test split are the same images: they are training images", name)
+        return []
+    return test
 
 
 def warn_of_copies(groups: Iterable[Sequence[str]], train: Iterable[str], test: Iterable[str], name: str) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from wsdet.data.annotations import Object, checked_boxes, class_indices, number, read_lines
-from wsdet.data.image_files import ImageFiles, LazyMapping
-from wsdet.data.images import MAX_PIXELS, read_size
+from wsdet.data.annotations import Checked, Object, boxes_in_image, class_indices, number, read_lines
+from wsdet.data.image_files import ImageFiles, Truth
+from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, image_names, inside
 from wsdet.data.wordnet import class_names
-from wsdet.types import Boxes, InputError
+from wsdet.types import InputError
 
 
 class TinyImageNet(ImageFiles):
@@ -60,7 +60,7 @@ class TinyImageNet(ImageFiles):
             test=test,
             path_of=folder.joinpath,
             labels=labels,
-            truth=LazyMapping(boxed, partial(_read_truth, folder, corners, labels, max_pixels)),
+            truth=Truth(boxed, partial(_read_truth, folder, corners, labels, max_pixels)),
             max_pixels=max_pixels,
         )
 
@@ -100,8 +100,8 @@ def _read_truth(
     labels: Mapping[str, tuple[int, ...]],
     max_pixels: int,
     image_id: str,
-) -> Boxes:
+) -> Checked:
     where, texts = corners[image_id]
     x1, y1, x2, y2 = (number(text, f"{where}: a corner") for text in texts)
     item = Object((x1, y1, x2 + 1, y2 + 1), labels[image_id][0])
-    return checked_boxes([item], read_size(folder / image_id, max_pixels), where)
+    return boxes_in_image([item], folder / image_id, where, max_pixels)

@@ -1,29 +1,36 @@
 """PASCAL VOC: a VOCdevkit folder, of the challenge or of one's own in the same layout.
 
-<root>/VOC<year>/JPEGImages/<id>.jpg
+<root>/VOC<year>/JPEGImages/<id>.jpg                                    VOC<year> may be left out
 <root>/VOC<year>/Annotations/<id>.xml
 <root>/VOC<year>/ImageSets/Main/<split>.txt, <class>_<split>.txt
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from wsdet.data.annotations import checked_boxes, class_indices, read_lines
-from wsdet.data.image_files import ImageFiles, LazyMapping
-from wsdet.data.images import MAX_PIXELS, read_size
+from wsdet.data.annotations import Checked, boxes_in_image, class_indices, read_lines
+from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabelled
+from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, inside
-from wsdet.data.voc_xml import read_labels, read_objects
-from wsdet.types import Boxes, InputError
+from wsdet.data.splits import without_twin
+from wsdet.data.voc_xml import class_names, read_labels, read_objects
+from wsdet.types import InputError
+
+log = logging.getLogger(__name__)
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+AUTO = "auto"
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp")
+_SPLITS = (("trainval", "test"), ("train", "val"), ("train", "test"), ("default", "test"))
 
 
 class Voc(ImageFiles):
@@ -34,14 +41,17 @@ class Voc(ImageFiles):
     from the image's annotation; an image with neither has no label.
 
     VOC counts pixels from 1 and includes the last one; true boxes here are continuous: (x1 - 1, y1 - 1, x2, y2).
-    They are checked by `wsdet.data.annotations.checked_boxes` against the size of the image itself.
+    They are checked by `wsdet.data.annotations.boxes_in_image` against the size of the image itself.
 
     Args:
-        root: the VOCdevkit folder.
+        root: the VOCdevkit folder, or the folder with Annotations and JPEGImages itself.
         year: which VOC<year> in it.
-        train_split: the list of training images in ImageSets/Main.
-        test_split: the list of test images; None for no test split.
-        classes: class names, in the order of the labels; None: the challenge's twenty.
+        train_split: the list of training images in ImageSets/Main; auto: trainval where test or no other is beside it,
+            else train, or the only one there is.
+        test_split: the list of test images; auto: test beside trainval, val or test beside train; None for none.
+        classes: class names, in the order of the labels; None: the challenge's twenty where each has its lists, else
+            those of the annotations.
+        unlabelled: what an image without an object shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -52,45 +62,89 @@ class Voc(ImageFiles):
         self,
         root: Path | str,
         year: int | str = 2007,
-        train_split: str = "trainval",
-        test_split: str | None = "test",
+        train_split: str = AUTO,
+        test_split: str | None = AUTO,
         classes: Sequence[str] | None = None,
+        unlabelled: Unlabelled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = _voc_folder(root, year)
-        ids = {split: _read_ids(_main(folder, split)) for split in (train_split, test_split) if split is not None}
+        train_split, test_split = _splits(folder, train_split, test_split)
+        ids = {split: _read_ids(folder, split) for split in (train_split, test_split) if split is not None}
+        annotated = [image_id for image_id in chain(*ids.values()) if _is_file(_annotation_path(folder, image_id))]
+        listed = _listed_labels(folder, VOC_CLASSES if classes is None else classes, ids)
+        if classes is None and listed is None:
+            classes = class_names(_annotation_path(folder, image_id) for image_id in annotated)
+            listed = _listed_labels(folder, classes, ids) if classes else None
         classes = VOC_CLASSES if classes is None else classes
         indices = class_indices(classes)
-        annotated = [image_id for image_id in chain(*ids.values()) if _annotation_path(folder, image_id).is_file()]
-        listed = _listed_labels(folder, classes, ids)
         super().__init__(
             name=str(folder),
             classes=classes,
             train=ids[train_split],
-            test=ids[test_split] if test_split is not None else (),
+            test=without_twin(ids[train_split], ids[test_split], str(folder)) if test_split is not None else (),
             path_of=partial(_image_path, folder),
             labels=LazyMapping(annotated, partial(_read_labels, folder, indices)) if listed is None else listed,
-            truth=LazyMapping(annotated, partial(_read_truth, folder, indices, max_pixels)),
+            truth=Truth(annotated, partial(_read_truth, folder, indices, max_pixels)),
             max_pixels=max_pixels,
+            unlabelled=unlabelled,
         )
+
+
+def lists_of(folder: Path) -> list[str]:
+    """The lists of images in ImageSets/Main, without those of single classes where there is one of all images."""
+    names = sorted(path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt"))
+    return [name for name in names if not any(name.endswith(f"_{other}") for other in names)]
 
 
 def _voc_folder(root: Path | str, year: int | str) -> Path:
-    folder = existing_folder(root, "the VOCdevkit folder") / f"VOC{year}"
-    if not (folder / "ImageSets" / "Main").is_dir():
-        raise InputError(
-            f"{folder} has no ImageSets/Main; data.root must be the VOCdevkit folder that holds VOC{year}, "
-            f"and data.year one that is there: {sorted(path.name for path in folder.parent.glob('VOC*'))}"
-        )
-    return folder
+    given = existing_folder(root, "the VOCdevkit folder, or the one with Annotations and JPEGImages")
+    for folder in (given / f"VOC{year}", given):
+        if (folder / "ImageSets" / "Main").is_dir():
+            return folder
+    raise InputError(
+        f"{given / f'VOC{year}'} has no ImageSets/Main, nor has {given}; data.root must be the VOCdevkit folder that "
+        f"holds VOC{year}, and data.year one that is there: {sorted(path.name for path in given.glob('VOC*'))}"
+    )
+
+
+def _splits(folder: Path, train_split: str, test_split: str | None) -> tuple[str, str | None]:
+    """The lists to read, those that are left to us chosen by what is there."""
+    there = lists_of(folder)
+    if train_split == AUTO:
+        pairs = [pair for pair in _SPLITS if set(pair) <= set(there)] or [
+            (train, "") for train, _ in _SPLITS if train in there
+        ]
+        if not pairs and len(there) == 1:
+            pairs = [(there[0], "")]
+        if not pairs:
+            raise InputError(
+                f"{folder}/ImageSets/Main must hold a list trainval.txt or train.txt, got {there}; name the lists by "
+                "data=voc data.train_split=NAME data.test_split=NAME"
+            )
+        train_split, found = pairs[0]
+        test_split = (found or None) if test_split == AUTO else test_split
+    elif test_split == AUTO:
+        wanted = [test for train, test in _SPLITS if train == train_split]
+        test_split = next((test for test in (*wanted, "test", "val") if test in there and test != train_split), None)
+    for split in (train_split, test_split):
+        if split is not None and not _is_file(_main(folder, split)):
+            raise InputError(f"{_main(folder, split)} does not exist; the lists there are {there}")
+    log.info("%s: %s.txt to train, %s to test", folder, train_split, f"{test_split}.txt" if test_split else "no list")
+    return train_split, test_split
 
 
 def _main(folder: Path, name: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{name}.txt"
 
 
-def _read_ids(path: Path) -> list[str]:
-    return [inside(line, where) for where, line in read_lines(path)]
+def _read_ids(folder: Path, split: str) -> list[str]:
+    """Images by their names without the suffix, which some tools write."""
+    names = [inside(line, where) for where, line in read_lines(_main(folder, split))]
+    with_suffix = [name for name in names if PurePosixPath(name).suffix in _IMAGE_SUFFIXES]
+    if len(with_suffix) == len(names):
+        return [str(PurePosixPath(name).with_suffix("")) for name in names]
+    return names
 
 
 def _annotation_path(folder: Path, image_id: str) -> Path:
@@ -100,7 +154,11 @@ def _annotation_path(folder: Path, image_id: str) -> Path:
 def _image_path(folder: Path, image_id: str) -> Path:
     images = folder / "JPEGImages"
     candidates = [images / f"{image_id}{suffix}" for suffix in _IMAGE_SUFFIXES]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    return next((path for path in candidates if _is_file(path)), candidates[0])
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  (false for any name; Path.is_file raises for one that is too long)
 
 
 def _listed_labels(
@@ -109,8 +167,9 @@ def _listed_labels(
     """Labels from the lists of the classes; None where a class has no list."""
     labels: dict[str, list[int]] = {}
     for split in ids:
-        lists = [_main(folder, f"{name}_{split}") for name in classes]
-        if not all(path.exists() for path in lists):
+        # a class name from an annotation may be any text, also ../../x: such a class has no list
+        lists = [_main(folder, f"{name}_{split}") for name in classes if "/" not in name and "\\" not in name]
+        if len(lists) < len(classes) or not all(map(_is_file, lists)):
             return None
         for label, path in enumerate(lists):
             for image_id in _read_positives(path):
@@ -133,7 +192,7 @@ def _read_labels(folder: Path, indices: Mapping[str, int], image_id: str) -> set
     return read_labels(_annotation_path(folder, image_id), indices)
 
 
-def _read_truth(folder: Path, indices: Mapping[str, int], max_pixels: int, image_id: str) -> Boxes:
+def _read_truth(folder: Path, indices: Mapping[str, int], max_pixels: int, image_id: str) -> Checked:
     path = _annotation_path(folder, image_id)
-    objects = read_objects(path, indices, first_pixel=1)
-    return checked_boxes(objects, read_size(_image_path(folder, image_id), max_pixels), str(path))
+    objects, size_hw = read_objects(path, indices, first_pixel=1)
+    return boxes_in_image(objects, _image_path(folder, image_id), str(path), max_pixels, size_hw)

@@ -223,7 +223,7 @@ def test_true_boxes_of_real_photos_come_back(shared: Path, tmp_path: Path) -> No
     ids: dict[Split, tuple[str, ...]] = {"train": voc.ids("train")[:15], "test": voc.ids("test")[:15]}
     for format in ("voc", "coco", "yolo"):
         export(voc, ids, voc.truth, tmp_path / format, format, method="people", settings={}, images="link")
-    voc_again = Voc(tmp_path / "voc" / "VOCdevkit")
+    voc_again = Voc(tmp_path / "voc" / "VOCdevkit", classes=voc.classes)  # the format has no list of classes
     coco = Coco(tmp_path / "coco", "train", "test", images="images")
     yolo = Yolo(tmp_path / "yolo")
     for split, folder in (("train", "train"), ("test", "val")):

@@ -110,7 +110,7 @@ def test_a_bad_box_costs_itself(coco: Any, files: Any, bbox: Any, says: str) -> 
         ({"image_id": 3}, r"annotations\[0\]: category_id must be int, got NoneType"),
     ],
 )
-def test_an_entry_that_cannot_be_used_costs_its_image(coco: Any, files: Any, entry: Any, says: str) -> None:
+def test_a_bad_entry_costs_its_image(coco: Any, files: Any, entry: Any, says: str) -> None:
     files.coco("val2017", ["3.jpg", "4.jpg"], [entry, box(4, [-5, -5, 1e300, 500])])
     dataset = coco()
     assert dataset.labels("val2017/3.jpg") == ()
@@ -130,7 +130,7 @@ def test_an_entry_that_cannot_be_used_costs_its_image(coco: Any, files: Any, ent
         ({"id": 4, "file_name": ".."}, r"names '..', which no file is called"),
     ],
 )
-def test_an_image_entry_that_cannot_be_used_costs_itself(
+def test_a_bad_image_entry_costs_itself(
     coco: Any, files: Any, entry: Any, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     files.coco("val2017", ["3.jpg"], [box(3, [0, 0, 1, 1])], images=[{"id": 3, "file_name": "3.jpg"}, entry])

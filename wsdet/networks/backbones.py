@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from wsdet import check
 from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
 from wsdet.networks.timm_networks import TimmHead, TimmTrunk, timm_parts, unreachable
+from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.networks.weights import load_weights, read_metadata
 from wsdet.types import InputError
 
@@ -240,6 +241,7 @@ def _tiny() -> nn.Module:
 
 
 def _torchvision(architecture: str, from_publisher: bool) -> nn.Module:
+    import_torchvision()
     from torchvision import models
 
     model: nn.Module = models.get_model(architecture, weights=None)

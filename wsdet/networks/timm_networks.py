@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
+from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.types import InputError
 
 # what makes a network take inputs of any size: vision transformers, Swin, Swin in older versions, convolutional ones
@@ -201,6 +202,7 @@ def timm_parts(model_name: str, input_size: int | None, from_publisher: bool) ->
 
 
 def _created(model_name: str, from_publisher: bool) -> Any:
+    import_torchvision()  # timm imports it
     try:
         import timm
     except ImportError as error:

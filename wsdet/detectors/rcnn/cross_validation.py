@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import average_precision_score
 
 from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem
 from wsdet.types import Floats, Ints
@@ -52,6 +51,8 @@ def _folds(images: Ints, folds: int, seed: int) -> Ints:
 
 def _average_precision(targets: npt.NDArray[np.int8], scores: Floats) -> Floats:
     """(k,) average precision of each column over its own examples; 0 without a positive."""
+    from sklearn.metrics import average_precision_score  # here: a detector at work does without scikit-learn
+
     values = np.zeros(targets.shape[1], np.float32)
     for j in range(targets.shape[1]):
         rows = targets[:, j] != 0

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from wsdet import check
 from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
@@ -28,6 +27,7 @@ from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
+from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
@@ -115,6 +115,9 @@ class RcnnDetector:
     @torch.inference_mode()
     def select(self, xyxy: Floats, features: Tensor, size_hw: tuple[int, int]) -> Boxes:
         """The detections among (m, 4) boxes with (m, dim) features in an image of that size, best first."""
+        import_torchvision()
+        from torchvision.ops import batched_nms
+
         scores = features @ self.weights.T + self.biases  # (m, n_classes)
         scores, rows = scores.topk(min(self.max_per_class, len(scores)), dim=0)
         labels = torch.arange(len(self._classes), device=scores.device).expand_as(scores)

@@ -20,8 +20,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from wsdet.detectors.rcnn.exact_svm import GRAM_ROWS, Gram, inner_products, solve_exactly
@@ -203,6 +201,9 @@ def _dual(problem: SvmProblem, multipliers: Tensor) -> Tensor:
 
 def liblinear(problem: SvmProblem, start: LinearClassifiers | None = None) -> LinearClassifiers:
     """scikit-learn's LinearSVC for each column; `start` is not used. A column without both targets stays 0."""
+    from sklearn.exceptions import ConvergenceWarning  # here: a detector at work does without scikit-learn
+    from sklearn.svm import LinearSVC
+
     classifiers = LinearClassifiers.zeros(problem.x.shape[1], problem.targets.shape[1], problem.x.device)
     for j in range(problem.targets.shape[1]):
         column = problem.column(j)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from wsdet import check
@@ -156,11 +157,13 @@ def _answer_one_batch(dialogues: Sequence[_Dialogue], network: Answerer, batch_s
     The oldest waiting input decides the key: nothing waits forever, and the image at the head of the window, which
     holds back the results of all others, is served first.
     """
-    waiting = [(dialogue, key, one) for dialogue in dialogues for key, one in dialogue.missing.items()]
-    if not waiting:
+    waiting = ((dialogue, key, one) for dialogue in dialogues for key, one in dialogue.missing.items())
+    oldest = next(waiting, None)
+    if oldest is None:
         return
-    first = waiting[0][2].question.batch_key
-    batch = [entry for entry in waiting if entry[2].question.batch_key == first][:batch_size]
+    batch_key = oldest[2].question.batch_key
+    same = (entry for entry in waiting if entry[2].question.batch_key == batch_key)
+    batch = [oldest, *islice(same, batch_size - 1)]
     rows = network.answer([one for _, _, one in batch])
     for (dialogue, key, _), row in zip(batch, rows, strict=True):
         dialogue.receive(key, row)

@@ -16,7 +16,7 @@ from wsdet.localizers.dialogue import Dialogue
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network, load_network, resolve_device, resolve_precision
 from wsdet.networks.weights import WeightsMetadata, save_weights
-from wsdet.questions import Cropped, FeatureMap, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
+from wsdet.questions import Cropped, FeatureMap, Fill, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
 from wsdet.types import Boxes, InputError, Sample
 
 SIDE = 64
@@ -59,13 +59,19 @@ def test_a_masked_picture_is_the_picture_with_its_pixels_at_the_mean(network: Ne
     np.testing.assert_allclose(black.logits, ask(network, Whole(), Sample("painted", painted)).logits, atol=1e-4)
 
 
-def test_boxes_are_in_pixels_of_the_original(network: Network) -> None:
-    image = sample((128, 256))
-    view = network.prepare(image)
-    (xyxy,) = network.preprocessor.in_input(np.array([[128, 0, 256, 64]], np.float32), view.size_hw)
-    changed = (network.preprocessor.masked(view, xyxy, "mean") != view.input).any(dim=0)
-    assert changed[: SIDE // 2, SIDE // 2 :].all()
-    assert changed.sum() == (SIDE // 2) ** 2
+def test_boxes_are_painted_in_pixels_of_their_own_image(network: Network) -> None:
+    wide, high = network.prepare(sample((128, 256))), network.prepare(sample((200, 100)))
+    views = [wide, high, wide]
+    fills: list[Fill] = ["mean", "black", "black"]
+    boxes = np.array([[128, 0, 256, 64], [0, 100, 50, 200], [0, 0, 256, 128]], np.float32)
+    xyxy = network.preprocessor.in_input(boxes, [view.size_hw for view in views])
+    assert xyxy.tolist() == [[SIDE // 2, 0, SIDE, SIDE // 2], [0, SIDE // 2, SIDE // 2, SIDE], [0, 0, SIDE, SIDE]]
+    painted = network.preprocessor.masked(views, xyxy, fills)
+    for one, view, (x1, y1, x2, y2), fill in zip(painted, views, xyxy, fills, strict=True):
+        inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+        inside[y1:y2, x1:x2] = True
+        assert (one[:, inside] == network.preprocessor.color(fill)[:, 0]).all()
+        assert (one[:, ~inside] == view.input[:, ~inside]).all()
 
 
 def test_a_crop_of_the_whole_image_is_the_whole_image(network: Network) -> None:

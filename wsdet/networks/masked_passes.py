@@ -56,9 +56,8 @@ class MaskedPasses:
     def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
         """Logits (c,) for each input."""
         self.n_forward_passes += len(inputs)
-        xyxy = np.concatenate(
-            [self._preprocessor.in_input(question.xyxy[row][None], view.size_hw) for view, question, row in inputs]
-        )
+        boxes = np.stack([question.xyxy[row] for _, question, row in inputs])
+        xyxy = self._preprocessor.in_input(boxes, [view.size_hw for view, _, _ in inputs])
         is_incremental = self._chosen(xyxy)
         rows: list[Any] = [None] * len(inputs)
         for chosen, logits_of in ((is_incremental, self._incrementally), (~is_incremental, self._in_full)):
@@ -111,9 +110,6 @@ class MaskedPasses:
 
     def _in_full(self, inputs: Sequence[NetworkInput], xyxy: Ints) -> Floats:
         """(n, c) logits."""
-        painted = [
-            self._preprocessor.masked(view, box, question.fill)
-            for (view, question, _), box in zip(inputs, xyxy, strict=True)
-        ]
-        batch = torch.stack(painted).contiguous(memory_format=torch.channels_last)
+        views, fills = [view for view, _, _ in inputs], [question.fill for _, question, _ in inputs]
+        batch = self._preprocessor.masked(views, xyxy, fills)
         return self._backbone(batch).float().cpu().numpy()

@@ -81,18 +81,23 @@ class Preprocessor:
         black = (-self._mean / self._std).to(self.dtype)[0]
         return black if fill == "black" else torch.zeros_like(black)
 
-    def masked(self, view: View, xyxy: Ints, fill: Fill) -> Tensor:
-        """(3, s, s) the network's input with a box, (4,) of `in_input`, painted over."""
-        painted = view.input.clone()
-        x1, y1, x2, y2 = xyxy
-        painted[:, y1:y2, x1:x2] = self.color(fill)
-        return painted
+    def masked(self, views: Sequence[View], xyxy: Ints, fills: Sequence[Fill]) -> Tensor:
+        """(n, 3, s, s) the network's input of each image with a box, (n, 4) of `in_input`, painted over."""
+        place = {view: i for i, view in enumerate(dict.fromkeys(views))}
+        originals = torch.stack([view.input for view in place])
+        rows = torch.tensor([place[view] for view in views], device=self.device)
+        colors = torch.stack([self.color(fill) for fill in fills]) if len(set(fills)) > 1 else self.color(fills[0])
+        steps = torch.arange(self.input_size, device=self.device)
+        x1, y1, x2, y2 = torch.from_numpy(xyxy).to(self.device).T[..., None]  # (n, 1) each
+        in_columns, in_rows = (steps >= x1) & (steps < x2), (steps >= y1) & (steps < y2)  # (n, s)
+        # one kernel paints the whole batch: on a GPU a launch for each box would take longer than the network
+        inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+        return torch.where(inside, colors, originals[rows]).contiguous(memory_format=torch.channels_last)
 
-    def in_input(self, xyxy: Floats, size_hw: tuple[int, int]) -> Ints:
-        """(n, 4) boxes of an image of `size_hw` pixels, in whole pixels of the network's input."""
-        h, w = size_hw
-        scaled = np.rint(np.asarray(xyxy) * self.input_size / np.array([w, h, w, h])).astype(np.int64)
-        return np.clip(scaled, 0, self.input_size)
+    def in_input(self, xyxy: Floats, sizes_hw: Sequence[tuple[int, int]]) -> Ints:
+        """(n, 4) boxes of images of `sizes_hw` pixels, one for each box, in whole pixels of the network's input."""
+        sizes = np.array(sizes_hw)[:, [1, 0, 1, 0]]
+        return np.clip(np.rint(np.asarray(xyxy) * self.input_size / sizes).astype(np.int64), 0, self.input_size)
 
     def crops_of(self, view: View, xyxy: Floats) -> Tensor:
         """(n, 3, s, s) normalized: each of (n, 4) boxes in pixels of the original image, warped to the input."""

@@ -1,7 +1,7 @@
 """Several sources in one list, each giving its boxes in turn: what one kind of box misses, another finds.
 
-Boxes around contours (EdgeBoxes) and boxes of regions (Selective Search) miss different objects, so a small list of each
-covers more than a large one of either, in less time (docs/proposals.md has the figures).
+Boxes around contours (EdgeBoxes) and boxes of regions (Selective Search) miss different objects, so a small list of
+each covers more than a large one of either, in less time (docs/proposals.md has the figures).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from wsdet import check
 from wsdet.proposals.ordering import distinct
-from wsdet.types import Boxes, ProposalSource, Sample
+from wsdet.types import Boxes, InputError, ProposalSource, Sample
 
 
 class Interleave:
@@ -22,14 +23,13 @@ class Interleave:
         max_boxes: maximum number of boxes of an image; 0: all.
 
     Raises:
-        ValueError: there is no source, or `max_boxes` is below 0.
+        InputError: there is no source, or `max_boxes` is below 0.
     """
 
     def __init__(self, sources: Mapping[str, ProposalSource], max_boxes: int = 2000) -> None:
         if not sources:
-            raise ValueError("sources must name at least one source of boxes, got none")
-        if max_boxes < 0:
-            raise ValueError(f"max_boxes must be >= 0, got {max_boxes}")
+            raise InputError("sources must name at least one source of boxes, got none")
+        check.at_least(0, max_boxes=max_boxes)
         self.sources = dict(sources)
         self.max_boxes = max_boxes
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 
+from wsdet.networks.efficientnet_names import timm_names
 from wsdet.storage import tensors
 from wsdet.storage.untrusted import opened, shown
 from wsdet.types import InputError
@@ -96,7 +97,8 @@ def load_weights(
     found = _read_tensors(path)
     own_name = {_OWN_PREFIX.sub("", name): name for name in state_dict}
     unwrapped = _unwrap(found, {*state_dict, *own_name})
-    given = {own_name.get(name, name): tensor for name, tensor in unwrapped.items()}
+    renamed = timm_names(unwrapped, own_name)
+    given = {own_name.get(renamed.get(name, name), name): tensor for name, tensor in unwrapped.items()}
     if takes_part:
         given = {name: tensor for name, tensor in given.items() if name in state_dict}
     _check_fit(path, architecture, state_dict, given)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from wsdet.questions import Cropped, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
 from wsdet.types import Boxes, Pixels, Sample, Split
 
 CLASSES = ("square", "bar", "disc")
@@ -91,3 +93,52 @@ def _draw(labels: tuple[int, ...], rng: np.random.Generator) -> tuple[Pixels, Bo
         pixels[y : y + side, x : x + width][inside] = COLORS[label]
         corners.append([x, y, x + width, y + side])
     return pixels, Boxes(np.array(corners, np.float32), labels=np.array(labels, np.int64))
+
+
+class FakeNetwork:
+    """Stands for `wsdet.networks.classifier.Network` before the engine; a test makes up its answers.
+
+    Args:
+        row: the row of answer to an input, whose `view` is the sample. Of questions that `Outputs` answer: the class
+            scores (c,), or logits and class scores (2, c); of `Regions`, the same for each box. Of others: the answer.
+        unknown: classes that no output stands for.
+
+    Attributes:
+        inputs: what it was asked so far.
+        batches: how many at a time.
+        prepared: the images.
+    """
+
+    input_size = 8
+    fingerprint = "fake"
+
+    def __init__(self, row: Callable[[NetworkInput], Any], unknown: Sequence[int] = ()) -> None:
+        self._row = row
+        self._unknown = list(unknown)
+        self.inputs: list[NetworkInput] = []
+        self.batches: list[int] = []
+        self.prepared: list[str] = []
+
+    @property
+    def questions(self) -> list[Any]:
+        """What was asked, in order, once for each input."""
+        return [one.question for one in self.inputs]
+
+    def prepare(self, sample: Sample) -> Sample:
+        self.prepared.append(sample.image_id)
+        return sample
+
+    def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
+        self.inputs.extend(inputs)
+        self.batches.append(len(inputs))
+        return [self._row(one) for one in inputs]
+
+    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
+        if not isinstance(question, Whole | Masked | Cropped | Kept | Regions):
+            return rows[0] if len(rows) else np.zeros((0, 3, self.input_size, self.input_size), np.float32)
+        of_boxes = rows[0] if isinstance(question, Regions) else rows
+        values = np.stack(of_boxes).astype(np.float32) if len(of_boxes) else np.zeros((0, 1), np.float32)
+        logits, scores = (values[:, 0], values[:, 1]) if values.ndim == 3 else (values, values)
+        class_scores = scores.copy()
+        class_scores[:, self._unknown] = np.nan
+        return Outputs(logits, scores, class_scores)

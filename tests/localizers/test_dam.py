@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import FakeNetwork
 from wsdet.engine import localize_all
 from wsdet.localizers.dam import Dam
-from wsdet.questions import GuidedBackprop, Kept, NetworkInput, NeuronRank, Neurons, Note, Outputs, Question
+from wsdet.questions import GuidedBackprop, Kept, NetworkInput, NeuronRank, Neurons, Note
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 SIDE = 56  # of the network's input; the image is twice as wide and four times as high
@@ -18,35 +19,26 @@ RECTANGLES = {0: (8, 12, 20, 24), 1: (16, 18, 28, 30), 2: (40, 40, 50, 52)}  # c
 OBJECTS = {0: (0, 1), 1: (2,)}  # class -> the channels of its neurons
 
 
-class Oracle:
-    """Class c is seen as far as pixels of its own neurons are kept."""
+def oracle(scores: Sequence[float] = (0.6, 0.4), dead: Sequence[int] = (), logit_sign: int = 1) -> FakeNetwork:
+    """A network that sees a class as far as pixels of its own neurons are kept; neurons of `dead` labels rank at 0."""
+    best = int(np.nanargmax(scores))
 
-    def __init__(self, scores: Sequence[float] = (0.6, 0.4), dead: Sequence[int] = ()) -> None:
-        self.scores, self.dead = np.array([scores], np.float32), dead
-        self.asked: list[Question] = []
-
-    def prepare(self, sample: Sample) -> Any:
-        return None
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        return [picture.row for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        self.asked.append(question)
-        match question:
+    def row(one: NetworkInput) -> Any:
+        match one.question:
             case NeuronRank(k=k, label=label):
-                own = OBJECTS[int(np.nanargmax(self.scores)) if label < 0 else label]
+                own = OBJECTS[best if label < 0 else label]
                 ranks = np.array([2.0 - 0.5 * i for i in range(len(own))] + [0.0] * 9, np.float32)
                 places = np.array([[channel, 0, 0] for channel in own] + [[9, 0, 0]] * 9)
-                return Neurons(places[:k], ranks[:k] * (label not in self.dead))
+                return Neurons(places[:k], ranks[:k] * (label not in dead))
             case GuidedBackprop(neurons=neurons):
-                return np.stack([seen(int(channel)) for channel in neurons[:, 0]]) if len(neurons) else np.zeros((0, 3))
+                return np.stack([seen(int(channel)) for channel in neurons[:, 0]])
             case Kept(masks=masks):
-                share = [[masks[i][patch(channels[0])].mean() for channels in OBJECTS.values()] for i in rows]
-                scores = np.array(share, np.float32)
-                return Outputs(scores, scores, np.where(np.isnan(self.scores), np.nan, scores))
+                share = np.array([masks[one.row][patch(channels[0])].mean() for channels in OBJECTS.values()])
+                return np.stack([logit_sign * share, share])
             case _:
-                return Outputs(self.scores, np.nan_to_num(self.scores), self.scores)
+                return np.nan_to_num(scores)
+
+    return FakeNetwork(row, unknown=np.flatnonzero(np.isnan(scores)).tolist())
 
 
 def patch(channel: int) -> tuple[slice, slice]:
@@ -61,10 +53,14 @@ def seen(channel: int) -> Floats:
     return gradient
 
 
-def localize(dam: Dam, labels: tuple[int, ...], oracle: Oracle | None = None, notes: list[Note] | None = None) -> Boxes:
+def localize(
+    dam: Dam, labels: tuple[int, ...], network: FakeNetwork | None = None, notes: list[Note] | None = None
+) -> Boxes:
     sample = Sample("a", np.zeros((4 * SIDE, 2 * SIDE, 3), np.uint8), labels)
     heard = [] if notes is None else notes
-    ((_, outcome),) = localize_all([("a", sample)], dam, oracle or Oracle(), look_on=lambda _, note: heard.append(note))
+    ((_, outcome),) = localize_all(
+        [("a", sample)], dam, network or oracle(), look_on=lambda _, note: heard.append(note)
+    )
     assert not isinstance(outcome, InputError)
     return outcome
 
@@ -92,16 +88,9 @@ def test_only_the_k_blobs_of_highest_score_are_united() -> None:
 
 @pytest.mark.parametrize("labels", [(0,), ()], ids=["label", "prediction"])
 def test_blobs_can_be_scored_before_the_softmax(labels: tuple[int, ...]) -> None:
-    class Opposed(Oracle):
-        """Its logits say the opposite of its probabilities."""
-
-        def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-            answer = super().assemble(question, rows)
-            return (
-                Outputs(-answer.logits, answer.scores, answer.class_scores) if isinstance(answer, Outputs) else answer
-            )
-
-    probability, logit = (localize(plain(k=1, score=score), labels, Opposed()) for score in ("probability", "logit"))
+    probability, logit = (
+        localize(plain(k=1, score=score), labels, oracle(logit_sign=-1)) for score in ("probability", "logit")
+    )
     np.testing.assert_array_equal(probability.xyxy[0], in_image(8, 12, 20, 24))
     np.testing.assert_array_equal(logit.xyxy[0], in_image(16, 18, 28, 30))
 
@@ -139,33 +128,33 @@ def test_the_union_is_a_note_in_pixels_of_the_image() -> None:
 
 
 def test_multi_gives_a_box_for_each_class_of_high_score_and_looks_at_no_label() -> None:
-    both = localize(plain(per="multi"), (0,), Oracle((0.4, 0.6)))
+    both = localize(plain(per="multi"), (0,), oracle((0.4, 0.6)))
     assert len(both) == 2
     assert set(both.labels) == {-1}
     assert (np.diff(both.scores) <= 0).all()
-    oracle = Oracle((0.2, 0.8))
-    alone = localize(plain(per="multi"), (0,), oracle)
-    assert [q.label for q in oracle.asked if isinstance(q, NeuronRank)] == [1]
+    network = oracle((0.2, 0.8))
+    alone = localize(plain(per="multi"), (0,), network)
+    assert [q.label for q in network.questions if isinstance(q, NeuronRank)] == [1]
     np.testing.assert_array_equal(alone.xyxy[0], in_image(*RECTANGLES[2]))
 
 
 def test_top1_follows_the_prediction() -> None:
-    oracle = Oracle((0.2, 0.8))
-    found = localize(plain(per="top1"), (0,), oracle)
-    assert [q.label for q in oracle.asked if isinstance(q, NeuronRank)] == [-1]
+    network = oracle((0.2, 0.8))
+    found = localize(plain(per="top1"), (0,), network)
+    assert [q.label for q in network.questions if isinstance(q, NeuronRank)] == [-1]
     assert found.labels.tolist() == [-1]
     np.testing.assert_array_equal(found.xyxy[0], in_image(*RECTANGLES[2]))
 
 
-@pytest.mark.parametrize("oracle", [Oracle((0.9, 0.1), dead=[1]), Oracle((0.9, np.nan))], ids=["no rank", "no output"])
-def test_a_label_that_the_network_cannot_follow_gets_the_box_of_the_prediction(oracle: Oracle) -> None:
-    found = localize(plain(), (1,), oracle)
+@pytest.mark.parametrize("network", [oracle((0.9, 0.1), dead=[1]), oracle((0.9, np.nan))], ids=["no rank", "no output"])
+def test_a_label_that_the_network_cannot_follow_gets_the_box_of_the_prediction(network: FakeNetwork) -> None:
+    found = localize(plain(), (1,), network)
     assert found.labels.tolist() == [1]
     np.testing.assert_array_equal(found.xyxy, localize(plain(), (0,)).xyxy)
 
 
 def test_without_any_rank_the_box_is_the_image() -> None:
-    found = localize(plain(), (1,), Oracle(dead=[-1, 0, 1]))
+    found = localize(plain(), (1,), oracle(dead=[-1, 0, 1]))
     np.testing.assert_array_equal(found.xyxy, [[0, 0, 2 * SIDE, 4 * SIDE]])
     assert found.scores.tolist() == [0]
     assert found.labels.tolist() == [1]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import FakeNetwork
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.eiss import Eiss, Trajectory
-from wsdet.questions import Cropped, Masked, NetworkInput, Note, Outputs, Question, Whole
+from wsdet.questions import Cropped, Masked, NetworkInput, Note, Whole
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 H, W = 50, 100  # half as high as the frame below
@@ -19,48 +19,25 @@ SIZE = 100
 OBJECTS = np.array([[10, 10, 40, 40], [60, 5, 90, 25]], np.float32)  # of classes 0 and 1
 
 
-class Oracle:
-    """A class scores the share of its rectangle that is seen, times 0.6 and 0.4; the third class scores nothing.
-
-    Remembers the kinds of its pictures, in order.
-    """
-
-    def __init__(self, known: Sequence[int] = (0, 1)) -> None:
-        self.known = known
-        self.kinds: list[str] = []
-
-    def prepare(self, sample: Sample) -> Any:
-        return None
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        self.kinds.extend(type(picture.question).__name__ for picture in pictures)
-        return [self._row(picture) for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        scores = np.stack(rows).astype(np.float32)
-        class_scores = scores.copy()
-        class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
-        return Outputs(scores, scores, class_scores)
-
-    def _row(self, picture: NetworkInput) -> Floats:
-        seen = np.ones(2)
-        if isinstance(picture.question, Masked | Cropped):
-            xyxy = picture.question.xyxy[picture.row : picture.row + 1]
-            seen = boxes.intersection(xyxy, OBJECTS)[0] / boxes.area(OBJECTS)
-            if isinstance(picture.question, Masked):
-                assert picture.question.fill == "black"
-                seen = 1 - seen
-        return np.append(seen * [0.6, 0.4], 0).astype(np.float32)
+def scores(one: NetworkInput) -> Floats:
+    """Of a class: the share of its rectangle that is seen, times 0.6 and 0.4; of the third class: nothing."""
+    seen = np.ones(2)
+    if isinstance(one.question, Masked | Cropped):
+        seen = boxes.intersection(one.question.xyxy[one.row : one.row + 1], OBJECTS)[0] / boxes.area(OBJECTS)
+        if isinstance(one.question, Masked):
+            assert one.question.fill == "black"
+            seen = 1 - seen
+    return np.append(seen * [0.6, 0.4], 0).astype(np.float32)
 
 
 def search(
-    eiss: Eiss, labels: tuple[int, ...] = (), oracle: Oracle | None = None, image_id: str = "scene"
+    eiss: Eiss, labels: tuple[int, ...] = (), network: FakeNetwork | None = None, image_id: str = "scene"
 ) -> tuple[Boxes, list[Trajectory]]:
     notes: list[Note] = []
     sample = Sample(image_id, np.zeros((H, W, 3), np.uint8), labels)
     given = [(image_id, sample)]
     ((_, outcome),) = localize_all(
-        given, eiss, oracle or Oracle(), in_flight=2, look_on=lambda _, note: notes.append(note)
+        given, eiss, network or FakeNetwork(scores), in_flight=2, look_on=lambda _, note: notes.append(note)
     )
     assert not isinstance(outcome, InputError)
     assert {note.name for note in notes} <= {"eiss trajectory"}
@@ -86,7 +63,7 @@ def test_the_best_classes_of_the_image_lead_without_labels() -> None:
 
 
 def test_an_unknown_label_is_searched_for_by_the_best_classes_and_no_label_gives_nothing() -> None:
-    found, _ = search(Eiss(class_known=True, size=SIZE, stride=4), (1,), Oracle(known=(0,)))
+    found, _ = search(Eiss(class_known=True, size=SIZE, stride=4), (1,), FakeNetwork(scores, unknown=[1]))
     assert found.labels.tolist() == [1]
     np.testing.assert_array_equal(found.xyxy, search(Eiss(size=SIZE, stride=4))[0].xyxy)
     assert len(search(Eiss(class_known=True, size=SIZE), ())[0]) == 0
@@ -129,12 +106,13 @@ def test_the_search_ends_at_a_region_narrower_than_a_pixel() -> None:
 
 
 def test_windows_of_an_iteration_come_together_blackened_and_cropped() -> None:
-    oracle = Oracle()
-    search(Eiss(size=SIZE, stride=4, max_iterations=1), (), oracle)
-    assert oracle.kinds == [Whole.__name__] + 36 * ["Masked"] + 36 * ["Cropped"] + ["Masked", "Cropped"]
-    oracle = Oracle()
-    search(Eiss(size=SIZE, stride=1, n_windows=16, max_iterations=1), (), oracle)
-    assert len(oracle.kinds) == 1 + 2 * 16 + 2
+    network = FakeNetwork(scores)
+    search(Eiss(size=SIZE, stride=4, max_iterations=1), (), network)
+    kinds = [type(question) for question in network.questions]
+    assert kinds == [Whole] + 36 * [Masked] + 36 * [Cropped] + [Masked, Cropped]
+    network = FakeNetwork(scores)
+    search(Eiss(size=SIZE, stride=1, n_windows=16, max_iterations=1), (), network)
+    assert len(network.questions) == 1 + 2 * 16 + 2
 
 
 def test_random_windows_depend_on_seed_and_image_alone() -> None:

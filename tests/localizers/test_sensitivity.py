@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import FakeNetwork
 from wsdet.engine import localize_all
 from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.localizers.sensitivity import Sensitivity
-from wsdet.questions import NetworkInput, Note, PixelGradient, Question
+from wsdet.questions import Note
 from wsdet.stages import localize as stage
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
@@ -20,21 +20,9 @@ from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
 SIDE = 8
 
 
-class Oracle:
-    """Answers with a gradient for each label."""
-
-    def __init__(self, gradients: dict[int, Floats]) -> None:
-        self.gradients = gradients
-
-    def prepare(self, sample: Sample) -> Any:
-        return None
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        return [picture.question for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        assert isinstance(question, PixelGradient)
-        return self.gradients[question.label]
+def gradients(of: dict[int, Floats]) -> FakeNetwork:
+    """A network that answers with a gradient for each label."""
+    return FakeNetwork(lambda one: of[one.question.label])
 
 
 @pytest.fixture
@@ -56,18 +44,18 @@ def spot(row: int, column: int) -> Floats:
     return gradient
 
 
-def localize(weights: Path, oracle: Oracle, labels: tuple[int, ...], notes: list[Note] | None = None) -> Any:
+def localize(weights: Path, network: FakeNetwork, labels: tuple[int, ...], notes: list[Note] | None = None) -> Any:
     heard = [] if notes is None else notes
     sample = Sample("a", np.zeros((40, 80, 3), np.uint8), labels)
     ((_, outcome),) = localize_all(
-        [("a", sample)], Sensitivity(weights), oracle, look_on=lambda _, note: heard.append(note)
+        [("a", sample)], Sensitivity(weights), network, look_on=lambda _, note: heard.append(note)
     )
     return outcome
 
 
 def test_each_label_s_box_is_read_off_its_own_map(weights: Path) -> None:
     notes: list[Note] = []
-    found = localize(weights, Oracle({0: spot(0, 0), 1: spot(7, 7)}), (0, 1), notes)
+    found = localize(weights, gradients({0: spot(0, 0), 1: spot(7, 7)}), (0, 1), notes)
     assert isinstance(found, Boxes)
     np.testing.assert_array_equal(found.labels, [0, 1])
     np.testing.assert_allclose(found.xyxy, [[16, 10, 60, 40], [8, 10, 60, 40]], atol=1e-4)
@@ -77,22 +65,22 @@ def test_each_label_s_box_is_read_off_its_own_map(weights: Path) -> None:
 
 
 def test_the_score_is_the_share_of_the_sensitivity_inside(weights: Path) -> None:
-    found = localize(weights, Oracle({0: spot(4, 4)}), (0,))
+    found = localize(weights, gradients({0: spot(4, 4)}), (0,))
     np.testing.assert_allclose(found.scores, 1)
 
 
 def test_an_image_without_label_gets_the_box_of_the_prediction(weights: Path) -> None:
-    found = localize(weights, Oracle({-1: spot(4, 4)}), ())
+    found = localize(weights, gradients({-1: spot(4, 4)}), ())
     assert found.labels.tolist() == [-1]
 
 
 def test_a_map_without_any_sensitivity_gives_the_box_of_the_constant_terms(weights: Path) -> None:
-    found = localize(weights, Oracle({0: np.zeros((3, SIDE, SIDE), np.float32)}), (0,))
+    found = localize(weights, gradients({0: np.zeros((3, SIDE, SIDE), np.float32)}), (0,))
     np.testing.assert_allclose(found.xyxy, [[8, 10, 60, 40]], atol=1e-4)
 
 
 def test_what_it_was_not_trained_for_is_said(weights: Path) -> None:
-    outcome = localize(weights, Oracle({0: np.zeros((3, 16, 16), np.float32)}), (0,))
+    outcome = localize(weights, gradients({0: np.zeros((3, 16, 16), np.float32)}), (0,))
     assert isinstance(outcome, InputError)
     assert "network input of 8 pixels" in str(outcome)
     with pytest.raises(InputError, match="this network is 2"):
@@ -106,5 +94,5 @@ def test_the_stage_refuses_another_network_before_the_first_image(
 ) -> None:
     store = BoxStore(tmp_path / "store", {})
     with pytest.raises(InputError, match="trained on sensitivity maps of network 1"):
-        stage.localize(tiny_dataset, tiny_dataset.ids("train"), Sensitivity(weights), Oracle({}), store)
+        stage.localize(tiny_dataset, tiny_dataset.ids("train"), Sensitivity(weights), gradients({}), store)
     assert len(store) == 0

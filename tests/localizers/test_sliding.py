@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import FakeNetwork
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.sliding import Sliding
 from wsdet.localizers.windows import grid, image_windows
-from wsdet.questions import Cropped, Localizer, Masked, NetworkInput, Outputs, Question
+from wsdet.questions import Cropped, Localizer, Masked, NetworkInput
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 H, W = 80, 160
 OBJECTS = np.array([[20, 30, 60, 70], [100, 10, 140, 50]], np.float32)  # of classes 0 and 1: a quarter wide, half high
 
 
-class Oracle:
-    """Knows class 0 and, if `both`, class 1.
-
-    The score of a class is the share of its rectangle left visible by a mask, or its IoU with a crop.
-    """
-
-    def __init__(self, both: bool = True) -> None:
-        self.both = both
-
-    def prepare(self, sample: Sample) -> Any:
-        return None
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        return [self._row(picture) for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        scores = np.stack(rows).astype(np.float32)
-        class_scores = scores.copy()
-        if not self.both:
-            class_scores[:, 1] = np.nan
-        return Outputs(scores, scores, class_scores)
-
-    def _row(self, picture: NetworkInput) -> Floats:
-        match picture.question:
-            case Masked(xyxy=xyxy):
-                hidden = boxes.intersection(xyxy[picture.row : picture.row + 1], OBJECTS)[0] / boxes.area(OBJECTS)
-                return np.array([0.6, 0.4], np.float32) * (1 - hidden)
-            case Cropped(xyxy=xyxy):
-                return boxes.iou(xyxy[picture.row : picture.row + 1], OBJECTS)[0]
-            case _:
-                return np.array([0.6, 0.4], np.float32)
+def scores(one: NetworkInput) -> Floats:
+    """Of a class: the share of its rectangle left visible by a mask, or its IoU with a crop."""
+    match one.question:
+        case Masked(xyxy=xyxy):
+            hidden = boxes.intersection(xyxy[one.row : one.row + 1], OBJECTS)[0] / boxes.area(OBJECTS)
+            return np.array([0.6, 0.4], np.float32) * (1 - hidden)
+        case Cropped(xyxy=xyxy):
+            return boxes.iou(xyxy[one.row : one.row + 1], OBJECTS)[0]
+        case _:
+            return np.array([0.6, 0.4], np.float32)
 
 
-def localize(localizer: Localizer, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
+def localize(localizer: Localizer, labels: tuple[int, ...], network: FakeNetwork | None = None) -> Boxes:
     sample = Sample("scene", np.zeros((H, W, 3), np.uint8), labels)
-    ((_, outcome),) = localize_all([("scene", sample)], localizer, oracle or Oracle())
+    ((_, outcome),) = localize_all([("scene", sample)], localizer, network or FakeNetwork(scores))
     assert not isinstance(outcome, InputError)
     return outcome
 
@@ -87,7 +66,7 @@ def test_top_classes_are_those_of_the_crop_or_of_the_whole_image() -> None:
 
 @pytest.mark.parametrize("by", ["crop", "drop"])
 def test_a_label_unknown_to_the_network_is_localized_by_the_top_classes(by: Any) -> None:
-    found = localize(Sliding(by, class_known=True, top_classes=2), (1,), Oracle(both=False))
+    found = localize(Sliding(by, class_known=True, top_classes=2), (1,), FakeNetwork(scores, unknown=[1]))
     assert set(found.labels) == {1}
     np.testing.assert_array_equal(found.xyxy, localize(Sliding(by, top_classes=2), (1,)).xyxy)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import FakeNetwork
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.stl import TERMS, Stl, _segment
-from wsdet.questions import Cropped, FeatureMap, Masked, NetworkInput, Note, Outputs, Question, Regions
+from wsdet.questions import Cropped, FeatureMap, Masked, NetworkInput, Note, Regions
 from wsdet.types import Boxes, InputError, Sample
 from wsdet.vision.segmentation import COLOR_SPACES
 
@@ -29,52 +29,33 @@ def scene() -> np.ndarray:
     return pixels
 
 
-class Oracle:
-    """Class scores: the visible share of each object, in a crop times the object's share of it; counts the pictures."""
-
-    def __init__(self, known: Sequence[int] = (0, 1)) -> None:
-        self.known, self.n_asked = known, 0
-        self.asked: set[type] = set()
-
-    def prepare(self, sample: Sample) -> Any:
-        return None
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        self.n_asked += len(pictures)
-        self.asked |= {type(picture.question) for picture in pictures}
-        return [self._row(picture) for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        if isinstance(question, FeatureMap):
-            return rows[0]
-        every_row = rows[0] if isinstance(question, Regions) else rows
-        logits, scores = (np.stack(column).astype(np.float32) for column in zip(*every_row, strict=True))
-        class_scores = scores.copy()
-        class_scores[:, [c for c in (0, 1) if c not in self.known]] = np.nan
-        return Outputs(logits, scores, class_scores)
-
-    def _row(self, picture: NetworkInput) -> Any:
-        if isinstance(picture.question, FeatureMap):
+def row(one: NetworkInput) -> Any:
+    """Class scores: the visible share of each object, in a crop times the object's share of it."""
+    match one.question:
+        case FeatureMap():
             return scene()[::10, ::10].transpose(2, 0, 1).astype(np.float32)
-        if isinstance(picture.question, Regions):
-            return [self._crop(box) for box in picture.question.xyxy]
-        seen = np.full(2, 0.5)
-        if isinstance(picture.question, (Masked, Cropped)):
-            box = picture.question.xyxy[picture.row]
-            if isinstance(picture.question, Cropped):
-                return self._crop(box)
-            seen = 0.5 * (1 - boxes.intersection(box[None], TRUE)[0] / boxes.area(TRUE))
-        return seen, seen
-
-    def _crop(self, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x1, y1, x2, y2 = box.astype(int)
-        inside = boxes.intersection(box[None], TRUE)[0]
-        return scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2], inside**2 / boxes.area(TRUE) / boxes.area(box[None])
+        case Regions(xyxy=xyxy):
+            return [crop(box) for box in xyxy]
+        case Cropped(xyxy=xyxy):
+            return crop(xyxy[one.row])
+        case Masked(xyxy=xyxy):
+            hidden = boxes.intersection(xyxy[one.row : one.row + 1], TRUE)[0] / boxes.area(TRUE)
+            return 0.5 * (1 - hidden)
+        case _:
+            return np.full(2, 0.5)
 
 
-def localize(stl: Stl, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
+def crop(box: np.ndarray) -> np.ndarray:
+    """(2, 2) logits, which tell how a crop looks, and class scores."""
+    x1, y1, x2, y2 = box.astype(int)
+    inside = boxes.intersection(box[None], TRUE)[0]
+    look = scene()[y1:y2, x1:x2].mean(axis=(0, 1))[:2]
+    return np.stack([look, inside**2 / boxes.area(TRUE) / boxes.area(box[None])])
+
+
+def localize(stl: Stl, labels: tuple[int, ...], network: FakeNetwork | None = None) -> Boxes:
     sample = Sample("scene", scene(), labels)
-    ((_, outcome),) = localize_all([("scene", sample)], stl, oracle or Oracle())
+    ((_, outcome),) = localize_all([("scene", sample)], stl, network or FakeNetwork(row))
     assert not isinstance(outcome, InputError)
     return outcome
 
@@ -92,11 +73,11 @@ def test_each_label_gets_its_own_object_first(appearance: Any) -> None:
 
 @pytest.mark.parametrize("appearance", ["pyramid", "map"])
 def test_regions_cost_no_crops_when_their_appearance_is_read_off_maps(appearance: Any) -> None:
-    crops, maps = Oracle(), Oracle()
+    crops, maps = FakeNetwork(row), FakeNetwork(row)
     localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0,), crops)
     localize(Stl(size=SIDE, segmentations=[("hsv", 50)], appearance=appearance), (0,), maps)
-    assert Cropped in crops.asked
-    assert Cropped not in maps.asked
+    assert any(isinstance(question, Cropped) for question in crops.questions)
+    assert not any(isinstance(question, Cropped) for question in maps.questions)
 
 
 def test_the_drop_saturates_and_the_expected_iou_does_not() -> None:
@@ -110,10 +91,10 @@ def test_the_drop_saturates_and_the_expected_iou_does_not() -> None:
 
 
 def test_the_expected_iou_asks_once_more_about_all_regions_of_a_label() -> None:
-    by_drop, by_expected_iou = Oracle(), Oracle()
+    by_drop, by_expected_iou = FakeNetwork(row), FakeNetwork(row)
     localize(Stl(size=SIDE), (0, 1), by_drop)
     localize(Stl(size=SIDE, order="expected_iou"), (0, 1), by_expected_iou)
-    assert by_expected_iou.n_asked == by_drop.n_asked + 2
+    assert len(by_expected_iou.inputs) == len(by_drop.inputs) + 2
 
 
 def test_without_labels_the_boxes_have_none_and_no_label_gives_no_box() -> None:
@@ -122,7 +103,7 @@ def test_without_labels_the_boxes_have_none_and_no_label_gives_no_box() -> None:
 
 
 def test_a_class_unknown_to_the_network_is_localized_by_the_top_classes() -> None:
-    found = localize(Stl(size=SIDE), (1,), Oracle(known=(0,)))
+    found = localize(Stl(size=SIDE), (1,), FakeNetwork(row, unknown=[1]))
     assert set(found.labels) == {1}
     weakly = localize(Stl("top", size=SIDE), (1,))
     np.testing.assert_array_equal(found.xyxy, weakly.xyxy)
@@ -130,12 +111,12 @@ def test_a_class_unknown_to_the_network_is_localized_by_the_top_classes() -> Non
 
 def test_k_segments_cost_at_most_2k_minus_1_masks_and_crops() -> None:
     k = len(_segment(scene(), "hsv", 50).sizes)
-    oracle = Oracle()
-    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0, 1), oracle)
-    assert oracle.n_asked <= 1 + 2 * 2 * (2 * k - 1)
-    oracle = Oracle()
-    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0,), oracle)
-    assert oracle.n_asked <= 1 + 2 * (2 * k - 1)
+    network = FakeNetwork(row)
+    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0, 1), network)
+    assert len(network.inputs) <= 1 + 2 * 2 * (2 * k - 1)
+    network = FakeNetwork(row)
+    localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0,), network)
+    assert len(network.inputs) <= 1 + 2 * (2 * k - 1)
 
 
 def test_kept_boxes_do_not_overlap_by_more_than_the_threshold() -> None:
@@ -190,7 +171,7 @@ def test_each_region_tree_is_a_note() -> None:
     notes: list[Note] = []
     sample = Sample("scene", scene(), (0, 1))
     stl = Stl(segmentations=(("hsv", 50), ("lab", 100)))
-    ((_, found),) = localize_all([("scene", sample)], stl, Oracle(), look_on=lambda _, note: notes.append(note))
+    ((_, found),) = localize_all([("scene", sample)], stl, FakeNetwork(row), look_on=lambda _, note: notes.append(note))
     assert isinstance(found, Boxes)
     assert sorted(note.value["label"] for note in notes) == [0, 0, 1, 1]
     for tree in (note.value for note in notes):

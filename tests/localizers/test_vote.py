@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import FakeNetwork
 from wsdet import boxes
 from wsdet.engine import localize_all
 from wsdet.localizers.vote import Vote
-from wsdet.questions import Masked, NetworkInput, Outputs, Question, Regions
+from wsdet.questions import Masked, NetworkInput, Regions
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 # a part, the object three times over, the scene, and a crumb of it
@@ -27,43 +27,34 @@ class Source:
         return Boxes(self.xyxy.astype(np.float32).reshape(-1, 4))
 
 
-class Oracle:
-    """Class 1 is seen in the scene alone; class 2 has no output; the network's own outputs are classes 0 and 1.
+ALL_OF_IT = np.array([[35, 3, 55, 10]], np.float32)
 
-    Of class 0 half is left in an image without `all_of_it`, and nothing without a box that holds it.
+
+def oracle() -> FakeNetwork:
+    """A network that sees class 1 in the scene alone, and has no output for class 2.
+
+    Of class 0 half is left in an image without `ALL_OF_IT`, and nothing without a box that holds it.
     """
-
-    all_of_it = np.array([[35, 3, 55, 10]], np.float32)
-
-    def __init__(self) -> None:
-        self.n_hidden = 0
-
-    def prepare(self, sample: Sample) -> Any:
-        return None
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        return [self._rows(picture.question) for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        return rows[0]
-
-    def _rows(self, question: Question) -> Outputs:
-        seen = SCORES[[0]]
-        if isinstance(question, Regions):
-            nearest = boxes.iou(question.xyxy, XYXY.astype(np.float32)).argmax(axis=1)
-            seen = SCORES[nearest]
-        elif isinstance(question, Masked):
-            self.n_hidden += 1
-            shared = boxes.intersection(question.xyxy, self.all_of_it)[:, 0] / boxes.area(self.all_of_it)
-            seen = 0.5 * (1 - shared)
-        scores = np.stack([seen, 1 - seen], axis=1).astype(np.float32)
-        unknown = np.full((len(seen), 1), np.nan, np.float32)
-        return Outputs(scores, scores, np.concatenate([scores, unknown], axis=1))
+    return FakeNetwork(row, unknown=[2])
 
 
-def localize(vote: Vote, labels: tuple[int, ...], oracle: Oracle | None = None) -> Boxes:
+def row(one: NetworkInput) -> Floats:
+    seen: Any = SCORES[0]
+    if isinstance(one.question, Regions):
+        seen = SCORES[boxes.iou(one.question.xyxy, XYXY.astype(np.float32)).argmax(axis=1)]
+    elif isinstance(one.question, Masked):
+        hidden = boxes.intersection(one.question.xyxy[one.row : one.row + 1], ALL_OF_IT)[0, 0]
+        seen = 0.5 * (1 - hidden / boxes.area(ALL_OF_IT)[0])
+    return np.stack([seen, 1 - seen, np.zeros_like(seen)], axis=-1)
+
+
+def count_hidden(network: FakeNetwork) -> int:
+    return sum(isinstance(question, Masked) for question in network.questions)
+
+
+def localize(vote: Vote, labels: tuple[int, ...], network: FakeNetwork | None = None) -> Boxes:
     sample = Sample("a", np.zeros((100, 100, 3), np.uint8), labels)
-    ((_, outcome),) = localize_all([("a", sample)], vote, oracle or Oracle())
+    ((_, outcome),) = localize_all([("a", sample)], vote, network or oracle())
     assert not isinstance(outcome, InputError)
     return outcome
 
@@ -108,31 +99,25 @@ def test_a_kept_box_is_where_those_that_overlap_it_agree() -> None:
 
 def test_boxes_are_not_hidden_for_a_class_without_output_but_are_for_an_image_without_label() -> None:
     for labels, expected in (((2,), 0), ((), 3)):
-        oracle = Oracle()
-        localize(Vote(Source()), labels, oracle)
-        assert oracle.n_hidden == expected
-
-
-class Sure(Oracle):
-    """Sees both of its classes everywhere, whatever is hidden, as sigmoid scores can."""
-
-    def _rows(self, question: Question) -> Outputs:
-        scores = np.full((len(question.xyxy) if isinstance(question, Regions | Masked) else 1, 2), 0.9, np.float32)
-        return Outputs(scores, scores, scores)
+        network = oracle()
+        localize(Vote(Source()), labels, network)
+        assert count_hidden(network) == expected
 
 
 def test_a_box_that_was_hidden_in_vain_is_not_put_behind_one_that_was_not_tried() -> None:
     pair = Source(np.array([[2, 30, 12, 60], [30, 2, 60, 12]]))
-    found = localize(Vote(pair, n_hidden=1), (), Sure())
+    # a network that sees both of its classes everywhere, whatever is hidden, as sigmoid scores can
+    sure = FakeNetwork(lambda one: np.full((2, 2) if isinstance(one.question, Regions) else 2, 0.9))
+    found = localize(Vote(pair, n_hidden=1), (), sure)
     assert found.xyxy[0].tolist() == [2, 30, 12, 60]
     assert found.scores[0] == found.scores[1]
 
 
 @pytest.mark.parametrize(("n_hidden", "hiding", "expected"), [(2, 0.1, 2), (40, 0.1, 3), (0, 0.1, 0), (40, 0.0, 0)])
 def test_so_many_distinct_boxes_are_hidden(n_hidden: int, hiding: float, expected: int) -> None:
-    oracle = Oracle()  # of the object's three boxes one is enough
-    localize(Vote(Source(), n_hidden=n_hidden, hiding=hiding), (0,), oracle)
-    assert oracle.n_hidden == expected
+    network = oracle()  # of the object's three boxes one is enough
+    localize(Vote(Source(), n_hidden=n_hidden, hiding=hiding), (0,), network)
+    assert count_hidden(network) == expected
 
 
 def test_every_label_has_boxes_a_class_without_output_and_an_image_without_label_by_the_top_classes() -> None:

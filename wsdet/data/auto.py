@@ -48,11 +48,13 @@ class Format(NamedTuple):
         name: for messages.
         find: gives the reader's arguments, or None where the folder holds something else.
         reader: takes `root` and these arguments.
+        at_any_depth: it looks into every folder, so a folder in which everything lies is entered before it is asked.
     """
 
     name: str
     find: Callable[[Path], Arguments | None]
     reader: type[ImageFiles]
+    at_any_depth: bool = False
 
 
 def open_any(
@@ -104,11 +106,11 @@ def find_layout(folder: Path) -> tuple[type[ImageFiles], Arguments]:
     Raises:
         InputError: what lies there is of a format that is known and not read.
     """
-    for _, find, reader in FORMATS:
-        arguments = find(folder)
-        if arguments is not None:
-            return reader, arguments
     inner = _only_folder(folder)
+    for format in FORMATS:
+        arguments = format.find(folder) if inner is None or not format.at_any_depth else None
+        if arguments is not None:
+            return format.reader, arguments
     if inner is not None:
         reader, arguments = find_layout(inner)
         return reader, {"root": inner} | arguments
@@ -304,8 +306,8 @@ FORMATS = (
     Format("Label Studio", _label_studio, LabelStudio),
     Format("ImageNet", _imagenet, ImageNet),
     Format("Tiny ImageNet", _tiny_imagenet, TinyImageNet),
-    Format("labelme", _labelme, Labelme),
-    Format("VOC's XML without VOC's folders", _voc_folder, VocFolder),
-    Format("YOLO with classes.txt or obj.names", _yolo_names, Yolo),
+    Format("labelme", _labelme, Labelme, at_any_depth=True),
+    Format("VOC's XML without VOC's folders", _voc_folder, VocFolder, at_any_depth=True),
+    Format("YOLO with classes.txt or obj.names", _yolo_names, Yolo, at_any_depth=True),
     Format("CSV", _csv, CsvFile),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from wsdet.data.images import read_image, read_size
 from wsdet.data.splits import equal_content
+from wsdet.storage.untrusted import opened
 from wsdet.types import InputError
 
 _TAIL_BYTES = 1024  # at the end of a JPEG or PNG lie pixels, not metadata
@@ -50,7 +52,7 @@ def _candidates(paths: Mapping[str, Path], max_pixels: int) -> list[Sequence[str
             size_hw = read_size(path, max_pixels)
             by_tail[size_hw, _tail(path)].append(image_id)
             by_name[size_hw, PurePosixPath(image_id).stem].append(image_id)
-        except (InputError, OSError):  # reading it as an image says why
+        except InputError:  # reading it as an image says why
             continue
     several = [group for group in by_name.values() if len(group) > 1]
     if sum(map(len, several)) > _MAX_DECODED:
@@ -59,8 +61,8 @@ def _candidates(paths: Mapping[str, Path], max_pixels: int) -> list[Sequence[str
 
 
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+    with opened(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return file.read(_TAIL_BYTES)
 
 

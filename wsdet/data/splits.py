@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from wsdet import check
+from wsdet.storage.untrusted import opened
+from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ def _size(path: Path) -> int:
 
 def _digest(path: Path, image_id: str) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        with opened(path) as file:  # not a pipe, which would block
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except InputError:
         return f"unreadable {image_id}"

@@ -1,0 +1,400 @@
+"""Folders as other tools export them, with the labels and boxes that a person would read off them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsdet.types import InputError
+
+ROW = "0 .5 .5 .2 .2\n"  # of 20 x 10 pixels: (8, 4, 12, 6)
+BOX = [8, 4, 12, 6]
+CSV_HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
+XYWH = [8, 4, 4, 2]
+
+
+def coco(*names: str, **more: Any) -> str:
+    """COCO's JSON of images in which the first has a cat at `BOX`, the second a dog."""
+    return json.dumps(
+        {
+            "images": [{"id": n, "file_name": name, "width": 20, "height": 10} for n, name in enumerate(names)],
+            "categories": [{"id": 0, "name": "cat"}, {"id": 3, "name": "dog"}],
+            "annotations": [
+                {"id": n, "image_id": n, "category_id": 3 * n, "bbox": XYWH, "iscrowd": 0} | more
+                for n in range(len(names))
+            ],
+        }
+    )
+
+
+def voc(name: str, image: str = "") -> str:
+    corners = "<xmin>9</xmin><ymin>5</ymin><xmax>12</xmax><ymax>6</ymax>"
+    item = f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
+    return f"<annotation><filename>{image}</filename>{item}</annotation>"
+
+
+def shapes(*items: tuple[str, str]) -> str:
+    """CVAT's XML of images in subset "default"."""
+    images = "".join(
+        f'<image id="{n}" name="{name}" subset="default" width="20" height="10">{shape}</image>'
+        for n, (name, shape) in enumerate(items)
+    )
+    return f"<annotations><version>1.1</version>{images}</annotations>"
+
+
+def tasks(*items: tuple[str, dict[str, Any]], **more: Any) -> str:
+    """Label Studio's JSON."""
+    return json.dumps(
+        [
+            {"id": n, "data": {"image": name}, "annotations": [{"result": [{"value": value} | more]}]}
+            for n, (name, value) in enumerate(items)
+        ]
+    )
+
+
+def labelme(label: str, points: Any, kind: str = "rectangle", image: str = "") -> str:
+    shape = {"label": label, "points": points, "shape_type": kind}
+    return json.dumps({"shapes": [shape], "imagePath": image, "imageHeight": 10, "imageWidth": 20})
+
+
+RECTANGLE = {"x": 40, "y": 40, "width": 20, "height": 20, "rotation": 0}
+CVAT_BOX = '<box label="{}" xtl="8" ytl="4" xbr="12" ybr="6"/>'
+
+# what lies in the folder beside the images a.jpg (a cat at BOX) and b.jpg (a dog at BOX), and the folder of each image
+EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
+    "COCO of CVAT": (
+        {"annotations/instances_default.json": coco("a.jpg", "b.jpg")},
+        "images/default",
+        "images/default",
+    ),
+    "COCO of FiftyOne": ({"labels.json": coco("a.jpg", "b.jpg")}, "data", "data"),
+    "COCO of Label Studio": ({"result.json": coco("images\\a.jpg", "images\\b.jpg")}, "images", "images"),
+    "COCO with paths of another machine": (
+        {"result.json": coco("/home/me/pets/images/a.jpg", "D:\\pets\\images\\b.jpg")},
+        "images",
+        "images",
+    ),
+    "COCO with masks alone": (
+        {"result.json": coco("a.jpg", "b.jpg", bbox=[], segmentation=[[8, 4, 12, 4, 12, 6]])},
+        "images",
+        "images",
+    ),
+    "COCO of Roboflow": (
+        {"train/_annotations.coco.json": coco("a.jpg"), "valid/_annotations.coco.json": coco("c.jpg", "b.jpg")},
+        "train",
+        "valid",
+    ),
+    "YOLO of Roboflow": (
+        {
+            "data.yaml": "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [cat, dog]\n",
+            "train/labels/a.txt": ROW,
+            "valid/labels/b.txt": "1" + ROW[1:],
+        },
+        "train/images",
+        "valid/images",
+    ),
+    "YOLO of Label Studio": (
+        {
+            "classes.txt": "cat\ndog\n",
+            "notes.json": '{"categories": []}',
+            "labels/0a1b2c3d-a.txt": ROW,
+            "labels/b.txt": "1" + ROW[1:],
+        },
+        "images",
+        "images",
+    ),
+    "YOLO of labelImg": ({"classes.txt": "cat\ndog\n", "a.txt": ROW, "b.txt": "1" + ROW[1:]}, ".", "."),
+    "YOLO of CVAT (Ultralytics)": (
+        {
+            "data.yaml": "path: .\ntrain: train.txt\nnames:\n  0: cat\n  1: dog\n",
+            "train.txt": "data/images/train/a.jpg\ndata/images/train/b.jpg\n",
+            "labels/train/a.txt": ROW,
+            "labels/train/b.txt": "1" + ROW[1:],
+        },
+        "images/train",
+        "images/train",
+    ),
+    "YOLO of FiftyOne": (
+        {
+            "dataset.yaml": "names:\n  0: cat\n  1: dog\npath: /tmp/x\ntrain: ./images/train/\nval: ./images/val/\n",
+            "labels/train/a.txt": ROW,
+            "labels/val/b.txt": "1" + ROW[1:],
+        },
+        "images/train",
+        "images/val",
+    ),
+    "VOC of labelImg": ({"annotations/a.xml": voc("cat"), "annotations/b.xml": voc("dog")}, "images", "images"),
+    "VOC of Roboflow": ({"train/a.xml": voc("cat", "a.jpg"), "valid/b.xml": voc("dog", "b.jpg")}, "train", "valid"),
+    "VOC of other names": (
+        {"Annotations/1.xml": voc("cat", "a.jpg"), "Annotations/2.xml": voc("dog", "b.jpg")},
+        "JPEGImages",
+        "JPEGImages",
+    ),
+    "VOC in an archive's folder": (
+        {
+            "pets/ImageSets/Main/train.txt": "a\n",
+            "pets/ImageSets/Main/val.txt": "b\n",
+            "pets/Annotations/a.xml": voc("cat"),
+            "pets/Annotations/b.xml": voc("dog"),
+        },
+        "pets/JPEGImages",
+        "pets/JPEGImages",
+    ),
+    "CVAT for images": (
+        {
+            "annotations.xml": shapes(
+                ("a.jpg", CVAT_BOX.format("cat")), ("b.jpg", '<polygon label="dog" points="8,4;12,4;12,6"/>')
+            )
+        },
+        "images/default",
+        "images",
+    ),
+    "CVAT for images, turned": (
+        {
+            "annotations.xml": shapes(
+                ("a.jpg", '<box label="cat" xtl="9" ytl="3" xbr="11" ybr="7" rotation="90"/>'),
+                ("b.jpg", '<ellipse label="dog" cx="10" cy="5" rx="1" ry="2" rotation="270"/>'),
+            )
+        },
+        ".",
+        ".",
+    ),
+    "Label Studio": (
+        {
+            "project-1.json": tasks(
+                ("/data/upload/1/0a1b2c3d-a.jpg", RECTANGLE | {"rectanglelabels": ["cat"]}),
+                ("/data/local-files/?d=pets/images/b.jpg", {"points": [[40, 40], [60, 60]], "polygonlabels": ["dog"]}),
+            )
+        },
+        "images",
+        "images",
+    ),
+    "Label Studio, turned": (
+        {
+            "project-1.json": tasks(
+                # 2 x 4 pixels, turned about their upper left corner
+                (
+                    "s3://bucket/a.jpg",
+                    {"x": 60, "y": 40, "width": 10, "height": 40, "rotation": 90, "rectanglelabels": ["cat"]},
+                ),
+                ("https://host/b.jpg?x=1", {"x": 50, "y": 50, "radiusX": 10, "radiusY": 10, "ellipselabels": ["dog"]}),
+                original_width=20,
+                original_height=10,
+            )
+        },
+        ".",
+        ".",
+    ),
+    "Label Studio, JSON-MIN": (
+        {
+            "project-1.json": json.dumps(
+                [
+                    {
+                        "image": f"/data/upload/1/0a1b2c3d-{image}.jpg",
+                        "id": 1,
+                        "label": [RECTANGLE | {"rectanglelabels": [name], "original_width": 20, "original_height": 10}],
+                        "annotator": 1,
+                        "annotation_id": 3,
+                    }
+                    for image, name in (("a", "cat"), ("b", "dog"))
+                ]
+            )
+        },
+        "images",
+        "images",
+    ),
+    "labelme": (
+        {"a.json": labelme("cat", [[8, 4], [12, 6]], image="a.jpg"), "b.json": labelme("dog", [[12, 6], [8, 4]])},
+        ".",
+        ".",
+    ),
+    "labelme, other folders": (
+        {
+            "json/1.json": labelme("cat", [[8, 4], [12, 4], [10, 6]], "polygon", "..\\photos\\a.jpg"),
+            "json/b.json": labelme("dog", [[8, 4], [12, 6]]),
+        },
+        "photos",
+        "photos",
+    ),
+    "CSV of Roboflow": (
+        {
+            "train/_annotations.csv": f"{CSV_HEADER}\na.jpg,20,10,cat,8,4,12,6\n",
+            "valid/_annotations.csv": f"{CSV_HEADER}\nb.jpg,20,10,dog,8,4,12,6\n",
+        },
+        "train",
+        "valid",
+    ),
+    "CSV of a machine far away": (
+        {"data.csv": "path;label;x1;y1;x2;y2\n/home/me/photos/a.jpg;cat;8;4;12;6\nC:\\photos\\b.jpg;dog;8;4;12;6\n"},
+        "photos",
+        "photos",
+    ),
+}
+
+SPLIT = {  # b.jpg is of the test split
+    *("COCO of Roboflow", "YOLO of Roboflow", "YOLO of FiftyOne", "VOC of Roboflow", "CSV of Roboflow"),
+    "VOC in an archive's folder",
+}
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTS))
+def test_every_export_is_read_as_it_is_meant(files: Any, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    texts, of_a, of_b = EXPORTS[name]
+    for path, text in texts.items():
+        files.text(path, text)
+    places = {"a": f"{of_a}/a.jpg".removeprefix("./"), "b": f"{of_b}/b.jpg".removeprefix("./")}
+    for path in places.values():
+        files.image(path)
+    with caplog.at_level(logging.INFO):
+        dataset = files.open("auto", test_fraction=0)
+    by_name = {Path(i).stem: i for i in (*dataset.ids("train"), *dataset.ids("test"))}
+    assert {image: dataset.path(by_name[image]) for image in "ab"} == {i: files.root / places[i] for i in "ab"}
+    assert dataset.classes == ("cat", "dog")
+    for image, label in (("a", 0), ("b", 1)):
+        assert dataset.labels(by_name[image]) == (label,)
+        assert dataset.truth[by_name[image]].xyxy.tolist() == [pytest.approx(BOX, abs=1e-4)]
+    assert (by_name["b"] in dataset.ids("test")) == (name in SPLIT)
+    assert caplog.text.count(" is read as ") == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ({"000.cls": "1", "001.cls": "2"}, "looks like WebDataset"),
+        ({"shard-000.tar": ""}, "looks like WebDataset"),
+        ({"000.json": '{"label": 1}', "001.json": '{"label": 2}'}, "of a format that is not known"),
+        ({"000.txt": "a cat on a mat", "001.txt": "a dog"}, "of a format that is not known"),
+        ({"train.tfrecord-00000-of-00001": ""}, "looks like TFRecord"),
+        ({"via.json": '{"000.jpg1": {"filename": "000.jpg", "regions": [{"shape_attributes": {}}]}}'}, "VIA"),
+        ({"_annotations.createml.json": '[{"image": "0", "annotations": [{"coordinates": {}}]}]'}, "CreateML"),
+        ({"annotations.xml": "<annotations><track id='0' label='cat'/></annotations>"}, "CVAT's format for video"),
+        ({"labels.csv": "000.jpg,3\n001.jpg,4\n"}, "the classes that its CSV file gives are numbers, 3, 4"),
+        ({"boxes.txt": "0 .5 .5 .2 .2\n"}, "YOLO's format, but nothing that names the classes"),
+    ],
+)
+def test_what_is_not_read_is_refused_by_name(files: Any, made: dict[str, str], says: str) -> None:
+    for name in ("000.jpg", "001.jpg"):
+        files.image(name)
+    for path, text in made.items():
+        files.text(path, text)
+    with pytest.raises(InputError, match=says):
+        files.open("auto")
+
+
+@pytest.mark.parametrize("folders", [["images"], ["data"], ["obj_train_data"], ["images", "masks"], ["JPEGImages"]])
+def test_folders_of_images_are_no_classes(files: Any, folders: list[str]) -> None:
+    for folder in folders:
+        files.image(f"{folder}/1.jpg")
+    files.text("notes.md", "")
+    with pytest.raises(
+        InputError, match=rf"{folders[0]}.* are no classes but folders of images.*data\.root=.*{folders[0]}"
+    ):
+        files.open("auto")
+
+
+def test_an_archives_folder_is_entered(files: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for path in ("pets/cat/1.jpg", "pets/dog/2.jpg", "__MACOSX/pets/cat/1.jpg"):
+        files.image(path)
+    with caplog.at_level(logging.INFO):
+        assert files.open("auto").classes == ("cat", "dog")
+    assert f"is read as Folder, root={files.root / 'pets'}" in caplog.text
+
+
+def test_a_folder_without_permission_is_named(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may read every folder, so the refusal comes from a stand-in for the system's."""
+    from os import scandir
+
+    files.image("cat/1.jpg")
+    files.image("dog/2.jpg")
+
+    def refusing(path: Any) -> Any:
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    with pytest.raises(InputError, match=r"dog cannot be read: Permission denied; .*make it readable"):
+        files.open("folder")
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("PNG", lambda source, path: path.write_bytes(source.read_bytes())),
+        ("PNG", lambda source, path: Image.open(source).save(path, format="PNG", compress_level=1)),
+        ("PNG", lambda source, path: Image.open(source).save(path, format="BMP")),
+        ("JPEG", lambda source, path: path.write_bytes(with_comment(source.read_bytes()))),
+    ],
+    ids=["bytes", "compressed anew", "another format", "other metadata"],
+)
+def test_the_same_photo_in_two_folders_has_both_labels(
+    files: Any, first: str, again: Callable[[Path, Path], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = files.image("cat/1.jpg")
+    Image.open(source).save(source, format=first)
+    files.image("dog/2.jpg")
+    files.image("cat/3.jpg")
+    again(source, files.root / "dog/1.jpg")
+    dataset = files.open("folder")
+    assert dataset.labels("cat/1.jpg") == dataset.labels("dog/1.jpg") == (0, 1)
+    assert (dataset.labels("dog/2.jpg"), dataset.labels("cat/3.jpg")) == ((1,), (0,))
+    assert ("cat/1.jpg" in dataset.ids("train")) == ("dog/1.jpg" in dataset.ids("train"))
+    assert "1 photos lie in the folders of several classes; each copy has the labels of all: 'cat/1.jpg'" in caplog.text
+
+
+def with_comment(jpeg: bytes) -> bytes:
+    """A JPEG with a comment before its pixels."""
+    return jpeg[:2] + b"\xff\xfe\x00\x06note" + jpeg[2:]
+
+
+def test_images_that_only_look_alike_are_two(files: Any) -> None:
+    """The same size, the same name and nearly the same pixels."""
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    for folder, value in (("cat", 0), ("dog", 1)):
+        pixels[5, 5] = value
+        (files.root / folder).mkdir()
+        Image.fromarray(pixels).save(files.root / folder / "1.png")
+    dataset = files.open("folder")
+    assert [dataset.labels(f"{name}/1.png") for name in ("cat", "dog")] == [(0,), (1,)]
+
+
+@pytest.mark.parametrize("layout", ["coco", "voc_folder", "cvat", "label_studio", "labelme"])
+def test_a_broken_annotation_costs_one_image(files: Any, layout: str) -> None:
+    """The first object gets a corner that is no number, or its file is cut short; the rest is read."""
+    files.layouts[layout]()
+    path = {
+        "coco": "annotations/instances_train2017.json",
+        "voc_folder": "train/1.xml",
+        "cvat": "annotations.xml",
+        "label_studio": "tasks.json",
+        "labelme": "train/1.json",
+    }[layout]
+    text = (files.root / path).read_text()
+    good = {"coco": "[1.5, 2,", "cvat": '"1.5"', "label_studio": '"x": 25', "labelme": "[11.5, 5]"}.get(layout, "")
+    text = text.replace(good, re.sub(r"[\d.]+", "wide" if layout == "cvat" else '"wide"', good, count=1))
+    files.text(path, text[: len(text) // 2] if layout == "voc_folder" else text)
+    dataset = files.open(layout)
+    (bad,) = (i for i in dataset.ids("train") if i.endswith("1.jpg"))
+    assert dataset.labels(bad) == ()
+    for read in (dataset.load, dataset.truth.__getitem__):
+        with pytest.raises(InputError):
+            read(bad)
+    assert all(len(dataset.load(i).labels) == 1 for i in dataset.ids("test"))
+
+
+def test_what_is_wrong_with_boxes_is_counted(files: Any, caplog: pytest.LogCaptureFixture) -> None:
+    files.image("a.jpg")
+    files.image("b.jpg")
+    rows = "a.jpg,20,10,cat,1,1,9,9\na.jpg,20,10,dog,3,3,3,9\na.jpg,20,10,dog,30,3,40,9\nb.jpg,40,20,dog,0,0,20,10\n"
+    files.text("labels.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\n" + rows)
+    files.open("auto", test_fraction=0)
+    assert "2 boxes are left out (of 2 images that were looked at)" in caplog.text
+    assert "1 images have another size than their annotation says" in caplog.text

@@ -1,13 +1,13 @@
 """What arguments may be: one wording, one error. `check.at_least(1, epochs=epochs, patience=patience)`.
 
-A list or tuple passes when it has an entry and each of its entries passes. Constructors call these functions; the
-programs put the argument's place in the config before the message (`wsdet.cli.build.build`).
+Constructors call these functions; the programs put the argument's place in the config before the message
+(`wsdet.cli.build.build`): `localizer.k must be a whole number of at least 1, got 0`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -85,12 +85,27 @@ def one_of(choices: Iterable[object], /, **arguments: object) -> None:
     _require(described, lambda value: any(type(value) is type(one) and value == one for one in choices), arguments)
 
 
+def each(one: Callable[..., None], /, **arguments: object) -> None:
+    """Sequences, or mappings, with at least one entry, of which each passes a check.
+
+    >>> each(positive, scales=[2, 0])
+    Traceback (most recent call last):
+    wsdet.types.InputError: scales[1] must be a number above 0, got 0
+
+    Raises:
+        InputError: an argument is something else.
+    """
+    for name, values in arguments.items():
+        if not isinstance(values, Sequence | Mapping) or isinstance(values, str) or not values:
+            raise InputError(f"{name} must have at least one entry, got {values!r}")
+        items = values.items() if isinstance(values, Mapping) else enumerate(values)
+        for key, value in items:
+            one(**{f"{name}[{key}]": value})
+
+
 def _require(described: str, is_allowed: Callable[..., bool], arguments: dict[str, object]) -> None:
     for name, value in arguments.items():
-        if isinstance(value, list | tuple):
-            if not value or not all(map(is_allowed, value)):
-                raise InputError(f"{name} must be one or more, each {described}, got {value!r}")
-        elif not is_allowed(value):
+        if not is_allowed(value):
             raise InputError(f"{name} must be {described}, got {value!r}")
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from wsdet.cli.build import check_parts, settings_of
+from wsdet.cli.build import build, check_parts, settings_of
 from wsdet.cli.entry_point import entry_point
 from wsdet.cli.factories import experiment_of, open_run, recipe
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from wsdet.training.options import BoxRegressorTraining
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,10 @@ def _box_regressor(cfg: DictConfig) -> None:
 
     if not isinstance(cfg.boxes, str):
         raise InputError(f"boxes must be ground_truth, pseudo or one store, got {cfg.boxes}")
-    options, n_boxes = settings_of(cfg, "box_regressor", "n_boxes").values()
+    options: BoxRegressorTraining = build(cfg.box_regressor, "box_regressor")
+    n_boxes = settings_of(cfg, "n_boxes")["n_boxes"]
     n_boxes = n_boxes if isinstance(n_boxes, list) else [n_boxes]
-    run_box_regressors(open_run(cfg), cfg.boxes, n_boxes, recipe(cfg, "localizer"), **options)
+    run_box_regressors(open_run(cfg), cfg.boxes, n_boxes, recipe(cfg, "localizer"), options)
 
 
 def main() -> None:

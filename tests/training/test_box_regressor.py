@@ -14,6 +14,7 @@ from wsdet.linear_models.box_regressor import BoxRegressor
 from wsdet.storage.untrusted import read_json
 from wsdet.training import box_regressor
 from wsdet.training.box_regressor import BoxRegressorModule, Examples, train_box_regressor
+from wsdet.training.options import BoxRegressorTraining
 from wsdet.types import Floats, InputError
 
 SIDE, CLASSES = 12, ("one", "two")
@@ -50,8 +51,8 @@ def blob_examples(n: int, seed: int) -> Examples:
 
 
 def train(learned: Examples, chosen_by: Examples, out: Path, **options: Any) -> tuple[BoxRegressor, BoxRegressor]:
-    defaults: dict[str, Any] = {"per_class": "nothing", "mirror": False, "trainer_options": CPU}
-    return train_box_regressor(learned, chosen_by, out, CLASSES, "0123", 24, **(defaults | options))
+    training = BoxRegressorTraining(**({"per_class": "nothing", "mirror": False} | options))
+    return train_box_regressor(learned, chosen_by, out, CLASSES, "0123", 24, training, CPU)
 
 
 def predicted(regressor: BoxRegressor, examples: Examples) -> Floats:
@@ -203,17 +204,6 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
         train(linear_examples(1, 0), linear_examples(5, 1), tmp_path)
     with pytest.raises(InputError, match="per_class=map needs 2 examples of every class"):
         train(blob_examples(9, 0), blob_examples(5, 1), tmp_path, per_class="map")
-    refused: list[dict[str, Any]] = [
-        {"penalties": []},
-        {"penalties": [0.0]},
-        {"per_class": "both"},
-        {"loss": "absolute"},
-        {"epochs": 0},
-        {"patience": 0},
-    ]
-    for options in refused:
-        with pytest.raises(InputError, match=next(iter(options))):
-            train(linear_examples(9, 0), linear_examples(5, 1), tmp_path, **options)
 
 
 def test_maps_without_any_sensitivity_give_the_mean_box(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Hydra is imported on call, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +26,21 @@ def build(node: DictConfig | Mapping[str, Any], name: str, **arguments: Any) -> 
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    described = node if OmegaConf.is_config(node) else OmegaConf.create(dict(node))
-    _check_arguments(OmegaConf.to_container(described, resolve=True), name)
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
+    _check_arguments(plain, name)
     try:
-        return instantiate(described, _convert_="all", **arguments)
+        # a root of its own, where places in Hydra's messages begin
+        return instantiate(OmegaConf.create(plain), _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, InputError) and str(cause).split(" ")[0] not in node:
+        inner = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
+        place = f"{name}.{inner[1]}" if inner else name
+        if isinstance(cause, InputError) and re.match(r"\w+(\[\S+\])? must ", str(cause)):
+            raise InputError(f"{place}.{cause}") from error  # the argument is named as on the command line
+        if isinstance(cause, InputError):
             raise cause from error
-        if isinstance(cause, InputError):  # about an argument: it is named as on the command line
-            raise InputError(f"{name}.{cause}") from error
         if isinstance(cause, (ValueError, TypeError)):
-            raise InputError(f"{name}: {cause}") from error
+            raise InputError(f"{place}: {cause}") from error
         raise
 
 

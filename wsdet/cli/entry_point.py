@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdet.cli.allocator import keep_freed_memory
-from wsdet.cli.validation import SETTINGS
+from wsdet.cli.build import build
+from wsdet.cli.validation import OPTIONS, SETTINGS
 from wsdet.storage.lock import check_writable, locked
 from wsdet.types import InputError
 
@@ -118,14 +119,12 @@ def _check(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InputError(f"{missing[0]} has no default; give it as {missing[0]}=VALUE")
-    for name, allowed in SETTINGS.items():
-        parent, _, key = name.rpartition(".")
-        node = OmegaConf.select(cfg, parent) if parent else cfg
-        if node is None or key not in node:
-            continue
-        value = OmegaConf.to_container(node[key]) if OmegaConf.is_config(node[key]) else node[key]
-        if value not in allowed:
-            raise InputError(f"{name} must be {allowed}, got {value!r}")
+    for name, check in SETTINGS.items():
+        if name in cfg:
+            check(**{name: OmegaConf.to_container(cfg[name]) if OmegaConf.is_config(cfg[name]) else cfg[name]})
+    for name in OPTIONS:
+        if name in cfg:
+            build(cfg[name], name)
 
 
 def _write_config(cfg: DictConfig, folder: Path) -> None:

@@ -39,18 +39,17 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
         Execution(**{field.name: cfg[field.name] for field in fields(Execution)}),
         shared=Path(cfg.get("shared", cfg.out)),
         trainer=settings_of(cfg, "trainer")["trainer"],
-        region_classifier=settings_of(cfg, "region_classifier").popitem()[1] if "region_classifier" in cfg else None,
+        region_classifier=build(cfg.region_classifier, "region_classifier") if "region_classifier" in cfg else None,
         proposals=recipe(cfg, "proposals") if "proposals" in cfg else None,
     )
 
 
 def network_options(cfg: DictConfig) -> NetworkOptions:
     """The options of the network that a config describes."""
-    from wsdet.stages.network import NetworkOptions
-
-    description = settings_of(cfg, "network")["network"]
-    head, training = description.pop("head"), description.pop("training")
-    return NetworkOptions(description, head, training, cfg.device, cfg.precision, cfg.incremental)
+    options: NetworkOptions = build(
+        cfg.network, "network", device=cfg.device, precision=cfg.precision, incremental=cfg.incremental
+    )
+    return options
 
 
 def recipe(cfg: DictConfig, kind: str) -> Recipe:

@@ -51,7 +51,7 @@ class Fuse:
         weights = dict.fromkeys(members, 1.0) if weights is None else dict(weights)
         if set(weights) != set(members):
             raise InputError(f"weights must be one for each of {sorted(members)}, got {weights}")
-        check.positive(weights=[*weights.values()])
+        check.each(check.positive, weights=weights)
         check.one_of(("mean", "median"), combine=combine)
         check.share(iou_threshold=iou_threshold)
         check.at_least(1, n_boxes=n_boxes)

@@ -7,6 +7,7 @@ says when the window is painted over. Neither looks at the picture's own edges, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -48,7 +49,8 @@ class Sliding:
         max_boxes: int = 0,
     ) -> None:
         check.one_of(("crop", "drop"), by=by)
-        check.within("(0, 1]", sides=[*sides], stride=stride)
+        check.each(partial(check.within, "(0, 1]"), sides=sides)
+        check.within("(0, 1]", stride=stride)
         check.at_least(1, top_classes=top_classes)
         check.share(nms_iou=nms_iou)
         check.at_least(0, max_boxes=max_boxes)

@@ -48,7 +48,8 @@ class Pyramid:
     stride: int | None = None
 
     def __post_init__(self) -> None:
-        check.positive(scales=[*self.scales], target=self.target)
+        check.each(check.positive, scales=self.scales)
+        check.positive(target=self.target)
         check.within(f"(0, {_LONGEST}]", longest=self.longest)
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -52,8 +53,9 @@ class SelectiveSearch:
         max_boxes: int = 2000,
         seed: int = 0,
     ) -> None:
-        check.one_of(COLOR_SPACES, color_spaces=[*color_spaces])
-        check.positive(ks=[*ks], sigma=sigma)
+        check.each(partial(check.one_of, COLOR_SPACES), color_spaces=color_spaces)
+        check.each(check.positive, ks=ks)
+        check.positive(sigma=sigma)
         if not similarities or not all(terms and set(terms) <= set(_TERMS) for terms in similarities):
             raise InputError(f"similarities must be words of the letters {_TERMS}, got {list(similarities)}")
         check.at_least(1, max_side=max_side)

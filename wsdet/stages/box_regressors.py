@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
 from wsdet.stages.evaluate import evaluate_localization
 from wsdet.stages.experiment import localize_with_baselines
@@ -12,6 +11,7 @@ from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
+from wsdet.training.options import BoxRegressorTraining
 from wsdet.types import Boxes
 
 log = logging.getLogger(__name__)
@@ -22,9 +22,7 @@ def run_box_regressors(
     boxes: str,
     n_boxes: Sequence[int],
     localizer: Recipe,
-    channels: Literal["max", "sum"],
-    map_side: int,
-    **options: Any,
+    options: BoxRegressorTraining,
 ) -> None:
     """Leaves the regressors, `metrics.json` and, for several numbers of boxes, the curve of CorLoc against them.
 
@@ -33,9 +31,7 @@ def run_box_regressors(
         boxes: what they are trained on: "ground_truth", "pseudo" (boxes of `localizer`) or the folder of a store.
         n_boxes: how many boxes, a regressor for each number; 0: all.
         localizer: makes the pseudo-boxes.
-        channels: how a sensitivity map's color channels are merged.
-        map_side: side of the maps.
-        **options: of `wsdet.training.box_curve.train_box_regressors`.
+        options: how they are trained.
     """
     from wsdet.report.box_curve import draw_box_curve
     from wsdet.report.text_tables import localization_table
@@ -43,13 +39,13 @@ def run_box_regressors(
     from wsdet.training.sensitivity_maps import SensitivityMaps
 
     network = run.network
-    side = min(map_side, network.input_size)
+    side = min(options.map_side, network.input_size)
     made_of = {"data": run.data, "network": network.settings}
     trained = train_box_regressors(
         run.dataset,
         run.train_ids,
         _ground_truth_or_pseudo(run, boxes, localizer),
-        SensitivityMaps(run.out / "sensitivity_maps", made_of, channels, side),
+        SensitivityMaps(run.out / "sensitivity_maps", made_of, options.channels, side),
         network,
         run.out / "box_regressor",
         n_boxes=n_boxes,
@@ -57,8 +53,8 @@ def run_box_regressors(
         seed=run.execution.seed,
         batch_size=run.execution.batch_size,
         in_flight=run.execution.in_flight,
+        options=options,
         trainer_options=run.trainer,
-        **options,
     )
     figures = {
         method: {

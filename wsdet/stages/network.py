@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from wsdet import check
+from wsdet.training.options import ClassifierTraining
 from wsdet.types import Dataset
 
 if TYPE_CHECKING:
@@ -19,20 +21,37 @@ class NetworkOptions:
     """Which network, and where it runs.
 
     Attributes:
-        description: what `load_network` takes: architecture, weights, input_size, activation, model_name.
+        architecture: see `build_backbone`, as for `model_name`.
+        weights: a file that wsdet or others trained, "imagenet" for the publisher's, or None for random ones.
+        input_size: side of the input in pixels; None: what the network or file was made for.
         head: "pretrained" uses the outputs that the weights have; "finetune" trains outputs for the data's classes.
-        training: options of that training, see `wsdet.training.classifier.train_classifier`.
+        activation: of the outputs, for weights that do not say.
+        training: how outputs are trained.
+        model_name: of a network of timm.
         device: see `Network`, as for the next two.
         precision: of the forward passes.
         incremental: whether masked inputs are computed from cached activations.
+
+    Raises:
+        InputError: a value is out of its range.
     """
 
-    description: Mapping[str, Any]
-    head: str
-    training: Mapping[str, Any]
+    architecture: str
+    weights: str | None = None
+    input_size: int | None = None
+    head: Literal["pretrained", "finetune"] = "pretrained"
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    training: ClassifierTraining = field(default_factory=ClassifierTraining)
+    model_name: str | None = None
     device: str = "auto"
     precision: str = "auto"
     incremental: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        check.one_of(("pretrained", "finetune"), head=self.head)
+        check.one_of(("softmax", "sigmoid"), activation=self.activation)
+        if self.input_size is not None:
+            check.at_least(32, input_size=self.input_size)
 
 
 def network_of(
@@ -51,18 +70,21 @@ def network_of(
     from wsdet.networks.classifier import load_network
     from wsdet.networks.weights import read_metadata
 
-    description = dict(options.description)
-    weights = description["weights"]
+    weights: str | Path | None = options.weights
     metadata = read_metadata(weights) if weights not in (None, "imagenet") else None
     if options.head == "finetune" and (metadata is None or metadata.classes != tuple(dataset.classes)):
-        description["weights"] = trained_weights(options, dataset, train_ids, folder, workers, trainer_options, seed)
+        weights = trained_weights(options, dataset, train_ids, folder, workers, trainer_options, seed)
     return load_network(
-        classes=dataset.classes,
-        wnids=getattr(dataset, "wnids", None),
-        device=options.device,
-        precision=options.precision,
-        incremental=options.incremental,
-        **description,
+        options.architecture,
+        dataset.classes,
+        getattr(dataset, "wnids", None),
+        weights,
+        options.input_size,
+        options.activation,
+        options.model_name,
+        options.device,
+        options.precision,
+        options.incremental,
     )
 
 
@@ -83,11 +105,11 @@ def trained_weights(
         dataset,
         train_ids,
         folder,
-        activation=options.description["activation"],
+        options=options.training,
+        activation=options.activation,
         workers=workers,
         trainer_options=trainer_options,
         seed=seed,
-        **options.training,
     )
 
 
@@ -95,5 +117,11 @@ def untrained(options: NetworkOptions, dataset: Dataset, seed: int) -> Backbone:
     """The network before it is trained from the labels: its own weights, a new head."""
     from wsdet.networks.backbones import build_backbone, replace_head
 
-    description = {key: value for key, value in options.description.items() if key != "activation"}
-    return replace_head(build_backbone(**description, seed=seed), len(dataset.classes), seed)
+    backbone = build_backbone(
+        options.architecture,
+        input_size=options.input_size,
+        weights=options.weights,
+        model_name=options.model_name,
+        seed=seed,
+    )
+    return replace_head(backbone, len(dataset.classes), seed)

@@ -60,8 +60,8 @@ def plan(run: Run, experiment: Experiment, options: NetworkOptions, classifier_o
     stages = []
     if is_trained or classifier_only:
         training = options.training
-        seconds = _seconds_of_training(network, training["head_only"])
-        stages.append(Stage("train the classifier", n_train, seconds, passes=training["epochs"]))
+        seconds = _seconds_of_training(network, training.head_only)
+        stages.append(Stage("train the classifier", n_train, seconds, passes=training.epochs))
     if classifier_only:
         return stages
     proposals, proposing = _proposed(run, samples, experiment.proposals, network)
@@ -82,7 +82,7 @@ def plan(run: Run, experiment: Experiment, options: NetworkOptions, classifier_o
     kept = min(n_bytes, costs.cache_gigabytes * 1e9 / max(1, n_train))
     stages.append(Stage("feature maps", n_train, maps, kept))
     if learns:
-        passes = run.region_classifier["epochs"]
+        passes = run.region_classifier.epochs
         stages.append(Stage("train the region classifier", n_train, described, passes=passes))
     stages.append(Stage("train the detectors", n_train, described, passes=costs.passes))
     stages.append(Stage("detect", n_test, maps + described))
@@ -128,7 +128,7 @@ def _network(run: Run, options: NetworkOptions) -> tuple[Network, bool]:
         return run.network, False
     outputs = [[label] for label in range(len(run.dataset.classes))]
     backbone = untrained(options, run.dataset, run.execution.seed)
-    activation = options.description["activation"]
+    activation = options.activation
     return Network(backbone, outputs, activation, options.device, options.precision, options.incremental), True
 
 

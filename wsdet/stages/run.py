@@ -26,6 +26,7 @@ from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.provenance import read_settings
 from wsdet.storage.timings import Ledger
+from wsdet.training.options import RegionClassifierTraining
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Split
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Run:
         execution: how to compute.
         shared: folder for what runs have in common; None: `out`.
         trainer: further arguments of `pytorch_lightning.Trainer`.
-        region_classifier: options of `train_region_classifier`, for localizers that need one.
+        region_classifier: how localizers' region classifiers are trained.
         proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
     """
 
@@ -84,7 +85,7 @@ class Run:
         *,
         shared: Path | None = None,
         trainer: Mapping[str, Any] | None = None,
-        region_classifier: Mapping[str, Any] | None = None,
+        region_classifier: RegionClassifierTraining | None = None,
         proposals: Recipe | None = None,
     ) -> None:
         self.dataset = dataset
@@ -95,7 +96,7 @@ class Run:
         self._network = network
         self.execution = execution
         self.trainer = dict(trainer or {})
-        self.region_classifier = dict(region_classifier or {})
+        self.region_classifier = region_classifier or RegionClassifierTraining()
         self.proposals_recipe = proposals
         self.timings = Ledger(out / "ledger.json")
 
@@ -242,9 +243,9 @@ class Run:
                     "features": features.settings,
                     "n_proposals": n_proposals,
                 },
+                options=self.region_classifier,
                 trainer_options=self.trainer,
                 seed=self.execution.seed,
-                **self.region_classifier,
             )
 
 

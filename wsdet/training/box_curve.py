@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from wsdet import check
 from wsdet.networks.classifier import Network
 from wsdet.training.box_examples import (
-    Budget,
     center_regressor,
     found_by,
     lessons_of,
@@ -17,8 +18,9 @@ from wsdet.training.box_examples import (
     validation_budget,
 )
 from wsdet.training.box_regressor import train_box_regressor
+from wsdet.training.options import BoxRegressorTraining
 from wsdet.training.sensitivity_maps import SensitivityMaps
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Boxes, Dataset
 
 METHODS = ("sensitivity", "ridge", "center_box")
 
@@ -50,12 +52,12 @@ def train_box_regressors(
     out: Path,
     *,
     n_boxes: Sequence[int] = (0,),
-    budget: Budget = "class",
     largest: bool = True,
+    options: BoxRegressorTraining | None = None,
+    trainer_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     batch_size: int = 32,
     in_flight: int = 16,
-    **options: Any,
 ) -> list[Trained]:
     """Trains a regressor for each entry of `n_boxes`, in `out` / its name; what is there already is read.
 
@@ -70,27 +72,25 @@ def train_box_regressors(
         out: folder of the trainings.
         n_boxes: how many boxes of the training part to learn from, 0 for all. A fifth as many of the validation part
             are chosen by.
-        budget: whether `n_boxes` counts the boxes of each class, or all together.
         largest: see `lessons_of`.
+        options: of the trainings; None: `BoxRegressorTraining()`.
+        trainer_options: see `train_box_regressor`.
         seed: of the split and the order in which boxes are taken.
         batch_size: pictures in one backward pass.
         in_flight: images under way at once.
-        options: see `train_box_regressor`.
 
     Raises:
         InputError: there are too few boxes, or `out` holds trainings with other settings.
     """
-    if not n_boxes or any(n < 0 for n in n_boxes):
-        raise InputError(f"n_boxes must be 0 (all) or more, or a list of such numbers, got {list(n_boxes)}")
-    if budget not in get_args(Budget):
-        raise InputError(f"box_regressor.budget must be one of {', '.join(get_args(Budget))}, got {budget!r}")
+    options = options or BoxRegressorTraining()
+    check.each(partial(check.at_least, 0), n_boxes=n_boxes)
     split = split_ids([image_id for image_id in ids if dataset.labels(image_id)], seed)
     to_learn, to_choose = (lessons_of(boxes, dataset, part, largest) for part in (split.train, split.validation))
     tested = [(image_id, label) for image_id in split.test for label in dataset.labels(image_id)]
     trained = []
     for n in n_boxes:
         name = str(n) if n else "all"
-        lessons = to_learn.first(n, budget), to_choose.first(validation_budget(n), budget)
+        lessons = to_learn.first(n, options.budget), to_choose.first(validation_budget(n), options.budget)
         wanted = [image_id for part in lessons for image_id, _ in part.pairs]
         maps.fill(dataset, list(dict.fromkeys([*wanted, *split.test])), network, batch_size, in_flight)
         train, validation = (part.examples(maps) for part in lessons)
@@ -101,8 +101,8 @@ def train_box_regressors(
             dataset.classes,
             network.fingerprint,
             network.input_size,
-            maps.channels,
-            **options,
+            options,
+            trainer_options,
         )
         regressors = dict(zip(METHODS, (regressor, ridge, center_regressor(train, regressor)), strict=True))
         found = {method: found_by(one, maps, tested) for method, one in regressors.items()}

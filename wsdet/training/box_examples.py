@@ -11,19 +11,18 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from wsdet import boxes as xyxys
 from wsdet.linear_models.box_regressor import BoxRegressor, share_inside
 from wsdet.training.box_regressor import Examples
+from wsdet.training.options import Budget
 from wsdet.training.sensitivity_maps import Pair, SensitivityMaps
 from wsdet.types import Boxes, Dataset, Floats, InputError
 
 log = logging.getLogger(__name__)
-
-Budget = Literal["class", "total"]
 
 _SHARES = (75, 15, 15)
 

@@ -31,9 +31,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -42,8 +42,9 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from wsdet.boxes import area
-from wsdet.linear_models.box_regressor import BoxRegressor, Channels, proper
+from wsdet.linear_models.box_regressor import BoxRegressor, proper
 from wsdet.training.batches import Batches
+from wsdet.training.options import BoxRegressorTraining, Loss, PerClass
 from wsdet.training.resumable import fit, train_once
 from wsdet.training.ridge import RidgePath
 from wsdet.training.sensitivity_maps import Halves
@@ -51,11 +52,7 @@ from wsdet.types import Floats, InputError, Ints
 
 log = logging.getLogger(__name__)
 
-PerClass = Literal["nothing", "bias", "map"]
-Loss = Literal["squared", "overlap"]
 Group = tuple[Tensor, Tensor]  # (n, d) inputs and (n, 4) targets of the examples that share a map
-
-PENALTIES = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 
 _STEPS = 10  # of L-BFGS in an epoch
 _FEWEST = 2  # examples of a class that can have a map of its own
@@ -177,14 +174,7 @@ def train_box_regressor(
     classes: Sequence[str],
     network: str,
     input_size: int,
-    channels: Channels = "max",
-    *,
-    per_class: PerClass | Literal["auto"] = "auto",
-    mirror: bool = True,
-    loss: Loss = "squared",
-    penalties: Sequence[float] = PENALTIES,
-    epochs: int = 50,
-    patience: int = 3,
+    options: BoxRegressorTraining | None = None,
     trainer_options: Mapping[str, Any] | None = None,
 ) -> tuple[BoxRegressor, BoxRegressor]:
     """The regressors that Lightning and the closed form make of the examples; read where they are there already.
@@ -199,14 +189,7 @@ def train_box_regressor(
         classes: names of the classes that labels index.
         network: fingerprint of the network whose maps these are.
         input_size: side of its input.
-        channels: how they were made.
-        per_class: what each class has of its own: "nothing", a "bias", or a "map", for which it needs two examples,
-            mirrored ones counted; "auto": chosen.
-        mirror: see above.
-        loss: what Lightning minimizes; see this module.
-        penalties: values of r to choose from.
-        epochs: ten L-BFGS steps each, at most so many.
-        patience: epochs without a smaller validation error after which the training stops.
+        options: how the maps were made, and what is trained; None: `BoxRegressorTraining()`.
         trainer_options: further arguments of `pytorch_lightning.Trainer`, such as accelerator and devices. Precision
             is always float32: a linear map gains nothing from less.
 
@@ -215,18 +198,18 @@ def train_box_regressor(
 
     Raises:
         InputError: `out` holds a training with other settings; there are too few examples, or of a class with
-            `per_class`; or an argument is out of range.
+            `per_class`.
     """
-    _check(train, validation, per_class, loss, penalties, epochs, patience)
+    if len(train) < 2 or not len(validation):
+        raise InputError(
+            "a box regressor needs at least 2 boxes to learn from and 1 to choose by, "
+            f"got {len(train)} and {len(validation)}; give more images (limit=) or more boxes (n_boxes=)"
+        )
+    options = options or BoxRegressorTraining()
     settings = {
-        "per_class": per_class,
-        "mirror": mirror,
-        "loss": loss,
-        "penalties": list(penalties),
-        "epochs": epochs,
-        "patience": patience,
+        # the other two are in the examples
+        **{key: value for key, value in asdict(options).items() if key not in ("budget", "map_side")},
         "network": network,
-        "channels": channels,
         "train": _digest(train),
         "validation": _digest(validation),
     }
@@ -234,11 +217,11 @@ def train_box_regressor(
 
     def fit_and_save() -> dict[str, Any]:
         log.info("box regressor: %d boxes to learn from, %d to choose by", len(train), len(validation))
-        learned = train.mirrored() if mirror else train
+        learned = train.mirrored() if options.mirror else train
         unit = _Unit.of(learned.maps, len(classes))
-        chosen = _choose(learned, unit, validation, per_class, penalties)
-        options = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
-        module = _fitted(learned, unit, validation, chosen, loss, out, epochs, patience, options)
+        chosen = _choose(learned, unit, validation, options)
+        of_trainer = dict(trainer_options or {}) | {"precision": "32-true", "use_distributed_sampler": False}
+        module = _fitted(learned, unit, validation, chosen, out, options, of_trainer)
         found = {
             "regressor": unit.undone(module.best_weights.numpy(), module.best_biases.numpy()),
             "ridge": unit.undone(chosen.weights, chosen.biases),
@@ -246,7 +229,9 @@ def train_box_regressor(
         described = {"penalty": chosen.penalty, "train": len(train), "validation": len(validation)}
         for name, (weights, biases) in found.items():
             maps = weights.reshape(-1, 4, *train.maps.shape[1:])
-            BoxRegressor(maps, biases, tuple(classes), channels, input_size, network, described).save(paths[name])
+            BoxRegressor(maps, biases, tuple(classes), options.channels, input_size, network, described).save(
+                paths[name]
+            )
         return {
             "boxes": {"train": len(train), "validation": len(validation)},
             "penalty": chosen.penalty,
@@ -304,45 +289,19 @@ class _Choice:
     biases: Floats
 
 
-def _check(
-    train: Examples,
-    validation: Examples,
-    per_class: PerClass | Literal["auto"],
-    loss: Loss,
-    penalties: Sequence[float],
-    epochs: int,
-    patience: int,
-) -> None:
-    if len(train) < 2 or not len(validation):
-        raise InputError(
-            "a box regressor needs at least 2 boxes to learn from and 1 to choose by, "
-            f"got {len(train)} and {len(validation)}; give more images (limit=) or more boxes (n_boxes=)"
-        )
-    if not penalties or min(penalties) <= 0:
-        raise InputError(f"penalties must be some numbers above 0, got {list(penalties)}")
-    if per_class not in (*get_args(PerClass), "auto"):
-        raise InputError(f"per_class must be one of {', '.join(get_args(PerClass))} or auto, got {per_class!r}")
-    if loss not in get_args(Loss):
-        raise InputError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
-    for name, value in (("epochs", epochs), ("patience", patience)):
-        if value < 1:
-            raise InputError(f"{name} must be >= 1, got {value}")
-
-
 def _choose(
     learned: Examples,
     unit: _Unit,
     validation: Examples,
-    per_class: PerClass | Literal["auto"],
-    penalties: Sequence[float],
+    options: BoxRegressorTraining,
 ) -> _Choice:
     fewest = min(int((learned.labels == label).sum()) for label in range(unit.n_classes))
-    if fewest < _FEWEST and per_class == "map":
+    if fewest < _FEWEST and options.per_class == "map":
         raise InputError(
             f"per_class=map needs {_FEWEST} examples of every class, mirrored ones counted, one class has {fewest}; "
             "set it to auto, bias or nothing, or give more boxes (n_boxes=)"
         )
-    candidates: Sequence[PerClass] = get_args(PerClass) if per_class == "auto" else [per_class]
+    candidates: Sequence[PerClass] = get_args(PerClass) if options.per_class == "auto" else [options.per_class]
     choices: list[_Choice] = []  # the plainest first
     losses: list[Floats] = []
     wanted = torch.from_numpy(validation.corners)
@@ -353,7 +312,7 @@ def _choose(
         rows = _rows(learned.labels, unit.n_classes, candidate)
         paths = [RidgePath(x[of_one], learned.corners[of_one]) for of_one in rows]
         at = validation.labels if candidate == "map" else np.zeros(len(validation), np.int64)
-        for penalty in sorted(penalties, reverse=True):
+        for penalty in sorted(options.penalties, reverse=True):
             weights, biases = (np.stack(parts) for parts in zip(*(path.solve(penalty) for path in paths), strict=True))
             corners = proper(_applied(weights, biases, inputs, at), 1 / learned.maps.shape[-1])
             choices.append(_Choice(penalty, candidate, weights, biases))
@@ -383,11 +342,9 @@ def _fitted(
     unit: _Unit,
     validation: Examples,
     chosen: _Choice,
-    loss: Loss,
     out: Path,
-    epochs: int,
-    patience: int,
-    options: Mapping[str, Any],
+    options: BoxRegressorTraining,
+    trainer_options: Mapping[str, Any],
 ) -> BoxRegressorModule:
     """What Lightning makes of the chosen objective.
 
@@ -398,15 +355,16 @@ def _fitted(
         _groups(unit.inputs(examples, chosen.per_class), examples, unit.n_classes, chosen.per_class)
         for examples in (learned, validation)
     )
-    if loss == "squared":
+    if options.loss == "squared":
         weights = torch.zeros(len(train_groups), 4, train_groups[0][0].shape[1])
         biases = torch.from_numpy(np.stack([y.numpy().mean(axis=0) for _, y in train_groups]))
     else:
         weights, biases = torch.from_numpy(np.ascontiguousarray(chosen.weights)), torch.from_numpy(chosen.biases)
-    module = BoxRegressorModule(weights, biases, chosen.penalty, [len(y) for _, y in train_groups], loss)
+    module = BoxRegressorModule(weights, biases, chosen.penalty, [len(y) for _, y in train_groups], options.loss)
     module.consider(validation_groups)
     batches = Batches([train_groups], [validation_groups], batch_size=None)
-    fit(module, batches, out, epochs, "box regressor", options, [EarlyStopping("validation", 0.0, patience)])
+    stopping = EarlyStopping("validation", 0.0, options.patience)
+    fit(module, batches, out, options.epochs, "box regressor", trainer_options, [stopping])
     return module
 
 

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from torch import Tensor
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.weights import Activation, WeightsMetadata, save_weights
 from wsdet.training.batches import Batches
+from wsdet.training.options import ClassifierTraining
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, keep_in_memory, mask_boxes
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, Floats, InputError
@@ -43,12 +45,7 @@ class ClassifierModule(pl.LightningModule):
         backbone: one output a class; trained in place.
         activation: "sigmoid" asks of each class whether it is there (binary cross-entropy); "softmax" which class the
             image shows (cross-entropy; several labels share the target evenly).
-        head_only: train the last layer alone, on the fixed features of the rest.
-        learning_rate: of AdamW at its highest; it rises over the first tenth of the steps and falls to 0 as a cosine.
-        weight_decay: of AdamW, on weights but not on biases and normalization.
-        min_crop: see `augment`.
-        jitter: see `augment`.
-        masked: share of the training pictures with a random box painted over, see `mask_boxes`.
+        options: how it learns.
         seed: of everything random.
 
     Attributes:
@@ -60,34 +57,24 @@ class ClassifierModule(pl.LightningModule):
         self,
         backbone: Backbone,
         activation: Activation = "sigmoid",
-        head_only: bool = False,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-2,
-        min_crop: float = 0.5,
-        jitter: float = 0.3,
-        masked: float = 0.5,
+        options: ClassifierTraining | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.activation = activation
-        self.head_only = head_only
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.min_crop = min_crop
-        self.jitter = jitter
-        self.masked = masked
+        self.options = options or ClassifierTraining()
         self.seed = seed
         self.metrics_: dict[str, float] = {}
         self._validated: list[tuple[Tensor, Tensor]] = []
-        self.backbone.requires_grad_(not head_only)
+        self.backbone.requires_grad_(not self.options.head_only)
         self.backbone.last_layer.requires_grad_(True)
         self.train()  # Lightning trains in the mode that it finds
 
     def train(self, mode: bool = True) -> ClassifierModule:
         """Sets the mode; fixed layers keep their normalization statistics and drop nothing."""
         super().train(mode)
-        if self.head_only:
+        if self.options.head_only:
             self.backbone.eval()
         return self
 
@@ -99,8 +86,10 @@ class ClassifierModule(pl.LightningModule):
         """The loss of a batch of (n, 3, s, s) uint8 pictures and (n, k) labels."""
         pictures, labels = batch
         generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
-        changed = self._normalized(augment(pictures.float() / 255, generator, self.min_crop, self.jitter))
-        loss = self._loss(self.backbone(mask_boxes(changed, generator, self.masked)), labels)
+        changed = self._normalized(
+            augment(pictures.float() / 255, generator, self.options.min_crop, self.options.jitter)
+        )
+        loss = self._loss(self.backbone(mask_boxes(changed, generator, self.options.masked)), labels)
         self.log("loss", loss, batch_size=len(labels))
         return loss
 
@@ -124,10 +113,10 @@ class ClassifierModule(pl.LightningModule):
         """AdamW with a warm-up and a cosine."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.options.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=self.options.learning_rate)
         n_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / n_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -160,16 +149,8 @@ def train_classifier(
     ids: Sequence[str],
     out: Path,
     *,
+    options: ClassifierTraining | None = None,
     activation: Activation = "sigmoid",
-    head_only: bool = False,
-    epochs: int = 30,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 1e-2,
-    min_crop: float = 0.5,
-    jitter: float = 0.3,
-    masked: float = 0.5,
-    validation: float = 0.1,
     workers: int = 2,
     memory_gib: float = 2.0,
     trainer_options: Mapping[str, Any] | None = None,
@@ -179,22 +160,13 @@ def train_classifier(
 
     Args:
         backbone: with one output a class of `dataset`.
-        dataset: gives images and labels; its true boxes are never looked at.
+        dataset: gives images and labels; its ground-truth boxes are never looked at.
         ids: images to learn from.
         out: folder of the training, see this module.
-        activation: see `ClassifierModule`, as for `head_only`, `learning_rate`, `weight_decay`, `min_crop`, `jitter`,
-            `masked`.
-        head_only: train the last layer alone.
-        epochs: passes over the images.
-        batch_size: images a step, and a process where several train together.
-        learning_rate: highest learning rate.
-        weight_decay: of the weights.
-        min_crop: least side of a random crop.
-        jitter: greatest change of brightness, contrast and saturation.
-        masked: share of the pictures with a random box painted over.
-        validation: share of `ids` to measure on instead of learning from, drawn by `seed`; 0 measures nothing.
+        options: how it learns; None: `ClassifierTraining()`.
+        activation: see `ClassifierModule`.
         workers: processes that read images.
-        memory_gib: pictures that need no more than this are read once and kept, others are read in every epoch.
+        memory_gib: inputs that need no more than this are read once and kept, others are read in every epoch.
         trainer_options: further arguments of `pytorch_lightning.Trainer`, such as accelerator and devices.
         seed: of the split, the order and everything random.
 
@@ -202,25 +174,22 @@ def train_classifier(
         The file of the trained weights. It is returned at once when it is there.
 
     Raises:
-        InputError: `out` holds a training with other settings, or too few images can be read.
-        InputError: an argument is out of range.
+        InputError: `out` holds a training with other settings, too few images can be read, or `backbone` has another
+            number of outputs.
     """
-    _check(backbone, dataset, epochs=epochs, batch_size=batch_size, validation=validation)
+    options = options or ClassifierTraining()
+    if backbone.n_outputs != len(dataset.classes):
+        raise InputError(
+            f"backbone must have one output for each of the {len(dataset.classes)} classes, got {backbone.n_outputs}; "
+            "replace_head gives it"
+        )
     if activation == "softmax":  # an image without a class shows a softmax nothing
         ids = [image_id for image_id in ids if dataset.labels(image_id)]
     settings = {
         "architecture": backbone.architecture,
         "input_size": backbone.input_size,
         "activation": activation,
-        "head_only": head_only,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "min_crop": min_crop,
-        "jitter": jitter,
-        "masked": masked,
-        "validation": validation,
+        **asdict(options),
         "seed": seed,
         "classes": list(dataset.classes),
         "images": digest_of_labels(dataset, ids),
@@ -229,39 +198,30 @@ def train_classifier(
     path = Path(out) / "model.safetensors"
 
     def train() -> dict[str, Any]:
-        train_ids, validation_ids = _split(ids, validation, seed)
+        train_ids, validation_ids = _split(ids, options.validation, seed)
         log.info(
             "classifier: training %s of %s on %d images, %d more for validation, %d epochs",
-            "the last layer" if head_only else "all layers",
+            "the last layer" if options.head_only else "all layers",
             backbone.architecture,
             len(train_ids),
             len(validation_ids),
-            epochs,
+            options.epochs,
         )
-        module = ClassifierModule(
-            copy.deepcopy(backbone).to(memory_format=torch.channels_last),
-            activation,
-            head_only,
-            learning_rate,
-            weight_decay,
-            min_crop,
-            jitter,
-            masked,
-            seed,
-        )
+        trained = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
+        module = ClassifierModule(trained, activation, options, seed)
         pictures = [LabelledPictures(dataset, part, backbone.input_size) for part in (train_ids, validation_ids)]
         batches = Batches(
             *pictures,
-            batch_size=batch_size,
+            batch_size=options.batch_size,
             collate=as_batch,
             seed=seed,
             workers=0 if keep_in_memory(pictures, memory_gib, workers) else workers,
             drop_last=True,  # a last batch of one picture has no statistics to normalize by
         )
-        trainer = fit(module, batches, path.parent, epochs, "classifier", trainer_options or {})
+        trainer = fit(module, batches, path.parent, options.epochs, "classifier", trainer_options or {})
         # where several processes trained, this one has no more than what they logged
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name in ("map", "top1")}
-        trained, side = module.backbone, backbone.input_size
+        side = backbone.input_size
         metadata = WeightsMetadata(
             trained.architecture, trained.n_outputs, side, activation, tuple(dataset.classes), settings
         )
@@ -290,19 +250,6 @@ def top1(scores: Floats, labels: Floats) -> float:
     labelled = labels.any(axis=1)
     best = scores.argmax(axis=1)
     return float(labels[np.arange(len(labels)), best][labelled].mean()) if labelled.any() else float("nan")
-
-
-def _check(backbone: Backbone, dataset: Dataset, *, epochs: int, batch_size: int, validation: float) -> None:
-    if backbone.n_outputs != len(dataset.classes):
-        raise ValueError(
-            f"backbone must have one output for each of the {len(dataset.classes)} classes, got {backbone.n_outputs}; "
-            "replace_head gives it"
-        )
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be >= 1, got {value}")
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation must be in [0, 1), got {validation}")
 
 
 def _split(ids: Sequence[str], validation: float, seed: int) -> tuple[list[str], list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.training.batches import Batches
 from wsdet.training.classifier import digest_of_labels
+from wsdet.training.options import RegionClassifierTraining
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, InputError
 
@@ -42,10 +44,7 @@ class RegionModule(pl.LightningModule):
     Args:
         n_features: d.
         n_classes: k.
-        heads: how many pairs of maps.
-        share: of an image's regions that a head sees in a step, in (0, 1].
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
+        options: how they learn.
         seed: of the weights to begin with and of the regions that are seen.
     """
 
@@ -53,23 +52,18 @@ class RegionModule(pl.LightningModule):
         self,
         n_features: int,
         n_classes: int,
-        heads: int,
-        share: float,
-        learning_rate: float,
-        weight_decay: float,
+        options: RegionClassifierTraining,
         seed: int,
     ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            begin = [nn.Linear(n_features, n_classes) for _ in range(heads)]
+            begin = [nn.Linear(n_features, n_classes) for _ in range(options.heads)]
         self.class_weights = nn.Parameter(torch.stack([layer.weight.detach().T for layer in begin]))  # (h, d, k)
         self.class_biases = nn.Parameter(torch.stack([layer.bias.detach() for layer in begin]))  # (h, k)
         # every region counts alike to begin with
-        self.region_weights = nn.Parameter(torch.zeros(heads, n_features, n_classes))  # (h, d, k)
-        self.share = share
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+        self.region_weights = nn.Parameter(torch.zeros(options.heads, n_features, n_classes))  # (h, d, k)
+        self.options = options
         self.seed = seed
 
     def training_step(self, batch: Sequence[Lesson], batch_idx: int) -> Tensor:
@@ -82,11 +76,13 @@ class RegionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW at a constant rate."""
-        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(
+            self.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
 
     def _loss(self, features: Tensor, labels: Tensor, draw: np.random.Generator) -> Tensor:
         n, heads = len(features), len(self.class_weights)
-        order = draw.random((heads, n)).argsort(axis=1)[:, : max(1, round(self.share * n))]
+        order = draw.random((heads, n)).argsort(axis=1)[:, : max(1, round(self.options.share * n))]
         regions = features[torch.from_numpy(order).to(features.device)]  # (h, seen, d)
         seen = torch.baddbmm(self.class_biases[:, None], regions, self.class_weights).softmax(dim=2)
         counts = (regions @ self.region_weights).softmax(dim=1)
@@ -103,12 +99,7 @@ def train_region_classifier(
     grid: int,
     network: str,
     made_of: Mapping[str, Any],
-    heads: int = 5,
-    share: float = 0.25,
-    epochs: int = 5,
-    batch_size: int = 8,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 1e-4,
+    options: RegionClassifierTraining | None = None,
     trainer_options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Path:
@@ -122,12 +113,7 @@ def train_region_classifier(
         grid: cells along a side of a region whose averages the features are.
         network: fingerprint of the network that they come from.
         made_of: what the features depend on, as plain JSON values.
-        heads: pairs of maps that learn side by side.
-        share: of an image's regions that a head sees in a step, in (0, 1].
-        epochs: passes over the images.
-        batch_size: images a step.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
+        options: how it learns; None: `RegionClassifierTraining()`.
         trainer_options: further arguments of `pytorch_lightning.Trainer`.
         seed: of the order and the weights to begin with.
 
@@ -136,13 +122,8 @@ def train_region_classifier(
 
     Raises:
         InputError: `out` holds a training with other settings, or no image can be learned from.
-        InputError: an argument is out of range.
     """
-    for name, value in (("heads", heads), ("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be >= 1, got {value}")
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be in (0, 1], got {share}")
+    options = options or RegionClassifierTraining()
     ids = [image_id for image_id in ids if dataset.labels(image_id)]
     if not ids:
         raise InputError(
@@ -151,12 +132,7 @@ def train_region_classifier(
         )
     settings = {
         **made_of,
-        "heads": heads,
-        "share": share,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
+        **asdict(options),
         "seed": seed,
         "classes": list(dataset.classes),
         "images": digest_of_labels(dataset, ids),
@@ -164,11 +140,11 @@ def train_region_classifier(
     path = Path(out) / "model.safetensors"
 
     def train() -> dict[str, Any]:
-        log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), epochs)
+        log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
         lessons = _Lessons(dataset, ids, describe)
-        module = RegionModule(len(lessons.mean), len(dataset.classes), heads, share, learning_rate, weight_decay, seed)
-        batches = Batches(lessons, batch_size=batch_size, collate=_readable, seed=seed)
-        fit(module, batches, path.parent, epochs, "region classifier", trainer_options or {})
+        module = RegionModule(len(lessons.mean), len(dataset.classes), options, seed)
+        batches = Batches(lessons, batch_size=options.batch_size, collate=_readable, seed=seed)
+        fit(module, batches, path.parent, options.epochs, "region classifier", trainer_options or {})
         class_weights, region_weights = (
             (weights.detach().numpy() / lessons.scale).astype(np.float32)
             for weights in (module.class_weights, module.region_weights)

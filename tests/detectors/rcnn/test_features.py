@@ -90,7 +90,7 @@ def test_an_extreme_image_is_neither_huge_nor_lost(network: Any) -> None:
     [
         ("roi", {"grid": 0}, "grid must be a whole number of at least 1"),
         ("roi", {"grid": 10**9}, r"grid must be a number in \[1, 16\]"),
-        ("roi", {"scales": []}, "scales must be one or more"),
+        ("roi", {"scales": []}, "scales must have at least one entry"),
         ("roi", {"longest": 1e9}, "longest must be a number in"),
         ("warp", {"context": 16}, "context must be a number in"),
         ("roi", {"depth": 3}, "features=roi"),

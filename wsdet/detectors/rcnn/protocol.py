@@ -88,7 +88,8 @@ class TrainingProtocol:
 
     def __post_init__(self) -> None:
         check.one_of(("squared_hinge", "hinge"), loss=self.loss)
-        check.positive(c=[*self.cs], bias_multiplier=self.bias_multiplier, feature_norm=self.feature_norm)
+        check.each(check.positive, c=self.cs)
+        check.positive(bias_multiplier=self.bias_multiplier, feature_norm=self.feature_norm)
         if self.positive_weight != "balanced":
             check.positive(positive_weight=self.positive_weight)
         check.within("(0, 1]", negative_iou=self.negative_iou)

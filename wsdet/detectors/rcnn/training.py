@@ -49,7 +49,7 @@ class RcnnSvm:
         max_per_image: detections of an image; 0: all.
 
     Raises:
-        InputError: `features` or `protocol` is no such key.
+        InputError: an argument is out of its range.
     """
 
     needs_proposals = True
@@ -68,9 +68,13 @@ class RcnnSvm:
         max_per_class: int = 100,
         max_per_image: int = 100,
     ) -> None:
-        for key, value, choices in (("features", features, feature_kinds), ("protocol", protocol, protocols)):
-            if value not in choices:
-                raise InputError(f"detector.{key} must be one of {', '.join(choices)}, got {value}")
+        check.one_of(feature_kinds, features=features)
+        check.one_of(protocols, protocol=protocol)
+        check.one_of(SOLVERS, solver=solver)
+        check.at_least(1, max_rows=max_rows, max_per_class=max_per_class)
+        check.at_least(0, max_per_image=max_per_image)
+        check.at_least(0.0, cache_gigabytes=cache_gigabytes)
+        check.share(nms_iou=nms_iou)
         self._features_of = feature_kinds[features]
         self._protocol = protocols[protocol]
         self._solver = solver

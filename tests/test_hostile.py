@@ -13,6 +13,7 @@ from PIL import Image
 
 from wsdet.cli.build import build, check_parts
 from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import experiment_of
 from wsdet.data.folder import Folder
 from wsdet.data.images import read_image
 from wsdet.localizers.constant_boxes import CenterBox
@@ -179,7 +180,7 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
         (
             "localizer",
             ["localizer=stl_cl", "localizer.drop=sideways"],
-            "localizer.drop must be 'class' or 'top', got 'sideways'",
+            "localizer.drop must be class or top, got 'sideways'",
         ),
         ("localizer", ["localizer=stl_cl", "localizer.weights.drop=0.9"], "weights must be >= 0 .* and sum to 1"),
         ("localizer", ["localizer=eiss", "localizer.alpha=2"], r"localizer.alpha must be a number in \(0, 1\), got 2"),
@@ -221,8 +222,13 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
             ["network.training.learning_rate=-1"],
             "network.training.learning_rate must be a number above 0, got -1",
         ),
-        (None, ["network.input_size=0"], "network.input_size must be a whole number of at least 32 or null, got 0"),
-        (None, ["detector.nms_iou=3"], r"detector.nms_iou must be a number in \[0, 1\], got 3"),
+        (None, ["network.input_size=0"], "network.input_size must be a whole number of at least 32, got 0"),
+        (None, ["network.input_size=x"], "network.input_size must be a whole number or null, got 'x'"),
+        (None, ["network.training.epochs=1.5"], "network.training.epochs must be a whole number, got 1.5"),
+        ("detector", ["detector.top_k=0"], "detector.top_k must be a whole number of at least 1, got 0"),
+        ("detector", ["detector.train_on=[nothing]"], r"detector.train_on\[0\] must be pseudo, ground_truth or center"),
+        ("detector", ["detector.protocols.fast.rounds=-1"], "detector.protocols.fast.rounds must be a whole number"),
+        ("detector", ["detector.nms_iou=3"], r"detector.nms_iou must be a number in \[0, 1\], got 3"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -231,6 +237,8 @@ def test_impossible_settings_are_said_before_any_work(node: str | None, override
         cfg = compose("train", overrides)
         if node == "data":
             build(cfg.data, "data")
+        elif node == "detector":
+            experiment_of(cfg).detector.build()
         elif node is not None:
             check_parts(cfg, node)
 

@@ -18,8 +18,6 @@ from wsdet.types import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.training.options import BoxRegressorTraining
-
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +43,7 @@ def _box_regressor(cfg: DictConfig) -> None:
 
     if not isinstance(cfg.boxes, str):
         raise InputError(f"boxes must be ground_truth, pseudo or one store, got {cfg.boxes}")
-    options: BoxRegressorTraining = build(cfg.box_regressor, "box_regressor")
+    options = build(cfg.box_regressor, "box_regressor")
     n_boxes = settings_of(cfg, "n_boxes")["n_boxes"]
     n_boxes = n_boxes if isinstance(n_boxes, list) else [n_boxes]
     run_box_regressors(open_run(cfg), cfg.boxes, n_boxes, recipe(cfg, "localizer"), options)

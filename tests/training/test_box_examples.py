@@ -214,7 +214,7 @@ def test_more_boxes_find_more_and_beat_the_center_box(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"n_boxes": []}, "n_boxes must be"), ({"n_boxes": [-1]}, "n_boxes must be")],
+    [({"n_boxes": []}, "n_boxes must have"), ({"n_boxes": [-1]}, r"n_boxes\[0\] must be")],
     ids=str,
 )
 def test_budgets_that_make_no_sense_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def blob_examples(n: int, seed: int) -> Examples:
 
 
 def train(learned: Examples, chosen_by: Examples, out: Path, **options: Any) -> tuple[BoxRegressor, BoxRegressor]:
-    training = BoxRegressorTraining(**({"per_class": "nothing", "mirror": False} | options))
+    training = BoxRegressorTraining(**{"per_class": "nothing", "mirror": False, **options})
     return train_box_regressor(learned, chosen_by, out, CLASSES, "0123", 24, training, CPU)
 
 

@@ -84,5 +84,6 @@ def detector_and_positives(cfg: DictConfig) -> tuple[Recipe, Positives]:
     settings: Mapping[str, Any] = settings_of(cfg, "detector")["detector"]
     names = {field.name for field in fields(Positives)}
     own = {key: value for key, value in settings.items() if key not in names}
-    positives = Positives(**{key: value for key, value in settings.items() if key in names})
+    chosen = {key: value for key, value in settings.items() if key in names}
+    positives = build({"_target_": "wsdet.stages.experiment.Positives", **chosen}, "detector")
     return Recipe("detector", own, "detector", build), positives

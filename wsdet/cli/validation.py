@@ -14,6 +14,8 @@ from wsdet.types import InputError
 Check = Callable[..., None]  # takes values by name; see `wsdet.check`
 
 _flag = partial(check.one_of, (True, False))
+_number = partial(check.within, "(-inf, inf)")
+_count = partial(check.at_least, 0)
 
 
 def _text(**arguments: object) -> None:
@@ -49,7 +51,7 @@ def _stores(**arguments: object) -> None:
 
 # By place in the config of whichever program has it. What a class owns (`_target_`) is checked by that class.
 SETTINGS: dict[str, Check] = {
-    **dict.fromkeys(("limit", "seed", "workers", "visualize", "top_k", "draw", "resamples"), partial(check.at_least, 0)),
+    **dict.fromkeys(("limit", "seed", "workers", "visualize", "top_k", "draw", "resamples"), _count),
     **dict.fromkeys(("batch_size", "in_flight", "every"), partial(check.at_least, 1)),
     **dict.fromkeys(("strict", "masks", "report"), _flag),
     **dict.fromkeys(("device", "model", "images", "shared"), _text),
@@ -60,9 +62,9 @@ SETTINGS: dict[str, Check] = {
     "task": partial(check.one_of, ("experiment", "classifier", "box_regressor")),
     "split": partial(check.one_of, ("train", "test", None)),
     "published": partial(_or_null, _text),
-    "n_boxes": partial(_one_or_list_of, partial(check.at_least, 0)),
-    "min_score": partial(_or_null, partial(check.within, "(-inf, inf)")),
-    "draw_above": partial(check.within, "(-inf, inf)"),
+    "n_boxes": partial(_one_or_list_of, _count),
+    "min_score": partial(_or_null, _number),
+    "draw_above": _number,
 }
 
 OPTIONS = ("network", "region_classifier", "box_regressor")  # classes that need no torch: built before any work

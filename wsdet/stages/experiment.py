@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from wsdet import check
 from wsdet.stages.evaluate import evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 BASELINES = {"center_box": 0.7, "full_image": 1.0}  # side relative to the image's
 
+TRAIN_ON = ("pseudo", "ground_truth", "center_box")
+
 
 @dataclass(frozen=True)
 class Positives:
@@ -37,13 +41,24 @@ class Positives:
         weighting: what becomes of low-confidence pseudo-boxes, see `wsdet.detectors.rcnn.confidence.weigh`.
         doubtful_below: a box has low confidence below this quantile of its class's boxes.
         agree_with: folders of other localizers' boxes of these images, whose agreement adds to the confidence.
+
+    Raises:
+        InputError: a value is out of its range.
     """
 
-    train_on: Sequence[str] = ("pseudo", "ground_truth", "center_box")
+    train_on: Sequence[str] = TRAIN_ON
     top_k: int = 1
     weighting: str = "none"
     doubtful_below: float = 0.25
     agree_with: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        from wsdet.detectors.rcnn.confidence import WEIGHTINGS
+
+        check.each(partial(check.one_of, TRAIN_ON), train_on=self.train_on)
+        check.at_least(1, top_k=self.top_k)
+        check.one_of(WEIGHTINGS, weighting=self.weighting)
+        check.share(doubtful_below=self.doubtful_below)
 
 
 @dataclass(frozen=True)
@@ -117,8 +132,6 @@ def localize_with_baselines(run: Run, recipe: Recipe, n_evidence: int = 0) -> di
 
 def _possible(train_on: Sequence[str], run: Run) -> list[str]:
     """The entries of `train_on` that can be had: ground truth only where the data has some."""
-    if not train_on:
-        raise InputError("detector.train_on must name pseudo, ground_truth or center_box, got an empty list")
     if "ground_truth" not in train_on or any(image_id in run.dataset.truth for image_id in run.train_ids):
         return list(train_on)
     log.warning("the data has no true boxes: no detector is trained on ground_truth, and no boxes are measured")

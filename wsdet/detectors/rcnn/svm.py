@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsdet import check
 from wsdet.detectors.rcnn.exact_svm import GRAM_ROWS, Gram, inner_products, solve_exactly
 from wsdet.types import Floats
 
@@ -150,6 +151,7 @@ class LinearClassifiers:
         return LinearClassifiers(weights, biases)
 
 
+SOLVERS = ("newton_cg", "liblinear")
 Solver = Callable[[SvmProblem, LinearClassifiers | None], LinearClassifiers]
 
 
@@ -157,12 +159,10 @@ def solver_named(name: str) -> Solver:
     """The solver that a config names.
 
     Raises:
-        ValueError: the name is neither "newton_cg" nor "liblinear".
+        InputError: it is none of `SOLVERS`.
     """
-    solvers: dict[str, Solver] = {"newton_cg": newton_cg, "liblinear": liblinear}
-    if name not in solvers:
-        raise ValueError(f"solver must be one of {sorted(solvers)}, got {name!r}")
-    return solvers[name]
+    check.one_of(SOLVERS, solver=name)
+    return newton_cg if name == "newton_cg" else liblinear
 
 
 def objective(problem: SvmProblem, classifiers: LinearClassifiers) -> Tensor:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from wsdet import check
 from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
 from wsdet.detectors.rcnn.features import BoxFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.svm import SOLVERS
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.classifier import Network
 from wsdet.storage.provenance import claim
-from wsdet.types import InputError
 
 
 class Costs(NamedTuple):

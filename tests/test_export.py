@@ -260,7 +260,7 @@ def test_the_command(tmp_path: Path) -> None:
     data = [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "data.n_train=2", "data.n_test=2", "data.size=64"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         _run(compose("export", [*data, "format=coco", "min_score=1", "images=copy"]))
-        with pytest.raises(InputError, match=r"was made with export\.min_score=1"):
+        with pytest.raises(InputError, match=r"export\.min_score was 1, is 0"):
             _run(compose("export", [*data, "format=coco", "min_score=0", "images=copy"]))
         with pytest.raises(InputError, match="none of the data's images"):
             _run(compose("export", [*data, "format=coco", "split=train"]))

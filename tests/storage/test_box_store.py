@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -97,7 +99,7 @@ def test_part_files_are_plain_parquet_of_part_size_images(tmp_path: Path) -> Non
     parts = sorted((tmp_path / "parts").iterdir())
     assert [pq.ParquetFile(path).metadata.num_rows for path in parts] == [4, 4, 4]
     assert pq.ParquetFile(parts[0]).schema_arrow.names == [
-        "image_id", "x1", "y1", "x2", "y2", "score", "label", "difficult",
+        "image_id", "x1", "y1", "x2", "y2", "score", "label", "difficult", "fingerprint",
     ]  # fmt: skip
     assert list((tmp_path / "pending").iterdir()) == []
 
@@ -173,20 +175,20 @@ def test_settings_come_back_as_json_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "first"),
     [
-        (SETTINGS | {"seed": 1, "zeal": 2}, "was made with seed=0, now it is seed=1"),
+        (SETTINGS | {"seed": 1, "zeal": 2}, r"was made with other settings: seed was 0, is 1; zeal"),
         (
             SETTINGS | {"localizer": {"name": "stl", "n": [1, 3]}},
-            r"localizer.n=\[1, 2\], now it is localizer.n=\[1, 3\]",
+            r"localizer.n was \[1, 2\], is \[1, 3\]",
         ),
-        (SETTINGS | {"zeal": 2}, r"zeal=\(absent\), now it is zeal=2"),
-        ({"seed": 0}, r"localizer.name=stl, now it is localizer.name=\(absent\)"),
+        (SETTINGS | {"zeal": 2}, r"zeal was \(absent\), is 2"),
+        ({"seed": 0}, r"localizer.name was stl, is \(absent\)"),
     ],
     ids=["a value", "a nested value", "a new key", "a key less"],
 )
 def test_other_settings_are_refused_by_the_first_key(tmp_path: Path, settings: dict[str, Any], first: str) -> None:
     fill(tmp_path)
     before = content(tmp_path)
-    with pytest.raises(InputError, match=f"{first}; give another out="):
+    with pytest.raises(InputError, match=f"{first}.*give another out="):
         BoxStore(tmp_path, settings)
     assert content(tmp_path) == before
 
@@ -365,3 +367,174 @@ def test_kill_9_at_random_moments_resumes_to_the_same_bytes(tmp_path: Path, unin
             child.send_signal(signal.SIGKILL)
     fill(tmp_path)
     assert content(tmp_path) == uninterrupted
+
+
+# --- images that have changed
+
+
+def fill_named(folder: Path, fingerprints: dict[str, str], score: float) -> tuple[BoxStore, list[str]]:
+    """Fills a store of parts of two images; what was done, and the store."""
+    done: list[str] = []
+
+    def produce(missing: Sequence[str]) -> Iterator[Outcome]:
+        for image_id in missing:
+            done.append(image_id)
+            yield image_id, Boxes(np.array([[0, 0, 1, 1]], np.float32), scores=np.array([score], np.float32))
+
+    store = BoxStore(folder, {}, part_size=2)
+    store.fill(list(fingerprints), produce, "test", fingerprint=fingerprints.__getitem__)
+    return store, done
+
+
+def scores(store: BoxStore) -> dict[str, float]:
+    return {image_id: float(boxes.scores[0]) for image_id, boxes in store.items()}
+
+
+def test_only_what_has_changed_is_done_again_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = {name: f"{name} 1" for name in "abcde"}
+    assert fill_named(tmp_path, first, 1)[1] == list("abcde")
+    assert fill_named(tmp_path, first, 2)[1] == []
+    changed = first | {"b": "b 2", "e": "e 2", "f": "f 1"}
+    store, done = fill_named(tmp_path, changed, 3)
+    assert done == ["b", "e", "f"]
+    assert "2 images have changed since, or their labels, and are done again, b for one" in caplog.text
+    for there in (store, BoxStore(tmp_path)):
+        assert scores(there) == {"a": 1, "b": 3, "c": 1, "d": 1, "e": 3, "f": 3}
+        assert len(there) == 6
+    assert fill_named(tmp_path, changed, 4)[1] == []
+    assert fill_named(tmp_path, first | {"e": "e 2"}, 5)[1] == ["b"]
+
+
+def test_a_changed_image_that_fails_has_no_boxes(tmp_path: Path) -> None:
+    fill_named(tmp_path, {"a": "1", "b": "1"}, 1)
+    store = BoxStore(tmp_path, {}, part_size=2)
+    store.fill(["a", "b"], lambda ids: [(i, InputError("broken")) for i in ids], "test", fingerprint=lambda i: "2")
+    assert (dict(store), store.failed) == ({}, {"a": "broken", "b": "broken"})
+
+
+@pytest.mark.parametrize("unknown", ["then", "now"])
+def test_an_image_of_which_nothing_is_known_is_kept(tmp_path: Path, unknown: str) -> None:
+    fill_named(tmp_path, {"a": "" if unknown == "then" else "1"}, 1)
+    assert fill_named(tmp_path, {"a": "" if unknown == "now" else "1"}, 2)[1] == []
+
+
+def test_a_changed_image_that_was_pending_at_a_kill_counts(tmp_path: Path) -> None:
+    fill_named(tmp_path, {"a": "1", "b": "1"}, 1)
+    store = BoxStore(tmp_path, {}, part_size=2)
+
+    def killed(ids: Sequence[str]) -> Iterator[Outcome]:
+        yield ids[0], Boxes(np.array([[0, 0, 1, 1]], np.float32), scores=np.array([2], np.float32))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.fill(["a", "b"], killed, "test", fingerprint=lambda i: "2")
+    assert scores(BoxStore(tmp_path)) == {"a": 2, "b": 1}
+    assert fill_named(tmp_path, {"a": "2", "b": "2"}, 3)[1] == ["b"]
+    assert scores(BoxStore(tmp_path)) == {"a": 2, "b": 3}
+
+
+# --- stores that come from anywhere
+
+
+def lists(*values: Any, dtype: Any) -> pa.Array:
+    return pa.array(values, pa.list_(dtype))
+
+
+def foreign(folder: Path, version: str = "new", **changed: pa.Array) -> BoxStore:
+    """A store of two images with a box each, some of its columns changed."""
+    numbers = lists([1.0], [2.0], dtype=pa.float32())
+    columns: dict[str, pa.Array] = {
+        "image_id": pa.array(["a", "b"]),
+        **dict.fromkeys(("x1", "y1"), numbers),
+        **{name: lists([3.0], [4.0], dtype=pa.float32()) for name in ("x2", "y2")},
+        "score": numbers,
+        "label": lists([0], [-1], dtype=pa.int64()),
+        "difficult": lists([False], [True], dtype=pa.bool_()),
+        "fingerprint": pa.array(["", "1"]),
+    } | changed
+    if version == "old":
+        del columns["fingerprint"]
+    (folder / "parts").mkdir(parents=True)
+    (folder / "settings.json").write_text("{}")
+    pq.write_table(pa.table(columns), folder / "parts" / "000000.parquet")
+    return BoxStore(folder)
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+def test_a_store_of_either_version_is_read(tmp_path: Path, version: str) -> None:
+    store = foreign(tmp_path, version)
+    assert [store[name].xyxy.tolist() for name in "ab"] == [[[1, 1, 3, 3]], [[2, 2, 4, 4]]]
+    assert store["b"].labels.tolist() == [-1]
+
+
+F, BOXLESS = pa.float32(), lists([], [], dtype=pa.float32())
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"x1": lists([np.nan], [2], dtype=F)}, "must be finite"),
+        ({"x2": lists([np.inf], [2], dtype=F)}, "must be finite"),
+        ({"x1": lists([9.0], [2], dtype=F)}, "x1 <= x2"),
+        ({"score": lists([np.nan], [2], dtype=F)}, "score is not finite"),
+        ({"label": lists([0], [-2], dtype=pa.int64())}, "label below -1"),
+        ({"x1": lists([None], [2], dtype=F)}, "value is missing"),
+        ({"x1": lists(None, [2], dtype=F)}, "value is missing"),
+        ({"x1": lists([1.0, 2], [], dtype=F)}, "more values in one column"),
+        ({"x1": BOXLESS}, "more values in one column"),
+        ({name: lists([1.0, 2], [], dtype=F) for name in ("x1", "y1")}, "more values in one column"),
+        ({"image_id": pa.array(["a", None])}, "an entry of image_id is missing"),
+        ({"image_id": pa.array(["a", "a"])}, "an image comes twice"),
+        ({"image_id": pa.array([b"a", b"\xff"]).cast(pa.string(), safe=False)}, "can't decode"),
+        ({"fingerprint": pa.array(["a", None])}, "an entry of fingerprint is missing"),
+        ({"image_id": pa.array([1, 2])}, "its columns are"),
+        ({"extra": pa.array([1, 2])}, "its columns are"),
+        ({"x1": lists([1.0], [2.0], dtype=pa.float64())}, "its columns are"),
+    ],
+)
+def test_what_is_no_box_is_refused_by_name(tmp_path: Path, changed: dict[str, pa.Array], says: str) -> None:
+    with pytest.raises(InputError, match=rf"000000\.parquet is not a readable part.*{says}"):
+        dict(foreign(tmp_path, **changed))
+
+
+def test_a_part_without_images_is_read(tmp_path: Path) -> None:
+    store = foreign(tmp_path)
+    empty = pq.read_table(tmp_path / "parts" / "000000.parquet").slice(0, 0)
+    pq.write_table(empty, tmp_path / "parts" / "000001.parquet")
+    assert len(BoxStore(tmp_path)) == len(store) == 2
+
+
+def test_few_bytes_that_stand_for_very_many_boxes_are_refused(tmp_path: Path) -> None:
+    many = pa.ListArray.from_arrays(
+        pa.array([0, 3_000_000, 6_000_000], pa.int32()), pa.array(np.zeros(6_000_000, "f4"))
+    )
+    with pytest.raises(InputError, match="it holds 6000000 boxes, more than 5000000"):
+        foreign(tmp_path, x1=many)
+    assert (tmp_path / "parts" / "000000.parquet").stat().st_size < 10_000
+
+
+def test_a_pipe_in_place_of_a_part_is_refused(tmp_path: Path) -> None:
+    foreign(tmp_path)
+    os.mkfifo(tmp_path / "parts" / "000001.parquet")
+    with pytest.raises(InputError, match="must be a regular file, it is a pipe"):
+        BoxStore(tmp_path)
+
+
+def test_a_part_of_another_store_is_noticed(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        BoxStore(tmp_path / name, {"name": name}).fill(["a"], lambda ids: [(i, Boxes.empty()) for i in ids], "test")
+    part = Path("parts", "000000.parquet")
+    (tmp_path / "one" / "parts" / "000001.parquet").write_bytes((tmp_path / "other" / part).read_bytes())
+    with pytest.raises(InputError, match=r"000001\.parquet belongs to a store of other settings"):
+        BoxStore(tmp_path / "one")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"a": {"b": 1}}'])
+def test_failed_images_of_a_wrong_kind(tmp_path: Path, content: str) -> None:
+    foreign(tmp_path)
+    (tmp_path / "failed.json").write_text(content)
+    if content.startswith("{"):
+        assert BoxStore(tmp_path).failed == {"a": "{'b': 1}"}
+    else:
+        with pytest.raises(InputError, match="must hold a JSON object"):
+            _ = BoxStore(tmp_path).failed

@@ -21,9 +21,9 @@ def test_a_folder_is_claimed_once_and_reopened_with_equal_settings(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"a": {"b": 2}, "c": 0}, r"a\.b=1, now it is a\.b=2"),
-        ({"a": {"b": 1}}, r"c=0, now it is c=\(absent\)"),
-        ({"a": {"b": 1}, "c": 0, "d": None}, r"d=\(absent\), now it is d=None"),
+        ({"a": {"b": 2}, "c": 0}, r"a\.b was 1, is 2\."),
+        ({"a": {"b": 1}}, r"c was 0, is \(absent\)"),
+        ({"a": {"b": 1}, "c": 0, "d": None}, r"d was \(absent\), is None"),
     ],
     ids=["value", "gone", "new"],
 )

@@ -3,12 +3,16 @@
 A store is a folder:
 
     settings.json     what the boxes depend on; opening it with other settings refuses
-    parts/*.parquet   finished images, `part_size` to a file, one row an image with list columns
-    pending/*.parquet finished images of the part under way, one file an image
+    parts/*.parquet   finished images, `part_size` to a file, one row per image with list columns
+    pending/*.parquet finished images of the part under way, one file per image
     failed.json       images that could not be done, with the reason; tried again on the next run
 
 Every file is moved into place whole, and which image goes to which part depends on the order of the ids alone, so a
 run that was killed and resumed leaves the same bytes as one that was not.
+
+Each row has a fingerprint of what it was made from: the image and, for methods that look at them, its labels. An image
+whose fingerprint has changed is done again; its row in a later part counts. Each part names the settings of its store,
+so that a part of another one is noticed. A store may come from anywhere: whatever is read of it is checked.
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim, read_settings
-from wsdet.storage.untrusted import read_object
+from wsdet.storage.provenance import claim, digest, read_settings
+from wsdet.storage.untrusted import opened, read_object, shown
 from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)
@@ -45,8 +49,12 @@ _COLUMNS = {
     "label": pa.int64(),
     "difficult": pa.bool_(),
 }
-_SCHEMA = pa.schema([("image_id", pa.string()), *((name, pa.list_(dtype)) for name, dtype in _COLUMNS.items())])
+_OLD_SCHEMA = pa.schema([("image_id", pa.string()), *((name, pa.list_(dtype)) for name, dtype in _COLUMNS.items())])
+_SCHEMA = _OLD_SCHEMA.append(pa.field("fingerprint", pa.string()))
+_SETTINGS_KEY = b"wsdet settings"  # of a part's metadata: a digest of its store's settings
 _CACHED_PARTS = 8
+_MAX_PART_BYTES = 2**30
+_MAX_BOXES = 5_000_000  # of a part: 64 images with 10,000 boxes are 640,000
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,8 @@ class BoxStore(Mapping[str, Boxes]):
 
     Raises:
         InputError: there is no store in `folder` and no settings were given; or the store was made with other
-            settings (the message names the first that differs); or a file of it cannot be read.
+            settings (the message names the first that differs); or a file of it cannot be read, holds what is no box,
+            or belongs to another store.
     """
 
     def __init__(self, folder: Path | str, settings: Mapping[str, Any] | None = None, part_size: int = 64) -> None:
@@ -84,11 +93,13 @@ class BoxStore(Mapping[str, Boxes]):
         self.part_size = part_size
         self._parts: list[Path] = []
         self._where: dict[str, tuple[int, int]] = {}  # image id -> (part, row)
+        self._fingerprints: dict[str, str] = {}  # image id -> what it was made from, "" of earlier versions
         self._cache: OrderedDict[int, list[Boxes]] = OrderedDict()
         if settings is not None:
             claim(self.folder, settings)
         elif not (self.folder / "settings.json").exists():
             raise InputError(f"{self.folder} is not a box store: it has no settings.json")
+        self._digest = digest(self.settings)
         for path in sorted((self.folder / "parts").glob("*.parquet")):
             self._add_part(path)
         self._pending = self._read_pending()
@@ -102,14 +113,14 @@ class BoxStore(Mapping[str, Boxes]):
     def failed(self) -> dict[str, str]:
         """Images that could not be done, with the reason."""
         path = self.folder / "failed.json"
-        return read_object(path) if path.exists() else {}
+        return {image_id: str(why) for image_id, why in read_object(path).items()} if path.exists() else {}
 
     def __getitem__(self, image_id: str) -> Boxes:
         if image_id in self._pending:
             return self._pending[image_id]
         part, row = self._where[image_id]
         if part not in self._cache:
-            self._cache[part] = _boxes_of(_read_table(self._parts[part]))
+            self._cache[part] = self._read_part(self._parts[part])
             while len(self._cache) > _CACHED_PARTS:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(part)
@@ -131,6 +142,7 @@ class BoxStore(Mapping[str, Boxes]):
         produce: Callable[[Sequence[str]], Iterable[Outcome]],
         description: str,
         strict: bool = False,
+        fingerprint: Callable[[str], str] | None = None,
     ) -> FillReport:
         """Computes and writes the boxes of those of `ids` that the store does not have yet.
 
@@ -139,6 +151,8 @@ class BoxStore(Mapping[str, Boxes]):
             produce: takes the missing ids and yields (image id, boxes or what was wrong with it) in their order.
             description: what the progress bar says.
             strict: raise the first `InputError` instead of recording it.
+            fingerprint: what an image's boxes depend on beside the store's settings; where it has changed, the image
+                counts as missing. None: nothing.
 
         Raises:
             InputError: with `strict`, an image could not be done. What was finished before stays.
@@ -148,32 +162,67 @@ class BoxStore(Mapping[str, Boxes]):
             for image_id, outcome in produce(missing):
                 yield image_id, outcome if isinstance(outcome, InputError) else {"": outcome}
 
-        return fill_together({"": self}, ids, produce_named, description, strict)[""]
+        return fill_together({"": self}, ids, produce_named, description, strict, fingerprint)[""]
 
     def _add_part(self, path: Path) -> None:
-        names = _read_table(path, ["image_id"])["image_id"].to_pylist()
+        table = self._read_table(path, ["image_id", "fingerprint"])
+        names = _texts(table, "image_id", path)
         self._where.update({image_id: (len(self._parts), row) for row, image_id in enumerate(names)})
+        self._fingerprints.update(zip(names, _texts(table, "fingerprint", path), strict=True))
         self._parts.append(path)
 
     def _read_pending(self) -> dict[str, Boxes]:
         pending: dict[str, Boxes] = {}
         for path in sorted((self.folder / "pending").glob("*.parquet")):
-            table = _read_table(path)
-            image_id = table["image_id"][0].as_py()
-            if image_id not in self._where:  # else killed after its part was written, before this file was removed
-                pending[image_id] = _boxes_of(table)[0]
+            table = self._read_table(path)
+            names, fingerprints = _texts(table, "image_id", path), _texts(table, "fingerprint", path)
+            for image_id, fingerprint, boxes in zip(names, fingerprints, _boxes_of(table, path), strict=True):
+                # else killed after its part was written, before this file was removed
+                if image_id not in self._where or fingerprint != self._fingerprints[image_id]:
+                    pending[image_id] = boxes
+                    self._fingerprints[image_id] = fingerprint
         return pending
 
-    def _add_pending(self, image_id: str, boxes: Boxes) -> None:
-        _write_table(_free_path(self.folder / "pending", len(self._pending)), {image_id: boxes})
+    def _read_part(self, path: Path) -> list[Boxes]:
+        return _boxes_of(self._read_table(path), path)
+
+    def _read_table(self, path: Path, columns: list[str] | None = None) -> pa.Table:
+        table, settings = _read_table(path, columns)
+        if settings not in (None, self._digest):
+            raise InputError(
+                f"{shown(path)} belongs to a store of other settings than {self.folder}; delete it, or restore the "
+                "settings.json that it came with"
+            )
+        return table
+
+    def _changed(self, ids: Iterable[str], fingerprint: Callable[[str], str]) -> list[str]:
+        """Those of `ids` that were made from something else than what is there now."""
+        there = {image_id: known for image_id in ids if (known := self._fingerprints.get(image_id))}
+        return [image_id for image_id, known in there.items() if fingerprint(image_id) not in (known, "")]
+
+    def _drop(self, ids: Iterable[str]) -> None:
+        """Forgets images, whose rows in a later part will count."""
+        for image_id in ids:
+            self._where.pop(image_id, None)
+            self._pending.pop(image_id, None)
+            self._fingerprints.pop(image_id, None)
+
+    def _add_pending(self, image_id: str, boxes: Boxes, fingerprint: str) -> None:
+        self._write(_free_path(self.folder / "pending", len(self._pending)), {image_id: boxes}, [fingerprint])
         self._pending[image_id] = boxes
+        self._fingerprints[image_id] = fingerprint
         if len(self._pending) >= self.part_size:
             self._flush()
+
+    def _write(self, path: Path, boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str]) -> None:
+        table = _table_of(boxes_by_id, fingerprints).replace_schema_metadata({_SETTINGS_KEY: self._digest})
+        with replacing(path) as beside:
+            pq.write_table(table, beside, write_page_checksum=True)
 
     def _flush(self) -> None:
         if self._pending:
             path = _free_path(self.folder / "parts", len(self._parts))
-            _write_table(path, self._pending)
+            self._write(path, self._pending, [self._fingerprints[image_id] for image_id in self._pending])
             self._add_part(path)
             self._pending = {}
         # what is finished is in a part now; a killed run leaves files half written beside their place
@@ -196,6 +245,7 @@ def fill_together(
     produce: Callable[[Sequence[str]], Iterable[tuple[str, Mapping[str, Boxes] | InputError]]],
     description: str,
     strict: bool = False,
+    fingerprint: Callable[[str], str] | None = None,
 ) -> dict[str, FillReport]:
     """Fills several stores in one pass over the images; an image that only some of them have is computed again.
 
@@ -205,11 +255,23 @@ def fill_together(
         produce: takes the missing ids and yields (image id, boxes by store's name or what was wrong) in their order.
         description: what the progress bar says.
         strict: raise the first `InputError` instead of recording it.
+        fingerprint: see `BoxStore.fill`.
 
     Raises:
         InputError: with `strict`, an image could not be done. What was finished before stays.
     """
     start = time.perf_counter()
+    if fingerprint is not None:
+        changed = {image_id for store in stores.values() for image_id in store._changed(ids, fingerprint)}
+        if changed:
+            log.warning(
+                "%s: %d images have changed since, or their labels, and are done again, %s for one",
+                description,
+                len(changed),
+                shown(min(changed)),
+            )
+            for store in stores.values():
+                store._drop(changed)
     missing = [image_id for image_id in ids if any(image_id not in store for store in stores.values())]
     kept = {name: sum(image_id in store for image_id in ids) for name, store in stores.items()}
     done, failed = dict.fromkeys(stores, 0), dict[str, str]()
@@ -229,7 +291,7 @@ def fill_together(
                 continue
             for name, store in stores.items():
                 if image_id not in store:
-                    store._add_pending(image_id, outcome[name])
+                    store._add_pending(image_id, outcome[name], fingerprint(image_id) if fingerprint else "")
                     done[name] += 1
     reports = {}
     for name, store in stores.items():
@@ -256,7 +318,7 @@ def _free_path(folder: Path, number: int) -> Path:
     return next(path for n in count(number) if not (path := folder / f"{n:06d}.parquet").exists())
 
 
-def _write_table(path: Path, boxes_by_id: Mapping[str, Boxes]) -> None:
+def _table_of(boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str]) -> pa.Table:
     offsets = np.cumsum([0, *(len(boxes) for boxes in boxes_by_id.values())]).astype(np.int32)
     all_boxes = Boxes.concatenate(boxes_by_id.values())
     values = [*all_boxes.xyxy.T, all_boxes.scores, all_boxes.labels, all_boxes.difficult]
@@ -264,25 +326,66 @@ def _write_table(path: Path, boxes_by_id: Mapping[str, Boxes]) -> None:
         pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(value), type=dtype))
         for value, dtype in zip(values, _COLUMNS.values(), strict=True)
     ]
-    table = pa.Table.from_arrays([pa.array(list(boxes_by_id), pa.string()), *columns], schema=_SCHEMA)
-    with replacing(path) as beside:
-        pq.write_table(table, beside, write_page_checksum=True)
+    ids, made_from = pa.array(list(boxes_by_id), pa.string()), pa.array(fingerprints, pa.string())
+    return pa.Table.from_arrays([ids, *columns, made_from], schema=_SCHEMA)
 
 
-def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+def _read_table(path: Path, columns: list[str] | None = None) -> tuple[pa.Table, str | None]:
+    """A part, and the digest of its store's settings; None and no fingerprints of an earlier version."""
     try:
         # read as one file: a folder name such as "seed=1" above it is no partition
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if file.schema_arrow != _SCHEMA:
-                raise pa.ArrowInvalid(f"its columns are {file.schema_arrow.names}, not {_SCHEMA.names}")
-            return file.read(columns=columns)
+        with opened(path, _MAX_PART_BYTES) as plain, pq.ParquetFile(plain, page_checksum_verification=True) as file:
+            schema = file.schema_arrow.remove_metadata()
+            if schema not in (_SCHEMA, _OLD_SCHEMA):
+                raise pa.ArrowInvalid(f"its columns are {schema.names}, not {_SCHEMA.names}")
+            _check_size(file.metadata)
+            table = file.read(columns=columns and [name for name in columns if name in schema.names])
+            settings = (file.schema_arrow.metadata or {}).get(_SETTINGS_KEY)
+    except InputError:
+        raise
     except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are no text
-        raise InputError(f"{path} is not a readable part of a box store: {error}; delete it and run again") from error
+        raise InputError(_unreadable(path, error)) from error
+    if "fingerprint" not in table.column_names:
+        table = table.append_column("fingerprint", pa.array([""] * len(table), pa.string()))
+    return table, None if settings is None else settings.decode(errors="replace")
 
 
-def _boxes_of(table: pa.Table) -> list[Boxes]:
+def _check_size(metadata: pq.FileMetaData) -> None:
+    """Whether a part says that it holds no more than memory does: few bytes may stand for very many boxes."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    n_values = max(
+        (sum(group.column(c).num_values for group in groups) for c in range(metadata.num_columns)), default=0
+    )
+    if n_values > _MAX_BOXES:
+        raise pa.ArrowInvalid(f"it holds {n_values} boxes, more than {_MAX_BOXES}")
+
+
+def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
+    try:
+        texts = table[name].to_pylist()
+    except ValueError as error:  # no UTF-8
+        raise InputError(_unreadable(path, error)) from error
+    if None in texts or (name == "image_id" and len(set(texts)) < len(texts)):
+        raise InputError(_unreadable(path, f"an entry of {name} is missing, or an image comes twice"))
+    return texts
+
+
+def _boxes_of(table: pa.Table, path: Path) -> list[Boxes]:
     columns = [table[name].combine_chunks() for name in _COLUMNS]
-    offsets = columns[0].offsets.to_numpy()
-    x1, y1, x2, y2, scores, labels, difficult = (column.values.to_numpy(zero_copy_only=False) for column in columns)
-    xyxy = np.stack([x1, y1, x2, y2], axis=1)
-    return [Boxes(xyxy[a:b], scores[a:b], labels[a:b], difficult[a:b]) for a, b in pairwise(offsets)]
+    lengths = [column.value_lengths() for column in columns]
+    if any(column.null_count or column.values.null_count for column in columns):
+        raise InputError(_unreadable(path, "a value is missing"))
+    if any(not length.equals(lengths[0]) for length in lengths):
+        raise InputError(_unreadable(path, "an image has more values in one column than in another"))
+    x1, y1, x2, y2, scores, labels, difficult = (column.flatten().to_numpy(zero_copy_only=False) for column in columns)
+    if not np.isfinite(scores).all() or (labels < -1).any():
+        raise InputError(_unreadable(path, "a score is not finite, or a label below -1"))
+    xyxy, offsets = np.stack([x1, y1, x2, y2], axis=1), np.cumsum([0, *lengths[0].to_numpy(zero_copy_only=False)])
+    try:
+        return [Boxes(xyxy[a:b], scores[a:b], labels[a:b], difficult[a:b]) for a, b in pairwise(offsets)]
+    except ValueError as error:
+        raise InputError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, why: object) -> str:
+    return f"{shown(path)} is not a readable part of a box store: {why}; delete it and run again"

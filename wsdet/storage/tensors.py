@@ -91,7 +91,7 @@ def describe(path: Path, format: str | None = None) -> tuple[dict[str, Any], dic
     Raises:
         InputError: see `load`, as far as the description tells.
     """
-    with opened(path, MAX_FILE_BYTES) as file:
+    with _readable(path), opened(path, MAX_FILE_BYTES) as file:
         n_bytes = int.from_bytes(file.read(8), "little")
         if n_bytes > MAX_HEADER_BYTES:
             raise InputError(_damaged(path, f"its description claims {n_bytes} bytes, more than {MAX_HEADER_BYTES}"))

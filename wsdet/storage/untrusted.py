@@ -44,7 +44,7 @@ def opened(path: Path | str, max_bytes: int = MAX_BYTES) -> Iterator[BinaryIO]:
         max_bytes: larger files are refused.
 
     Raises:
-        InputError: it is missing, cannot be opened or read, is no regular file, or is too large.
+        InputError: it is missing, cannot be opened, is no regular file, or is too large.
     """
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  (Path.open takes no opener)
@@ -62,20 +62,20 @@ def opened(path: Path | str, max_bytes: int = MAX_BYTES) -> Iterator[BinaryIO]:
                 f"{shown(path)} has {status.st_size} bytes, at most {max_bytes} are read of a file of this kind; "
                 "check that it is what it should be"
             )
-        try:
-            yield file
-        except OSError as error:
-            raise InputError(f"{shown(path)} cannot be read: {error.strerror or error}") from error
+        yield file
 
 
 def read_bytes(path: Path | str, max_bytes: int = MAX_BYTES) -> bytes:
     """What a regular file holds.
 
     Raises:
-        InputError: see `opened`.
+        InputError: see `opened`; or it cannot be read.
     """
     with opened(path, max_bytes) as file:
-        content = file.read(max_bytes + 1)
+        try:
+            content = file.read(max_bytes + 1)
+        except OSError as error:
+            raise InputError(f"{shown(path)} cannot be read: {error.strerror or error}") from error
     if len(content) > max_bytes:  # it grew, or its size is not told, as of files in /proc
         raise InputError(f"{shown(path)} has more than {max_bytes} bytes; check that it is what it should be")
     return content
@@ -186,7 +186,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def shown(text: Path | str) -> str:
+def shown(text: object) -> str:
     r"""`text` on one line without any control character, for messages.
 
     >>> shown("a\n\x1b[2J.jpg")

@@ -116,6 +116,13 @@ INVENTORY = {
     "file of tensors that is damaged": "storage/test_tensors.py::test_damaged_files_are_named",
     "tensors that are not finite": "storage/test_tensors.py::test_what_is_not_finite_is_neither_written_nor_read",
     "damaged part of a store": "storage/test_box_store.py::test_a_damaged_part_is_named_with_the_remedy",
+    "store with NaN, nulls, uneven or wrong columns": (
+        "storage/test_box_store.py::test_what_is_no_box_is_refused_by_name"
+    ),
+    "store of few bytes and very many boxes": (
+        "storage/test_box_store.py::test_few_bytes_that_stand_for_very_many_boxes_are_refused"
+    ),
+    "part of another store": "storage/test_box_store.py::test_a_part_of_another_store_is_noticed",
     "damaged settings of a store": "storage/test_box_store.py::test_damaged_settings_are_named",
     "store of other settings": "storage/test_box_store.py::test_other_settings_are_refused_by_the_first_key",
     # checkpoints
@@ -139,6 +146,15 @@ INVENTORY = {
     "folder that cannot be written": "storage/test_lock.py::test_a_command_says_both_before_any_work",
     "second process on a run folder": "storage/test_lock.py::test_the_second_process_is_told_who_the_first_is",
     "settings of impossible values": "test_hostile.py::test_impossible_settings_are_said_before_any_work",
+    "labels corrected between two runs": "test_changed_input.py::test_corrected_labels_count",
+    "image changed between two runs": (
+        "test_changed_input.py::test_a_changed_image_is_done_again_and_a_touched_or_moved_one_is_not"
+    ),
+    "detector trained anew in its place": "test_changed_input.py::test_a_detector_trained_anew_in_its_place_is_noticed",
+    "run inside the folder of its images": "test_changed_input.py::test_a_run_does_not_read_what_it_wrote",
+    "names of 250 bytes, a.png beside a.png.jpg": (
+        "test_changed_input.py::test_names_that_would_be_drawn_in_one_place_and_long_ones"
+    ),
     "one bad image in a run": "test_hostile.py::test_one_bad_image_is_recorded_and_ends_nothing_unless_strict",
 }
 

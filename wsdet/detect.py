@@ -28,6 +28,7 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.stages.recipe import Recipe
     from wsdet.stages.run import Execution, Run, limited
     from wsdet.storage.box_store import BoxStore
+    from wsdet.storage.fingerprints import digest_of_folder
 
     detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
     network = detector.features.network
@@ -35,7 +36,9 @@ def _run(cfg: DictConfig) -> None:
     sources = Recipe("proposals", _proposal_settings(cfg, detector), "proposals", build)
     data = {"images": images, "every": cfg.every}
     made_by = {"proposals": sources.settings, "network": network.fingerprint, "dtype": str(network.dtype)}
-    store = BoxStore(out / "detections", data | made_by | {"model": str(cfg.model)})
+    store = BoxStore(
+        out / "detections", data | made_by | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
+    )
     if Path(images).suffix.lower() in VIDEO_SUFFIXES and Path(images).is_file():
         write_frames(Path(images), out / "frames", cfg.every)
         images = str(out / "frames")

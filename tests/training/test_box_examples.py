@@ -108,7 +108,7 @@ def test_a_stopped_or_damaged_cache_is_completed(tmp_path: Path, caplog: pytest.
 
 def test_maps_of_other_settings_are_refused(tmp_path: Path) -> None:
     SensitivityMaps(tmp_path, {"data": "spots"}, "max", SIDE)
-    with pytest.raises(InputError, match="channels=max, now it is channels=sum"):
+    with pytest.raises(InputError, match="channels was max, is sum"):
         SensitivityMaps(tmp_path, {"data": "spots"}, "sum", SIDE)
 
 

@@ -122,7 +122,7 @@ def test_a_finished_training_is_kept_and_one_with_other_settings_refused(
     path = train(features, tmp_path, epochs=1)
     monkeypatch.setattr(RegionModule, "training_step", lambda *_: pytest.fail("trained again"))
     assert train(features, tmp_path, epochs=1) == path
-    with pytest.raises(InputError, match="epochs=1, now it is epochs=2"):
+    with pytest.raises(InputError, match="epochs was 1, is 2"):
         train(features, tmp_path, epochs=2)
 
 

@@ -73,7 +73,7 @@ def test_what_is_finished_is_not_trained_again(tmp_path: Path, caplog: pytest.Lo
     assert already == f"line: trained already -> {path}"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["settings.json", "slope.txt", "training.json"]
     assert read_json(tmp_path / "training.json").keys() == {"points", "validation", "seconds"}
-    with pytest.raises(InputError, match=r"learning_rate=0\.1, now it is learning_rate=0\.2"):
+    with pytest.raises(InputError, match=r"learning_rate was 0\.1, is 0\.2"):
         train(tmp_path, 0.2)
 
 

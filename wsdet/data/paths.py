@@ -7,6 +7,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from wsdet.data.images import SUFFIXES
+from wsdet.storage.lock import is_run_folder
 from wsdet.storage.untrusted import is_unicode, shown
 from wsdet.types import InputError
 
@@ -49,7 +50,7 @@ def existing_folder(root: Path | str, what: str) -> Path:
 def image_names(folder: Path) -> list[str]:
     """Sorted relative paths of the image files anywhere under `folder`, told by their suffix.
 
-    Hidden files and folders, those of the operating system, and links to folders are left out.
+    Hidden files and folders, those of the operating system, links to folders, and what runs wrote are left out.
 
     Raises:
         InputError: a folder cannot be read: its images, and perhaps a class, would be missing without a word.
@@ -59,6 +60,10 @@ def image_names(folder: Path) -> list[str]:
     passed_over = 0
     for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
+        of_runs = [name for name in folders if is_run_folder(Path(parent, name))]
+        for name in of_runs:
+            log.info("%s: left out the folder of a run, %s", folder, shown(Path(parent, name)))
+            folders.remove(name)
         linked += [str(Path(parent) / name) for name in folders if (Path(parent) / name).is_symlink()]
         for name in files:
             relative = (Path(parent) / name).relative_to(folder).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from wsdet import __version__
 from wsdet.types import Boxes, Split
 
 _NOT_AS_IT_IS = re.compile(r"\\|%(?=[0-9A-F]{2})|^ | (?=\.[^.]*$)| $")
+_LONGEST = 255  # bytes of a file's name, on every usual file system
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,18 @@ def file_name(name: str) -> str:
     '%2E%2E/a%0A1.jpg'
     """
     return "/".join(_part(part) for part in name.split("/"))
+
+
+def added_suffix(name: str, suffix: str) -> str:
+    """The name of a file made for `name`: as `file_name`, with a suffix, and cut where it is too long for one.
+
+    A digest of the whole name takes the place of what is cut off.
+    """
+    folder, slash, last = file_name(name).rpartition("/")
+    if len(f"{last}{suffix}".encode()) > _LONGEST:
+        digest = hashlib.sha256(last.encode()).hexdigest()[:16]
+        last = f"{last.encode()[: _LONGEST - 40].decode(errors='ignore')}~{digest}"
+    return f"{folder}{slash}{last}{suffix}"
 
 
 def distinct_stems(names: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from wsdet import __version__
-from wsdet.formats.contents import file_name
+from wsdet.formats.contents import added_suffix, file_name
 from wsdet.storage.files import replacing
 from wsdet.types import Bools
 
@@ -72,4 +72,4 @@ def coco_masks(folder: Path, ids: Iterable[str], classes: Sequence[str], method:
 
 
 def _path(folder: Path, image_id: str, label: int, classes: Sequence[str]) -> Path:
-    return folder / file_name(classes[label] if label >= 0 else _ANY) / f"{file_name(image_id)}.png"
+    return folder / added_suffix(classes[label] if label >= 0 else _ANY, "") / added_suffix(image_id, ".png")

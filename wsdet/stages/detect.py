@@ -6,10 +6,12 @@ import glob
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from wsdet.formats.contents import added_suffix, file_name
 from wsdet.storage.box_store import BoxStore, FillReport, fill_together
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.types import Boxes, Dataset, Detector, InputError, Sample
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def detect(
 
     Args:
         dataset: holds the images.
-        ids: images wanted; those in the stores already are left alone.
+        ids: images wanted; those in the stores already are left alone, unless the image has changed.
         detectors: by name.
         proposals: boxes by image id; None where no detector looks at any.
         stores: by the same names.
@@ -53,7 +55,7 @@ def detect(
             except InputError as error:
                 yield image_id, error
 
-    return fill_together(stores, ids, produce, "detect", strict)
+    return fill_together(stores, ids, produce, "detect", strict, Fingerprints(dataset, labels=False))
 
 
 def _detections(detectors: Mapping[str, Detector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:
@@ -74,10 +76,11 @@ def find_images(images: str, classes: Sequence[str]) -> ImageFiles:
         InputError: there is no image.
     """
     from wsdet.data.image_files import ImageFiles
-    from wsdet.data.images import MAX_PIXELS, SUFFIXES
+    from wsdet.data.images import MAX_PIXELS
+    from wsdet.data.paths import image_names
 
     if Path(images).is_dir():
-        paths, folder = [path for path in Path(images).rglob("*") if path.suffix.lower() in SUFFIXES], Path(images)
+        paths, folder = [Path(images, name) for name in image_names(Path(images))], Path(images)
     elif Path(images).is_file():
         paths, folder = [Path(images)], Path(images).parent
     else:
@@ -130,12 +133,21 @@ def draw_detections(
 
     from wsdet.report.box_drawing import draw_boxes
 
+    names = _drawn_names(ids)
     for image_id in tqdm([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
         boxes = store[image_id]
-        path = folder / image_id
-        draw_boxes(
-            path if path.suffix == ".jpg" else path.with_name(f"{path.name}.jpg"),
-            dataset.load(image_id).pixels,
-            boxes[boxes.scores > above][:n_boxes],
-            classes,
-        )
+        shown = boxes[boxes.scores > above][:n_boxes]
+        draw_boxes(folder / names[image_id], dataset.load(image_id).pixels, shown, classes)
+
+
+def _drawn_names(ids: Sequence[str]) -> dict[str, str]:
+    """A JPEG file for each image, named after it; no two have the same, and none that of a folder."""
+    taken = {str(folder) for image_id in ids for folder in PurePosixPath(file_name(image_id)).parents}
+    names: dict[str, str] = {}
+    for image_id in ids:
+        suffix = "" if image_id.endswith(".jpg") else ".jpg"
+        while (name := added_suffix(image_id, suffix)) in taken:
+            suffix += ".jpg"
+        names[image_id] = name
+        taken.add(name)
+    return names

@@ -17,6 +17,7 @@ from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.finished import is_sealed, seal
 from wsdet.storage.provenance import read_settings
 from wsdet.types import Boxes, Detector, InputError
@@ -86,7 +87,8 @@ class Experiment:
 
 def run_experiment(run: Run, experiment: Experiment) -> None:
     """Runs all stages and leaves `metrics.json`, the report and a summary in the log."""
-    made_of = {**experiment.depends_on, "images": [run.train_ids, run.test_ids]}
+    images = {"train": run.train_ids, "test": run.test_ids, "digest": Fingerprints(run.dataset, True).digest(run.ids)}
+    made_of = {**experiment.depends_on, "images": images}
     if is_sealed(run.out / "finished.json", made_of):
         log.info("nothing to do: %s was finished with the same settings on the same images", run.out)
         return
@@ -182,7 +184,8 @@ def _train_detectors(
         run.network,
         {} if proposals is None else proposals,
         experiment.proposals.settings,
-        {key: experiment.depends_on[key] for key in parts} | {"network": run.network.settings},
+        {key: experiment.depends_on[key] for key in parts}
+        | {"network": run.network.settings, "images": Fingerprints(run.dataset, True).digest(run.train_ids)},
         run.shared / "feature_maps",
         run.execution.seed,
         run.execution.strict,

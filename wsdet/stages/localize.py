@@ -11,11 +11,12 @@ from tqdm import tqdm
 
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
-from wsdet.formats.contents import file_name
+from wsdet.formats.contents import added_suffix
 from wsdet.formats.masks import coco_masks, write_masks
 from wsdet.questions import Localizer, Note
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.storage.files import write_json
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def localize(
 
     Args:
         dataset: holds the images; its truth is not looked at.
-        ids: images wanted; those in the store already are left alone.
+        ids: images wanted; those in the store already are left alone, unless the image or its labels have changed.
         localizer: the method.
         network: answers its questions.
         store: receives the boxes.
@@ -59,7 +60,7 @@ def localize(
                 write_masks(masks, image_id, made, dataset.classes)
             yield image_id, outcome
 
-    report = store.fill(ids, produce, "localize", strict)
+    report = store.fill(ids, produce, "localize", strict, Fingerprints(dataset, labels=True))
     if masks is not None:
         coco = coco_masks(
             masks, [image_id for image_id in ids if image_id in store], dataset.classes, store.folder.name
@@ -122,7 +123,7 @@ def _with_notes(
 
 
 def _picture(folder: Path, image_id: str) -> Path:
-    return folder / f"{file_name(image_id)}.png"
+    return folder / added_suffix(image_id, ".png")
 
 
 def _true_boxes(dataset: Dataset, image_id: str) -> Boxes | None:

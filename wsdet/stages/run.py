@@ -24,6 +24,7 @@ from wsdet.stages.network import NetworkOptions, network_of, trained_weights
 from wsdet.stages.propose import propose
 from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import read_settings
 from wsdet.storage.timings import Ledger
 from wsdet.training.options import RegionClassifierTraining
@@ -158,9 +159,11 @@ class Run:
             ids: the images wanted.
         """
         store = self._store("proposals", recipe.name, {"data": self.data, "proposals": recipe.settings})
-        source: ProposalSource = with_localized(recipe, lambda inner: self.localize(inner, ids)[0].folder).build()
+        localized = with_localized(recipe, lambda inner: self.localize(inner, ids)[0].folder)
+        source: ProposalSource = localized.build()
+        of_labels = localized.settings != recipe.settings  # a localizer looks at them
         with self.timings.stage("propose"):
-            propose(self.dataset, ids, source, store, self.execution.workers, self.execution.strict)
+            propose(self.dataset, ids, source, store, self.execution.workers, self.execution.strict, of_labels)
         return store
 
     def _store(self, kind: str, name: str, settings: Mapping[str, Any]) -> BoxStore:
@@ -224,7 +227,7 @@ class Run:
         from wsdet.training.region_classifier import train_region_classifier
 
         features = RoiFeatures(self.network)
-        cache = MapCache(self.shared / "feature_maps", features)
+        cache = MapCache(self.shared / "feature_maps", features, fingerprint=Fingerprints(self.dataset, labels=False))
 
         def describe(image_id: str) -> Tensor:
             maps = cache.maps(image_id, lambda: features.maps(self.dataset.load(image_id)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_LONG = 230  # bytes of a name
 
 
 @contextmanager
@@ -18,7 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written, because the disk is full, say; the message names `path` and the remedy.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # a name of its own length may be as long as names can be
+    name = path.name if len(path.name.encode()) < _LONG else hashlib.sha256(path.name.encode()).hexdigest()
+    beside = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +42,26 @@ class Fingerprints:
         if self._labels:
             known += [self._dataset.classes, self._dataset.labels(image_id)]
         return _digest(json.dumps(known).encode())
+
+    def digest(self, image_ids: Iterable[str]) -> str:
+        """16 characters for some images together, in their order."""
+        return _digest(json.dumps([[image_id, self(image_id)] for image_id in image_ids]).encode())
+
+
+def digest_of_folder(folder: Path) -> str:
+    """16 characters for the names and contents of the files directly in a folder.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    content = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir()):
+        of_file = hashlib.sha256()
+        with opened(path) as file:
+            while block := file.read(_BLOCK):
+                of_file.update(block)
+        content.update(json.dumps([path.name, of_file.hexdigest()]).encode())
+    return content.hexdigest()[:16]
 
 
 def _content(path: Path) -> str:

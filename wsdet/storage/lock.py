@@ -38,6 +38,11 @@ def check_writable(folder: Path, name: str = "out") -> None:
         ) from error
 
 
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run works or worked in a folder: what lies in it is no data."""
+    return (folder / _LOCK).is_file()
+
+
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes out of the folder, and clears it of what a killed one had half written.

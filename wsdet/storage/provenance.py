@@ -21,7 +21,7 @@ _DIGESTS = {
     "images": "the images or their labels",
     "initial_weights": "the weights that training starts from",
     "fingerprint": "the network's weights, input size or head",
-    "model": "the detector's files",
+    "model_files": "the detector's files",
 }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.weights import Activation, WeightsMetadata, save_weights
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
 from wsdet.training.options import ClassifierTraining
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, keep_in_memory, mask_boxes
@@ -192,7 +192,7 @@ def train_classifier(
         **asdict(options),
         "seed": seed,
         "classes": list(dataset.classes),
-        "images": digest_of_labels(dataset, ids),
+        "images": Fingerprints(dataset, labels=True).digest(ids),
         "initial_weights": _digest_of_weights(backbone),
     }
     path = Path(out) / "model.safetensors"
@@ -265,14 +265,6 @@ def _rate(done: float) -> float:
     if done < _WARM_UP:
         return max(done / _WARM_UP, 0.01)
     return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
-
-
-def digest_of_labels(dataset: Dataset, ids: Sequence[str]) -> str:
-    """Short hash of images and their labels: what a training on them is told by."""
-    digest = hashlib.sha256()
-    for image_id in ids:
-        digest.update(json.dumps([image_id, dataset.labels(image_id)]).encode())
-    return digest.hexdigest()[:16]
 
 
 def _digest_of_weights(backbone: Backbone) -> str:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsdet.linear_models.region_classifier import RegionClassifier
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
-from wsdet.training.classifier import digest_of_labels
 from wsdet.training.options import RegionClassifierTraining
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, InputError
@@ -135,7 +135,7 @@ def train_region_classifier(
         **asdict(options),
         "seed": seed,
         "classes": list(dataset.classes),
-        "images": digest_of_labels(dataset, ids),
+        "images": Fingerprints(dataset, labels=True).digest(ids),
     }
     path = Path(out) / "model.safetensors"
 

@@ -32,13 +32,21 @@ class MapCache:
         folder: a sub-folder for each network and feature settings is made in it.
         features: what makes the maps; other settings never read its files.
         max_gigabytes: files are added up to this size.
+        fingerprint: of an image, by its id; where it has changed, the maps are made anew.
     """
 
-    def __init__(self, folder: Path | str, features: BoxFeatures, max_gigabytes: float = 16.0) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        features: BoxFeatures,
+        max_gigabytes: float = 16.0,
+        fingerprint: Callable[[str], str] = str,
+    ) -> None:
         check.at_least(0.0, max_gigabytes=max_gigabytes)
         described = json.dumps([features.network.fingerprint, str(features.network.dtype), features.settings])
         self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:16]
         self.max_bytes = max_gigabytes * 1e9
+        self._fingerprint = fingerprint
         self._bytes = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
 
     def maps(self, image_id: str, compute: Callable[[], Maps]) -> Maps:
@@ -47,7 +55,8 @@ class MapCache:
         Raises:
             InputError: `compute` raised it.
         """
-        path = self.folder / f"{hashlib.sha256(image_id.encode()).hexdigest()[:32]}.safetensors"
+        key = json.dumps([image_id, self._fingerprint(image_id)])
+        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
         if path.exists():
             try:
                 return _read(path)

@@ -14,6 +14,7 @@ from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.svm import SOLVERS
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.classifier import Network
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import claim
 
 
@@ -95,7 +96,9 @@ class RcnnSvm:
         features = self._features_of(network=data.network)
         if all((folder / name / "model.json").exists() for name in data.positives):
             return {name: RcnnDetector.load(folder / name, features=features) for name in data.positives}
-        cache = MapCache(data.cache, features, self._cache_gigabytes) if data.cache and self._cache_gigabytes else None
+        cache = None
+        if data.cache and self._cache_gigabytes:
+            cache = MapCache(data.cache, features, self._cache_gigabytes, Fingerprints(data.dataset, labels=False))
         detectors = train_detectors(
             data.dataset,
             data.ids,

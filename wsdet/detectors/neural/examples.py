@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -173,6 +174,11 @@ def in_lists(examples: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     return [image for image, _ in examples], [target for _, target in examples]
 
 
+def in_one_thread(_: int) -> None:
+    """Sets up a worker process: there is one for each core that is to be used."""
+    cv2.setNumThreads(0)
+
+
 def make_target(boxes: Boxes, labels: Sequence[int], n_classes: int) -> dict[str, Tensor]:
     """The target of an image; classes count from 1 in it (see `wsdet.detectors.neural.supervision`).
 
@@ -238,8 +244,14 @@ class _Each(data.Dataset[tuple[str, tuple[int, int], Pixels] | InputError]):
             return error
 
 
+def _as_it_is(one: Any) -> Any:
+    return one
+
+
 def _read(examples: Examples, ids: Sequence[str], workers: int) -> Iterator[tuple[str, tuple[int, int], Pixels]]:
-    loader = data.DataLoader(_Each(examples, ids), batch_size=None, num_workers=workers, collate_fn=lambda one: one)
+    loader = data.DataLoader(
+        _Each(examples, ids), batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=in_one_thread
+    )
     for one in tqdm(loader, desc="reading images", unit="image", smoothing=0.1):
         if isinstance(one, InputError):
             log.warning("%s", one)

@@ -32,7 +32,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torch.utils.data import DataLoader
 
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector
-from wsdet.detectors.neural.examples import Batch, BatchOrder, Examples, in_lists
+from wsdet.detectors.neural.examples import Batch, BatchOrder, Examples, in_lists, in_one_thread
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
 from wsdet.networks.backbones import Backbone
 from wsdet.training.resumable import fit, train_once
@@ -143,7 +143,13 @@ class _Loaders(pl.LightningDataModule):
 
     def _loader(self, examples: Examples, order: BatchOrder) -> DataLoader[Any]:
         return DataLoader(
-            examples, batch_sampler=order, collate_fn=in_lists, num_workers=self.workers, pin_memory=self.workers > 0
+            examples,
+            batch_sampler=order,
+            collate_fn=in_lists,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=in_one_thread,
         )
 
 

@@ -83,7 +83,9 @@ class Masked:
 
     Attributes:
         xyxy: (n, 4) boxes.
-        fill: "mean" paints the mean color of the training set (zero after normalization), "black" paints black.
+        fill: "mean" paints the mean color that the network's pictures are normalized with, which is 0 after that:
+            ImageNet's (0.485, 0.456, 0.406), or what a timm network says, whatever images it is trained on here;
+            "black" paints black.
     """
 
     xyxy: Floats

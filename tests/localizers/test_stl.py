@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import FakeNetwork
 from wsdet import boxes
 from wsdet.engine import localize_all
-from wsdet.localizers.stl import TERMS, Stl, _segment
+from wsdet.localizers.stl import TERMS, Stl, _Frame, _segment
 from wsdet.questions import Cropped, FeatureMap, Masked, NetworkInput, Note, Regions
 from wsdet.types import Boxes, InputError, Sample
 from wsdet.vision.segmentation import COLOR_SPACES
@@ -181,3 +181,15 @@ def test_each_region_tree_is_a_note() -> None:
             np.testing.assert_allclose(tree["xyxy"][parent], boxes.union(tree["xyxy"][a], tree["xyxy"][b]))
         merged = np.concatenate(tree["merges"]).tolist()
         assert sorted(merged) == list(range(len(tree["xyxy"]) - 1))  # each region but the last has one parent
+
+
+@pytest.mark.parametrize("drops", [(0.2, 0.9), (1.5, 1.6), (0.5, 4.0), (2.0, 5.0)])
+def test_equal_drops_are_at_least_as_similar_as_unequal_ones(drops: tuple[float, float]) -> None:
+    """Five sigmoid outputs can drop by 5 together."""
+    stl = Stl(weights={"drop": 1, "appearance": 0, "size": 0, "fill": 0})
+    n = 3
+    xyxy, sizes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (n, 1)), np.full(n, 100, np.float32)
+    values = np.array([drops[1], drops[1], drops[0]], np.float32)
+    similarity = stl._similarity(0, xyxy, sizes, values, np.zeros((n, 1), np.float32), _Frame((100, 100), 100, None))
+    assert similarity[1] == 1
+    assert similarity[2] <= 1

@@ -1,6 +1,7 @@
 """Self-Taught object Localization: merge segments that matter to the classifier (Bazzani et al., WACV 2016).
 
-The importance of a box is the drop of the classifier's score when the box is painted over with the mean color.
+The importance of a box is the drop of the classifier's score when the box is painted over with ImageNet's mean color
+(`wsdet.questions.Masked`; the paper learns the color from its training set, which is ImageNet).
 Segments are merged greedily, the most similar pair first, where regions with similar large drops count as similar;
 every region that ever existed is a candidate, ranked by its drop.
 """
@@ -35,8 +36,11 @@ class Stl:
         segmentations: (color space, k) pairs, clustered separately; the paper's fast set by default.
         size: side in pixels to which the image is resized before segmenting: the network's input.
         top_classes: C_I, how many classes STL-WL looks at.
-        weights: of the similarity's four terms (Eq. 4): drop, appearance, size, fill; >= 0, with sum 1.
-        appearance: "crop": phi is the last fully connected layer of each box's own crop, as in the paper; "pyramid":
+        weights: of the similarity's four terms (Eq. 4): drop, appearance, size, fill; >= 0, with sum 1. Drops above 1,
+            which several sigmoid outputs can add up to, count as alike: the paper's term, made for probabilities that
+            sum to 1, would call unequal ones more similar than equal ones there.
+        appearance: phi's negative values count as 0, since a histogram has none (the paper does not say what it does).
+             "crop": phi is the last fully connected layer of each box's own crop, as in the paper; "pyramid":
             the same layer for the box read off the maps of the whole image at several scales, about twenty passes an
             image instead of one a region; "map": the mean over the box of the whole image's feature map, one pass.
         adjacent_only: merge only regions that touch, the paper's own suggestion for speed.
@@ -165,7 +169,7 @@ class Stl:
         """(k,) similarities of region i with every region (Eq. 4)."""
         image_size = frame.size**2
         terms = {
-            "drop": 1 - np.abs(drops - drops[i]) * np.maximum(1 - drops, 1 - drops[i]),
+            "drop": 1 - np.abs(drops - drops[i]) * np.maximum(1 - np.minimum(drops, drops[i]), 0),
             "appearance": np.minimum(phi, phi[i]).sum(axis=1),
             "size": 1 - (sizes + sizes[i]) / image_size,
             "fill": 1 - (boxes.area(boxes.union(xyxy, xyxy[i])) - sizes - sizes[i]) / image_size,

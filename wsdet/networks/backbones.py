@@ -122,6 +122,27 @@ class Backbone(nn.Module):
         """The layer with one row of weights an output."""
         return _last_layer(self.head)[1]
 
+    @property
+    def has_hidden_layer(self) -> bool:
+        """Whether the head has fully connected layers before that of the outputs (AlexNet, VGG)."""
+        return sum(isinstance(layer, nn.Linear) for layer in self.head.modules()) > 1
+
+    def hidden_layer(self, maps: Tensor) -> Tensor:
+        """(n, d) what the layer of the outputs is given, for (n, d, rows, columns) maps of the trunk."""
+        seen: list[Tensor] = []
+        hook = self.last_layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            self.head(maps)
+        finally:
+            hook.remove()
+        return seen[0].flatten(1)
+
+    @property
+    def hidden_state(self) -> dict[str, Tensor]:
+        """The weights of the head's layers before that of the outputs."""
+        last = _last_layer(self.head)[0]
+        return {name: value for name, value in self.head.state_dict().items() if not name.startswith(f"{last}.")}
+
 
 def build_backbone(
     architecture: str,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from wsdet.networks.backbones import Backbone
 from wsdet.types import Boxes, Pixels, Sample, Split
 
 
@@ -21,11 +21,11 @@ class BlockColors:
     dtype = torch.float32
     input_size = 32
     fingerprint = "block colors"
-    backbone = SimpleNamespace(input_size=32, stride=None, takes_any_size=True)
 
     def __init__(self) -> None:
         self.n_forward_passes = 0
         self.preprocessor = self  # it prepares its own inputs
+        self.backbone = Backbone(nn.AvgPool2d(8), nn.Identity(), self.input_size, "block colors", 0)
 
     def image(self, pixels: Pixels) -> Tensor:
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)

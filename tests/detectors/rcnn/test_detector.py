@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from wsdet.detectors.rcnn.detector import RcnnDetector, best_positives, ground_truth_positives, train_detectors
-from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.features import RoiFeatures, WarpFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
@@ -123,7 +123,7 @@ def test_features_can_be_shared(saved: tuple[Path, RcnnDetector], network: Any) 
         ({"features": {"kind": "roi", "network": 1}}, "no usable detector"),
         ({"network": {"architecture": "../../etc", "input_size": 64}}, "architecture must be one of"),
         ({"network": {"architecture": "tiny", "input_size": 10**9}}, "input_size from 32 to 4096"),
-        ({"network": {"architecture": "squeezenet1_0", "input_size": 64}}, "is no trunk of squeezenet1_0"),
+        ({"network": {"architecture": "squeezenet1_0", "input_size": 64}}, "is no part of squeezenet1_0"),
         ({"nms_iou": "high"}, "'nms_iou' is missing or of the wrong kind"),
         ({"max_per_class": -4}, "max_per_class must be"),
     ],
@@ -192,3 +192,29 @@ def test_ground_truth_positives(caplog: pytest.LogCaptureFixture) -> None:
     assert "broken is no XML" in caplog.text
     with pytest.raises(InputError, match="needs true boxes"):
         ground_truth_positives(dataset, ["b"])
+
+
+@pytest.mark.slow  # AlexNet has 57 million weights
+def test_a_detector_on_the_hidden_layer_of_alexnet_keeps_that_layer(tmp_path: Path) -> None:
+    network = Network(build_backbone("alexnet", 3, 64), (), device="cpu")
+    features = WarpFeatures(network)
+    assert features.dim == 4096
+    weights = np.random.default_rng(0).normal(size=(3, 4096)).astype(np.float32)
+    detector = RcnnDetector(features, ("a", "b", "c"), weights, np.zeros(3, np.float32))
+    detector.save(tmp_path)
+    sample = Sample("s", np.random.default_rng(1).integers(0, 256, (60, 90, 3)).astype(np.uint8))
+    proposals = Boxes(np.array([[0, 0, 50, 50], [40, 10, 90, 60]], np.float32))
+    loaded = RcnnDetector.load(tmp_path, device="cpu").detect(sample, proposals)
+    np.testing.assert_allclose(loaded.scores, detector.detect(sample, proposals).scores, rtol=1e-5)
+    (tmp_path / "head.safetensors").unlink()
+    with pytest.raises(InputError, match=r"head\.safetensors"):
+        RcnnDetector.load(tmp_path, device="cpu")
+
+
+def test_a_warp_detector_of_an_earlier_version_keeps_its_averages(network: Any, tmp_path: Path) -> None:
+    features = WarpFeatures(Network(build_backbone("tiny", 5, 64), (), device="cpu"), context=4, grid=1)
+    RcnnDetector(features, ("a",), np.ones((1, features.dim), np.float32), np.zeros(1, np.float32)).save(tmp_path)
+    described = json.loads((tmp_path / "model.json").read_text())
+    assert described["features"].pop("layer") == "map"
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    assert RcnnDetector.load(tmp_path, device="cpu").features.settings == features.settings

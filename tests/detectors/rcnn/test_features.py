@@ -7,9 +7,12 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
+from wsdet.boxes import clip
 from wsdet.detectors.rcnn.features import RoiFeatures, WarpFeatures, build_features
+from wsdet.networks.backbones import Backbone
+from wsdet.networks.classifier import Network
 from wsdet.networks.pyramid import SummedMap
-from wsdet.types import Sample
+from wsdet.types import InputError, Sample
 
 
 @pytest.fixture
@@ -100,3 +103,33 @@ def test_an_extreme_image_is_neither_huge_nor_lost(network: Any) -> None:
 def test_wrong_settings_are_named(network: Any, kind: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_features(network, kind, **settings)
+
+
+class HiddenLayers(Backbone):
+    """A network with two fully connected layers before its outputs, as AlexNet and VGG have."""
+
+    def __init__(self) -> None:
+        trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8, 8))
+        layers = [torch.nn.Linear(2, 7), torch.nn.ReLU(), torch.nn.Linear(7, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4)]
+        head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(1), torch.nn.Sequential(*layers))
+        super().__init__(trunk, head, 32, "made up", 4)
+
+
+def test_a_warped_box_is_the_last_hidden_layer_where_there_is_one(sample: Sample) -> None:
+    backbone = HiddenLayers().eval()
+    network = Network(backbone, (), device="cpu")
+    features = WarpFeatures(network, context=4)
+    maps = features.maps(sample)
+    rows = features.features(maps, XYXY)
+    assert rows.shape == (5, features.dim) == (5, 5)
+    assert features.settings["layer"] == "hidden"
+    # the last layer makes the outputs of the same crops from it
+    crops = network.preprocessor.crops(maps.levels[0].permute(2, 0, 1), torch.from_numpy(clip(XYXY, sample.size_hw)), 4)
+    torch.testing.assert_close(backbone.last_layer(rows), backbone(crops))
+    assert WarpFeatures(network, context=4, layer="map").dim == 2 * 9
+
+
+def test_a_network_without_hidden_layers_has_none(network: Any) -> None:
+    assert WarpFeatures(network, context=4).settings["layer"] == "map"
+    with pytest.raises(InputError, match="layer=hidden needs fully connected layers, and block colors has none"):
+        WarpFeatures(network, context=4, layer="hidden")

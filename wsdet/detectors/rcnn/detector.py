@@ -5,6 +5,7 @@ A saved detector is a folder without any code in it:
     model.json           classes, feature settings, network, proposals, and what else a reader wants to know
     model.safetensors    one classifier per class, and how each class moves its boxes where they are regressed
     network.safetensors  the network's trunk
+    head.safetensors     its fully connected layers, where the features are the last of them
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsdet import check
 from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _FORMAT = "wsdet R-CNN detector 1"
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
+_HEAD_FORMAT = "wsdet hidden layers 1"
 
 
 class RcnnDetector:
@@ -145,6 +147,8 @@ class RcnnDetector:
         folder = Path(folder)
         backbone = self.features.network.backbone
         tensors.save(folder / "network.safetensors", backbone.trunk.state_dict(), {"format": _TRUNK_FORMAT})
+        if self.features.settings.get("layer") == "hidden":
+            tensors.save(folder / "head.safetensors", backbone.hidden_state, {"format": _HEAD_FORMAT})
         classifiers = {"weights": self.weights, "biases": self.biases}
         if self.shifts:
             classifiers |= {"shift_weights": self.shifts[0], "shift_biases": self.shifts[1]}
@@ -191,7 +195,9 @@ class RcnnDetector:
         folder = Path(folder)
         said = _read_description(folder / "model.json")
         classifiers, _ = tensors.load(folder / "model.safetensors", infinite=("biases",))
-        network = features.network if features else _load_network(folder, said["network"], device, precision)
+        if said["features"].get("kind") == "warp":
+            said["features"].setdefault("layer", "map")  # of earlier versions
+        network = features.network if features else _load_network(folder, said, device, precision)
         if features and (network.fingerprint, features.settings) != (
             said["network"].get("fingerprint"),
             said["features"],
@@ -392,18 +398,24 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _load_network(folder: Path, said: Mapping[str, Any], device: str, precision: str) -> Network:
-    """The network with the trunk's weights; its head is never asked and stays random."""
-    architecture, input_size = said.get("architecture"), said.get("input_size")
+    """The network with the weights that features need, the trunk's and perhaps hidden layers'; others are random."""
+    architecture, input_size = said["network"].get("architecture"), said["network"].get("input_size")
     if not isinstance(architecture, str) or not isinstance(input_size, int) or not 32 <= input_size <= 4096:
         raise InputError(
             f"{folder / 'model.json'}: 'network' must name an architecture and an input_size from 32 to 4096, "
             f"got {architecture!r} and {input_size!r}; train the detector again"
         )
     backbone = build_backbone(architecture, IMAGENET_OUTPUTS, input_size)
-    trunk, _ = tensors.load_torch(folder / "network.safetensors")
-    try:
-        backbone.trunk.load_state_dict(trunk, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{folder / 'network.safetensors'} is no trunk of {architecture}: {reason}") from error
+    parts: list[tuple[str, nn.Module, dict[str, Tensor]]] = [("network.safetensors", backbone.trunk, {})]
+    if said["features"].get("layer") == "hidden":
+        head = backbone.head
+        outputs = {name: value for name, value in head.state_dict().items() if name not in backbone.hidden_state}
+        parts.append(("head.safetensors", head, outputs))
+    for name, module, random in parts:
+        given, _ = tensors.load_torch(folder / name)
+        try:
+            module.load_state_dict(random | given, strict=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{folder / name} is no part of {architecture}: {reason}") from error
     return Network(backbone, (), device=device, precision=precision)

@@ -1,15 +1,17 @@
-"""Features of boxes for a linear detector: from one pass over the image (RoI) or one pass a box (warp).
+"""Features of boxes for a linear detector: from one pass over the image (RoI) or one pass per box (warp).
 
-Both have the same dimension, a grid x grid of averages of the trunk's last map, so they can be exchanged.
+Both are a grid x grid of averages of the trunk's last map; only the crops of networks with fully connected layers
+(AlexNet, VGG) are described by the last of these before the outputs, 4,096 numbers, as R-CNN has it.
 
 Sources: RoI pooling of Fast R-CNN (Girshick 2015), the warped crop of R-CNN (Girshick et al. 2014, appendix A).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from wsdet.boxes import clip
 from wsdet.networks.classifier import Network
 from wsdet.networks.pyramid import Pyramid, SummedMap
 from wsdet.types import Floats, InputError, Sample
+
+log = logging.getLogger(__name__)
 
 _FINEST = 16  # what a saved detector may ask of the memory
 _WARP_BATCH = 32  # crops in one forward pass
@@ -40,13 +44,15 @@ class Maps:
 
 
 class BoxFeatures(Protocol):
-    """A way to describe boxes by vectors."""
+    """A way to describe boxes by vectors.
+
+    Attributes:
+        network: makes the maps.
+        dim: length of a box's vector.
+    """
 
     network: Network
-
-    @property
-    def dim(self) -> int:
-        """Length of a box's vector."""
+    dim: int
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -84,12 +90,7 @@ class RoiFeatures:
         self.network = network
         self.grid = grid
         self.pyramid = Pyramid.of(network.backbone, scales, target, longest)
-        self._channels = _channels(network)
-
-    @property
-    def dim(self) -> int:
-        """d * grid * grid."""
-        return self._channels * self.grid**2
+        self.dim = _channels(network) * grid**2
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -115,32 +116,44 @@ class RoiFeatures:
 
 
 class WarpFeatures:
-    """R-CNN's features: each box warped to the network's input with some context, one forward pass a box.
+    """R-CNN's features: each box warped to the network's input with some context, one forward pass per box.
 
     Args:
         network: gives the maps of the crops.
-        context: pixels of the image around the box, counted in the warped picture, as R-CNN counts them; what lies
+        context: pixels of the image around the box, counted in the warped crop, as R-CNN counts them; what lies
             outside the image has the mean color.
         grid: cells along a side of the crop's map that are averaged.
+        layer: "hidden": the last hidden layer, after its ReLU, R-CNN's fc7; "map": the averages of the trunk's map;
+            "auto": "hidden" where the network has fully connected layers before its outputs, else "map".
+
+    Raises:
+        InputError: an argument is out of its range, or the network has no hidden layer.
     """
 
-    def __init__(self, network: Network, context: int = 16, grid: int = 3) -> None:
+    def __init__(
+        self, network: Network, context: int = 16, grid: int = 3, layer: Literal["auto", "hidden", "map"] = "auto"
+    ) -> None:
         _check_grid(grid)
+        check.one_of(("auto", "hidden", "map"), layer=layer)
+        backbone = network.backbone
+        if layer == "hidden" and not backbone.has_hidden_layer:
+            raise InputError(
+                f"layer=hidden needs fully connected layers, and {backbone.architecture} has none; take map"
+            )
         check.within(f"[0, {network.input_size / 2:g})", context=context)
         self.network = network
         self.context = context
         self.grid = grid
-        self._channels = _channels(network)
-
-    @property
-    def dim(self) -> int:
-        """d * grid * grid."""
-        return self._channels * self.grid**2
+        self.hidden = layer == "hidden" or (layer == "auto" and backbone.has_hidden_layer)
+        self.dim = backbone.last_layer.weight.shape[1] if self.hidden else _channels(network) * grid**2
+        described = "its last hidden layer" if self.hidden else f"{grid} x {grid} averages of its last map"
+        log.info("a warped box is %d numbers of %s: %s", self.dim, backbone.architecture, described)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Plain values for `build_features`."""
-        return {"kind": "warp", "context": self.context, "grid": self.grid}
+        layer = "hidden" if self.hidden else "map"
+        return {"kind": "warp", "context": self.context, "grid": self.grid, "layer": layer}
 
     def maps(self, sample: Sample) -> Maps:
         """The image itself: nothing can be computed before the boxes are known."""
@@ -148,13 +161,16 @@ class WarpFeatures:
 
     @torch.inference_mode()
     def features(self, maps: Maps, xyxy: Floats) -> Tensor:
-        """(n, dim) averages, cell by cell in rows, the channels of a cell side by side."""
+        """(n, dim) the hidden layer, or averages, cell by cell in rows, the channels of a cell side by side."""
         image = maps.levels[0].to(self.network.device).permute(2, 0, 1)
         xyxy = clip(np.asarray(xyxy, np.float32).reshape(-1, 4), maps.size_hw)
         parts = [torch.empty(0, self.dim, device=self.network.device)]
         for start in range(0, len(xyxy), _WARP_BATCH):
             boxes = torch.from_numpy(xyxy[start : start + _WARP_BATCH]).to(self.network.device)
             map_ = self.network.trunk(self.network.preprocessor.crops(image, boxes, self.context))
+            if self.hidden:
+                parts.append(self.network.backbone.hidden_layer(map_).float())
+                continue
             cells = F.adaptive_avg_pool2d(map_.float(), self.grid)  # (n, d, grid, grid)
             parts.append(cells.permute(0, 2, 3, 1).flatten(1))
         return torch.cat(parts)

@@ -2,7 +2,7 @@
 
 The objective is liblinear's, in its sum form, for every column j of `SvmProblem.targets` on its own:
 
-    1/2 |w_j|^2 + 1/2 (b_j / B)^2 + sum_i cost_ij loss(signs_ij (x_i . w_j + b_j))
+    1/2 |w_j|^2 + 1/2 (b_j / B)^2 + sum_i cost_ij loss(targets_ij (x_i . w_j + b_j))
 
 with cost_ij the cost of the target's kind, for a positive times the example's weight, and B the bias multiplier: a
 large one leaves the bias almost free. `newton_cg` takes all columns together, on the CPU or a GPU, and goes on from an

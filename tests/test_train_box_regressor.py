@@ -30,7 +30,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_leaves_a_regressor_for_each_number_of_boxes_and_their_curve(trained: Path) -> None:
     metrics: dict[str, Any] = json.loads((trained / "metrics.json").read_text())
-    assert {name.partition("@")[0] for name in metrics["localization"]} == {"sensitivity", "ridge", "center_box"}
+    methods = {"sensitivity", "ridge", "center_box", "first box of selective_search"}
+    assert {name.partition("@")[0] for name in metrics["localization"]} == methods
     assert len(metrics["localization"]) == 6
     for figures in metrics["localization"].values():
         assert figures["images"] == 6

@@ -46,7 +46,8 @@ def _box_regressor(cfg: DictConfig) -> None:
     options = build(cfg.box_regressor, "box_regressor")
     n_boxes = settings_of(cfg, "n_boxes")["n_boxes"]
     n_boxes = n_boxes if isinstance(n_boxes, list) else [n_boxes]
-    run_box_regressors(open_run(cfg), cfg.boxes, n_boxes, recipe(cfg, "localizer"), options)
+    parts = recipe(cfg, "localizer"), recipe(cfg, "proposals")
+    run_box_regressors(open_run(cfg), cfg.boxes, n_boxes, *parts, options)
 
 
 def main() -> None:

@@ -117,8 +117,9 @@ def test_a_blob_is_the_strongest_share_of_the_positive_pixels_without_islands() 
 def test_the_union_is_a_note_in_pixels_of_the_image() -> None:
     notes: list[Note] = []
     found = localize(plain(), (1,), notes=notes)
-    blobs, note = notes
-    assert (blobs.name, note.name) == ("blobs", "mask")
+    guided, blobs, note = notes
+    assert (guided.name, blobs.name, note.name) == ("guided gradients", "blobs", "mask")
+    assert guided.value["gradients"].shape[2] == 3
     np.testing.assert_array_equal(blobs.value["blobs"][blobs.value["united"]].any(axis=0), note.value["mask"])
     assert len(blobs.value["blobs"]) == len(blobs.value["scores"])
     assert note.value["label"] == 1
@@ -127,14 +128,16 @@ def test_the_union_is_a_note_in_pixels_of_the_image() -> None:
     np.testing.assert_array_equal(found.xyxy[0], [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
 
 
-def test_multi_gives_a_box_for_each_class_of_high_score_and_looks_at_no_label() -> None:
+def test_multi_gives_a_labeled_box_for_each_class_of_high_score_and_looks_at_no_label() -> None:
     both = localize(plain(per="multi"), (0,), oracle((0.4, 0.6)))
-    assert len(both) == 2
-    assert set(both.labels) == {-1}
+    assert set(both.labels.tolist()) == {0, 1}
+    for box, label in zip(both.xyxy, both.labels.tolist(), strict=True):
+        np.testing.assert_array_equal(box, localize(plain(), (label,), oracle((0.4, 0.6))).xyxy[0])
     assert (np.diff(both.scores) <= 0).all()
     network = oracle((0.2, 0.8))
     alone = localize(plain(per="multi"), (0,), network)
     assert [q.label for q in network.questions if isinstance(q, NeuronRank)] == [1]
+    assert alone.labels.tolist() == [1]
     np.testing.assert_array_equal(alone.xyxy[0], in_image(*RECTANGLES[2]))
 
 

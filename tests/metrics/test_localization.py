@@ -8,9 +8,11 @@ import pytest
 from wsdet.metrics.localization import (
     center_correct,
     corloc,
+    corloc_over_images,
     localization_error,
     lost_corloc,
     mean_iou,
+    mean_iou_by_class,
     top_boxes,
 )
 from wsdet.types import Boxes
@@ -53,6 +55,16 @@ def test_corloc_is_by_class_over_the_images_that_have_it() -> None:
     assert np.isnan(by_class[2])
     np.testing.assert_allclose(corloc(top, 3, np.array([0.0, 1.0, 1.0]))[0], 0.5)
     assert mean_iou(top) == pytest.approx(2 / 4)
+
+
+def test_over_images_frequent_classes_count_more() -> None:
+    truth = {"a": boxes(TEN), "b": boxes(TEN), "c": boxes(TEN), "d": boxes(TEN, labels=[1])}
+    found = {"a": boxes(TEN), "b": boxes(TEN), "c": boxes(HALF), "d": boxes(FAR, labels=[1])}
+    top = top_boxes(found, truth, list(truth))
+    assert corloc(top, 3)[:2].tolist() == pytest.approx([2 / 3, 0])
+    assert corloc_over_images(top) == 2 / 4
+    assert mean_iou_by_class(top, 3)[:2].tolist() == pytest.approx([2.5 / 3, 0])
+    assert np.isnan(mean_iou_by_class(top, 3)[2])
 
 
 def test_nothing_to_measure() -> None:

@@ -29,6 +29,7 @@ TREE = {
 VALUES: dict[str, Any] = {
     "heat map": {"label": 0, "map": np.linspace(0, 1, H * W, dtype=np.float32).reshape(H, W)},
     "windows": {"label": -1, "xyxy": FOUND.xyxy, "scores": FOUND.scores},
+    "guided gradients": {"label": 0, "gradients": np.linspace(-1, 2, 48, dtype=np.float32).reshape(4, 4, 3)},
     "blobs": {"label": 0, "blobs": BLOBS, "scores": np.array([0.2, 0.7]), "united": np.array([1])},
     "mask": {"label": 0, "mask": BLOBS[1]},
     "eiss trajectory": Trajectory(0, FOUND.xyxy[::-1].copy(), np.array([0.1, 0.3]), np.array([0.9, 0.4]), 0.8),

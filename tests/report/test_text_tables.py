@@ -60,9 +60,14 @@ def test_end_of_run_tables() -> None:
         "center_correct": {"0.0": 1.0, "0.2": 0.5},
         "images": 7,
     }
-    assert localization_table({"stl_fast": figures}).splitlines()[2].count("|") == 9
+    assert localization_table({"stl_fast": figures}).splitlines()[2].count("|") == 10
     sources = {"mabo": 0.5, "recall_at": dict.fromkeys(("1", "10", "100", "1000"), 0.1), "precision_at": {"1": 0.2}}
     assert "1235" in proposals_table({"ss": sources | {"boxes_per_image": 1234.6, "images": 7}})
+    strict = {"0.75": {"1": 0.25, "10000": 0.375}, "0.9": {"1": 0.0, "10000": 0.125}}
+    row = proposals_table(
+        {"ss": sources | {"boxes_per_image": 1.0, "images": 7, "recall_at_iou": strict}}
+    ).splitlines()[2]
+    assert [cell.strip() for cell in row.split("|")[6:8]] == ["0.375", "0.125"]
 
 
 def test_boxes_by_split() -> None:

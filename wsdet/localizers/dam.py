@@ -36,8 +36,9 @@ class Dam:
         dilate: pixels by which a blob first grows on every side, counted at an input of 224 (the authors' code: 20
             times a 4 x 4 kernel).
         erode: pixels by which it then shrinks (their code: 15 times).
-        per: "label": a box for each label of the image; "top1": one for the class that the network predicts;
-            "multi": one for each dataset class whose score is high. The last two look at no label: theirs is -1.
+        per: "label": a box for each label of the image; "top1": one for the class that the network predicts, without a
+            label since that may be none of the data set's; "multi": one for each dataset class whose score is high,
+            labeled with it. The last two do not look at the image's labels.
         score: of a blob: the class's "probability", or its "logit", before the softmax.
         relative: for "multi", the lowest high score as a share of the highest.
 
@@ -78,13 +79,13 @@ class Dam:
         self.relative = relative
 
     def localize(self, sample: Sample) -> Dialogue[Boxes]:
-        """A box a class; best first within what looks at no label."""
+        """One box per class, best first unless the image's labels are followed."""
         (whole,) = yield [Whole()]
         classes = self._classes(sample, whole)
         found = Boxes.concatenate((yield from side_by_side([self._locate(c, sample, whole) for c in classes])))
         if self.per == "label":
             return found
-        return Boxes(found.xyxy, found.scores)[np.argsort(-found.scores, kind="stable")]
+        return found[np.argsort(-found.scores, kind="stable")]
 
     def _classes(self, sample: Sample, whole: Outputs) -> list[int]:
         """The classes to look for, -1 for the network's own best output."""
@@ -103,7 +104,8 @@ class Dam:
             followed = -1
             (neurons,) = yield [NeuronRank(self.kmax, followed, self.layer, self.guided_rank)]
         (gradients,) = yield [GuidedBackprop(neurons.places[neurons.ranks > 0], self.layer)]
-        blobs = [blob for blob in map(self._blob, gradients) if blob.any()]
+        pairs = [(blob, gradient) for gradient in gradients if (blob := self._blob(gradient)).any()]
+        blobs = [blob for blob, _ in pairs]
         if not blobs:
             h, w = sample.size_hw
             return Boxes(np.array([[0, 0, w, h]], np.float32), labels=np.array([label]))
@@ -112,7 +114,9 @@ class Dam:
         best = np.argsort(-scores, kind="stable")[: self.k]
         mask = np.any([blobs[i] for i in best], axis=0)
         seen = np.stack([_resized(blob, sample.size_hw) for blob in blobs])
+        guided = np.sum([pairs[i][1] for i in best], axis=0).transpose(1, 2, 0)
         yield [
+            Note("guided gradients", {"label": label, "gradients": guided}),
             Note("blobs", {"label": label, "blobs": seen, "scores": scores, "united": best}),
             Note("mask", {"label": label, "mask": seen[best].any(axis=0)}),
         ]

@@ -72,6 +72,22 @@ def corloc(top: TopBoxes, n_classes: int, weights: Doubles | None = None) -> Dou
     return np.divide(correct, total, out=np.full(n_classes, np.nan), where=total > 0)
 
 
+def corloc_over_images(top: TopBoxes) -> float:
+    """Share of all first boxes with IoU > 0.5, an image and class each counting once; NaN without rows.
+
+    `corloc` averages over the classes instead, so that rare ones count as much as frequent ones.
+    """
+    return float((top.iou > 0.5).mean()) if len(top.iou) else float("nan")
+
+
+def mean_iou_by_class(top: TopBoxes, n_classes: int) -> Doubles:
+    """(n_classes,) mean over a class's images of the first box's IoU; NaN without images."""
+    total = np.bincount(top.labels, minlength=n_classes)
+    return np.divide(
+        np.bincount(top.labels, top.iou, n_classes), total, out=np.full(n_classes, np.nan), where=total > 0
+    )
+
+
 def mean_iou(top: TopBoxes) -> float:
     """Mean over images and classes of the first box's IoU (DAM, section 5.2.1); NaN without rows."""
     return float(top.iou.mean()) if len(top.iou) else float("nan")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from wsdet.boxes import iou
 from wsdet.types import Bools, Boxes, Ints
 
-AT = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+AT = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # numbers of boxes of the STL paper's Figure 3
 _NEVER = np.iinfo(np.int64).max
 
 Doubles = npt.NDArray[np.float64]

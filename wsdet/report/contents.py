@@ -21,7 +21,7 @@ from wsdet.report.charts import histogram, legend, line_chart, scatter_chart
 from wsdet.report.precision_recall import precision_recall_charts
 from wsdet.types import Boxes, Dataset
 
-_MARGINS = np.linspace(0, 0.4, 9)
+_MARGINS = np.linspace(0, 0.5, 11)
 _PACKAGES = (
     *("wsdet", "torch", "torchvision", "pytorch-lightning", "numpy", "scikit-learn"),
     "opencv-contrib-python-headless",

@@ -1,8 +1,8 @@
 """What a localizer saw on its way to its boxes: one picture an image, drawn from the notes of its dialogue.
 
-A page begins with the boxes that were found; each note adds its panels: heat maps, DAM's blobs, EISS's shrinking
-regions and the two curves that stop them, STL's region trees, the proposals that vote. The true boxes are dashed, where
-there are some.
+A page begins with the boxes that were found; each note adds its panels: heat maps, DAM's guided gradients and blobs,
+EISS's shrinking regions and the two curves that stop them, STL's region trees, the proposals that vote. The true boxes
+are dashed, where there are some.
 """
 
 from __future__ import annotations
@@ -136,6 +136,11 @@ def _blob_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -
     return [(f"blobs, {scene.name(label)}", partial(_draw_blobs, scene, label, value)) for value in notes]
 
 
+def _guided_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    title = f"guided gradients of the best neurons, {scene.name(label)}"
+    return [(title, partial(_draw_guided, scene, label, value["gradients"])) for value in notes]
+
+
 def _mask_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return [(f"mask, {scene.name(label)}", partial(_draw_mask, scene, label, value["mask"])) for value in notes]
 
@@ -183,6 +188,7 @@ def _vote_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -
 _PANELS: dict[str, Callable[[Scene, int, Sequence[Any]], list[Panel]]] = {
     "heat map": _heat_panels,
     "windows": _window_panels,
+    "guided gradients": _guided_panels,
     "blobs": _blob_panels,
     "mask": _mask_panels,
     "eiss trajectory": _search_panels,
@@ -195,6 +201,16 @@ def _draw_heat(scene: Scene, label: int, heat: Floats | Doubles, ax: Axes) -> No
     _draw_image(ax, _gray(scene.sample.pixels))
     drawn = ax.imshow(heat, cmap=_HEAT, alpha=0.65)
     drawn.figure.colorbar(drawn, ax=ax, fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)
+    _draw_true(ax, scene, label)
+    _draw_best(ax, scene, label)
+
+
+def _draw_guided(scene: Scene, label: int, gradients: Floats, ax: Axes) -> None:
+    """(s, s, 3) gradients at the network's input, stretched to the image; gray is 0."""
+    h, w = scene.sample.size_hw
+    largest = max(float(np.abs(gradients).max()), 1e-12)
+    ax.imshow(0.5 + gradients / (2 * largest), extent=(-0.5, w - 0.5, h - 0.5, -0.5), aspect="equal")
+    ax.set_axis_off()
     _draw_true(ax, scene, label)
     _draw_best(ax, scene, label)
 

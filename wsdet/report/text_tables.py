@@ -31,8 +31,18 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def localization_table(localization: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row a localizer, from the `localization` part of `metrics.json`."""
-    headers = ["localizer", "CorLoc", "95 %", "mean IoU", "precision@1", "center", "center 0.2", "images"]
+    """One row per localizer, from the `localization` part of `metrics.json`."""
+    headers = [
+        "localizer",
+        "CorLoc",
+        "95 %",
+        "over images",
+        "mean IoU",
+        "precision@1",
+        "center",
+        "center 0.2",
+        "images",
+    ]
     return table(
         headers,
         [
@@ -40,6 +50,7 @@ def localization_table(localization: Mapping[str, Mapping[str, Any]]) -> str:
                 name,
                 figures["corloc"],
                 _interval(figures.get("corloc_interval")),
+                figures.get("corloc_over_images"),
                 figures["mean_iou"],
                 figures["precision_at"]["1"],
                 figures["center_correct"]["0.0"],
@@ -69,14 +80,16 @@ def detectors_table(detectors: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def proposals_table(proposals: Mapping[str, Mapping[str, Any]], at: Sequence[int] = (1, 10, 100, 1000)) -> str:
-    """One row a source of boxes, from the `proposals` part of `metrics.json`."""
-    headers = ["proposals", *(f"recall@{n}" for n in at), "precision@1", "MABO", "boxes", "images"]
+    """One row per source of boxes, from the `proposals` part of `metrics.json`."""
+    strict = [f"recall, IoU {iou}" for iou in ("0.75", "0.9")]
+    headers = ["proposals", *(f"recall@{n}" for n in at), *strict, "precision@1", "MABO", "boxes", "images"]
     return table(
         headers,
         [
             [
                 name,
                 *(figures["recall_at"][str(n)] for n in at),
+                *([None, *figures.get("recall_at_iou", {}).get(iou, {}).values()][-1] for iou in ("0.75", "0.9")),
                 figures["precision_at"]["1"],
                 figures["mabo"],
                 round(figures["boxes_per_image"]),

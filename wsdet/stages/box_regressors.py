@@ -22,6 +22,7 @@ def run_box_regressors(
     boxes: str,
     n_boxes: Sequence[int],
     localizer: Recipe,
+    proposals: Recipe,
     options: BoxRegressorTraining,
 ) -> None:
     """Leaves the regressors, `metrics.json` and, for several numbers of boxes, the curve of CorLoc against them.
@@ -31,6 +32,7 @@ def run_box_regressors(
         boxes: what they are trained on: "ground_truth", "pseudo" (boxes of `localizer`) or the folder of a store.
         n_boxes: how many boxes, a regressor for each number; 0: all.
         localizer: makes the pseudo-boxes.
+        proposals: a source whose first box in each test image is a reference: what looks most like any object.
         options: how they are trained.
     """
     from wsdet.report.box_curve import draw_box_curve
@@ -64,6 +66,10 @@ def run_box_regressors(
         for method in METHODS
     }
     named = {f"{method}@{n}": of_one for method, by_n in figures.items() for n, of_one in by_n.items()}
+    tested = list(trained[0].found[METHODS[0]])
+    proposed = run.propose(proposals, tested)
+    first = {image_id: proposed[image_id][:1] for image_id in tested if image_id in proposed}
+    named[f"first box of {proposals.name}"] = evaluate_localization(first, run.dataset, tested)
     write_json(run.out / "metrics.json", {"localization": named})
     log.info("images kept for the test, by boxes learned from\n%s", localization_table(named))
     if len(trained) > 1:

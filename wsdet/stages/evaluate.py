@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Doubles = npt.NDArray[np.float64]
-MARGINS = (0.0, 0.2)
+MARGINS = tuple(round(0.05 * i, 2) for i in range(11))  # DAM's curve of center correctness goes to 0.5
+STRICT = (0.75, 0.9)  # IoU beyond 0.5 at which recall of proposals is measured, too
 
 
 def evaluate_localization(
@@ -44,8 +45,9 @@ def evaluate_localization(
         seed: of the draws.
 
     Returns:
-        The contract's `corloc`, `mean_iou`, `precision_at`, `recall_at`, `center_correct` and `images`, and
-        `corloc_by_class`, `corloc_interval` (95 %) and `lost_corloc`.
+        The contract's `corloc`, `mean_iou`, `precision_at`, `recall_at`, `center_correct` (by margin, 0 to 0.5) and
+        `images`, and `corloc_by_class`, `corloc_interval` (95 %), `corloc_over_images`, `mean_iou_by_class` and
+        `lost_corloc`.
     """
     truth = {image_id: _labeled(true, dataset.labels(image_id)) for image_id, true in _truth(dataset, boxes, ids)}
     truth = {image_id: true for image_id, true in truth.items() if len(true)}
@@ -59,8 +61,10 @@ def evaluate_localization(
             lambda weights: _nanmean(localization.corloc(top, n_classes, weights)), len(counted), resamples, seed
         ),
         "corloc_by_class": _by_class(by_class, dataset.classes),
+        "corloc_over_images": _plain(localization.corloc_over_images(top)),
         "lost_corloc": _plain(localization.lost_corloc(boxes, truth, counted)),
         "mean_iou": _plain(localization.mean_iou(top)),
+        "mean_iou_by_class": _by_class(localization.mean_iou_by_class(top, n_classes), dataset.classes),
         "precision_at": {str(n): _plain(proposals.precision_at(coverage, n)) for n in (1, 10)},
         "recall_at": {str(n): _plain(proposals.recall_at(coverage, n)) for n in (1, 10, 100)},
         "center_correct": {str(margin): _plain(localization.center_correct(top, margin)) for margin in MARGINS},
@@ -146,14 +150,18 @@ def evaluate_proposals(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequen
         ids: the images; those without boxes or without truth are left out.
 
     Returns:
-        `recall_at` and `precision_at` for every number of boxes of the STL paper's Figure 3, `mabo`, `abo` by class,
-        `boxes_per_image` and `images`.
+        `recall_at` and `precision_at` for every number of boxes of the STL paper's Figure 3, `recall_at_iou` by IoU
+        (0.75, 0.9) and number of boxes, `mabo`, `abo` by class, `boxes_per_image` and `images`.
     """
     truth = dict(_truth(dataset, boxes, ids))
     coverage = proposals.cover(boxes, truth, list(truth), len(dataset.classes))
+    strict = {iou: proposals.cover(boxes, truth, list(truth), len(dataset.classes), iou) for iou in STRICT}
     overlap = proposals.average_best_overlap(coverage)
     return {
         "recall_at": {str(n): _plain(proposals.recall_at(coverage, n)) for n in proposals.AT},
+        "recall_at_iou": {
+            str(iou): {str(n): _plain(proposals.recall_at(one, n)) for n in proposals.AT} for iou, one in strict.items()
+        },
         "precision_at": {str(n): _plain(proposals.precision_at(coverage, n)) for n in proposals.AT},
         "mabo": _mean(overlap),
         "abo": _by_class(overlap, dataset.classes),

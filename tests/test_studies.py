@@ -58,6 +58,63 @@ def test_a_search_that_ended_keeps_its_last_region(study: Any) -> None:
     assert (curves["images"], curves["mean_iterations"]) == (2, 1.5)
 
 
+@pytest.mark.parametrize("study", ["eiss_curves"], indirect=True)
+def test_a_search_has_converged_where_the_curves_would_have_met(study: Any) -> None:
+    one = {"cropped": [0.9, 0.7, 0.5, 0.3], "blackened": [0.0, 0.2, 0.42, 0.5], "score": 1.0}
+    assert [study.converged_after(one, eta) for eta in (60, 10, 5)] == [2, 3, 4]
+    assert study.converged_after({"cropped": [0.9, 0.8], "blackened": [0.0, 0.1], "score": 1.0}, 10) == 2
+
+
+@pytest.mark.parametrize("study", ["eiss_curves"], indirect=True)
+@pytest.mark.parametrize(
+    ("found", "predicted", "kind"),
+    [
+        ([0, 0, 10, 9], False, None),
+        ([2, 2, 6, 6], False, "wrong class"),
+        ([2, 2, 6, 6], True, "class correlation"),
+        ([8, 8, 20, 20], True, "clutter"),
+        ([30, 30, 40, 40], True, "clutter"),
+        ([0, 0, 30, 30], True, "too large"),
+    ],
+)
+def test_failures_are_told_apart(study: Any, found: list[float], predicted: bool, kind: str | None) -> None:
+    assert study.failure(np.array([found], np.float32), np.array([[0, 0, 10, 10]], np.float32), predicted) == kind
+
+
+@pytest.mark.parametrize("study", ["eiss_curves"], indirect=True)
+def test_curves_by_class_name_the_hardest_and_the_easiest(study: Any, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    ids = study.of_one_object(tiny_dataset, tiny_dataset.ids("train"))
+    labels = [tiny_dataset.labels(image_id)[0] for image_id in ids]
+    searches = {}
+    for n, (image_id, label) in enumerate(zip(ids, labels, strict=True)):
+        on_object = tiny_dataset.truth[image_id].xyxy[0].tolist()
+        xyxy = [[0, 0, 64, 64]] * n + [on_object if n != 1 else [0, 0, 1, 1]]
+        steps = len(xyxy)
+        curve = {"cropped": [1.0] * n + [0.5], "blackened": [0.0] * n + [0.5], "score": 1.0}
+        searches[image_id] = {"xyxy": xyxy, "predicted": [label]} | curve
+        assert study.converged_after(searches[image_id], 10) == steps
+    classes = study.by_class(searches, tiny_dataset, 5, 10)
+    assert len(classes) == len(set(labels))
+    hardest, easiest = study.extremes(classes, "iterations")
+    assert hardest == easiest[::-1]
+    assert classes[hardest[0]]["iterations"] >= classes[easiest[0]]["iterations"]
+    assert sum(sum(one["failures"].values()) for one in classes.values()) == 1
+    assert all(len(one["mean_iou"]) == 5 for one in classes.values())
+    study.draw_by_class(tmp_path / "by_class.png", classes)
+    assert (tmp_path / "by_class.png").read_bytes().startswith(b"\x89PNG")
+    lines = study.classes_table(classes).splitlines()
+    assert [cell.strip() for cell in lines[-1].split("|")[1:3]] == ["all", "3"]
+
+
+@pytest.mark.parametrize("study", ["eiss_curves"], indirect=True)
+def test_a_limit_by_class_keeps_rare_classes(study: Any, tiny_dataset: Dataset) -> None:
+    ids = [image_id for image_id in tiny_dataset.ids("train") if tiny_dataset.labels(image_id)]
+    kept = study.of_each_class(tiny_dataset, ids, 1, 0)
+    labels = [tiny_dataset.labels(image_id)[0] for image_id in kept]
+    assert sorted(labels) == sorted({tiny_dataset.labels(image_id)[0] for image_id in ids})
+    assert sorted(study.of_each_class(tiny_dataset, ids, 0, 0)) == sorted(ids)
+
+
 @pytest.mark.parametrize("study", ["class_correlation"], indirect=True)
 def test_a_box_inside_its_object_is_told_from_one_beside_it(study: Any) -> None:
     truth = dict.fromkeys("abc", one_box(0, 0, 10, 10))

@@ -116,6 +116,7 @@ class Eiss:
             np.array(blackened, np.float32),
             np.array(cropped, np.float32),
             float(_score(response, whole, whole)[0]),
+            tuple(np.flatnonzero(whole.class_scores[0] >= whole.scores[0].max()).tolist()),
         )
 
     def _windows(self, region: Floats, rng: np.random.Generator) -> Floats:
@@ -159,6 +160,7 @@ class Trajectory:
         blackened: (n,) score of the image with the region painted black.
         cropped: (n,) score of the region's crop.
         score: score of the whole image, what `eta` is a percentage of.
+        predicted: the dataset's classes that the network's best output of the whole image stands for; often none.
     """
 
     label: int
@@ -166,6 +168,7 @@ class Trajectory:
     blackened: Floats
     cropped: Floats
     score: float
+    predicted: tuple[int, ...] = ()
 
 
 def _score(response: Response, outputs: Outputs, whole: Outputs) -> Floats:

@@ -14,8 +14,8 @@ from wsdet.cli.allocator import keep_freed_memory
 from wsdet.cli.entry_point import CONF, compose
 from wsdet.cli.factories import open_run, recipe
 from wsdet.report.text_tables import Cell, table
+from wsdet.sampling import limited
 from wsdet.stages.evaluate import evaluate_localization
-from wsdet.stages.run import limited
 from wsdet.storage.files import replacing, write_json
 from wsdet.types import Dataset, InputError, Split
 

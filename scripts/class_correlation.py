@@ -23,7 +23,7 @@ from wsdet.boxes import area, intersection, iou
 from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import open_run, recipe
 from wsdet.report.text_tables import table
-from wsdet.stages.run import limited
+from wsdet.sampling import limited
 from wsdet.storage.files import write_json
 from wsdet.types import Boxes, InputError
 

@@ -15,7 +15,7 @@ import numpy as np
 from wsdet import boxes
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import CONF
-from wsdet.stages.run import limited
+from wsdet.sampling import limited
 from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Dataset, InputError, Pixels, Sample, Split
 

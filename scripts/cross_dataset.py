@@ -28,7 +28,7 @@ from wsdet.localizers.dialogue import Dialogue
 from wsdet.metrics import proposals
 from wsdet.networks.classifier import Network
 from wsdet.questions import Note, Whole
-from wsdet.stages.run import limited
+from wsdet.sampling import limited
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.types import Boxes, Dataset, Floats, InputError, Sample

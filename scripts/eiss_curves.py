@@ -34,7 +34,7 @@ from wsdet.formats.contents import file_name
 from wsdet.localizers.eiss import Trajectory
 from wsdet.questions import Note
 from wsdet.report.text_tables import Cell, table
-from wsdet.stages.run import limited
+from wsdet.sampling import limited
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import claim
 from wsdet.storage.untrusted import read_json

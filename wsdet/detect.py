@@ -24,9 +24,10 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import write_frames
     from wsdet.detectors.rcnn.detector import RcnnDetector
+    from wsdet.sampling import limited
     from wsdet.stages.detect import detect, draw_detections, find_images, write_coco
     from wsdet.stages.recipe import Recipe
-    from wsdet.stages.run import Execution, Run, limited
+    from wsdet.stages.run import Execution, Run
     from wsdet.storage.box_store import BoxStore
     from wsdet.storage.fingerprints import digest_of_folder
 

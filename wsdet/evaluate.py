@@ -48,7 +48,7 @@ def _run(cfg: DictConfig) -> None:
 
     from wsdet.cli.build import build
     from wsdet.report import text_tables as table
-    from wsdet.stages.run import limited
+    from wsdet.sampling import limited
 
     wanted = {"boxes": cfg.boxes, "proposals": cfg.proposal_stores, "detections": cfg.detections}
     given = {

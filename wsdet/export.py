@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import entry_point
-from wsdet.stages.run import limited
+from wsdet.sampling import limited
 from wsdet.types import Dataset, InputError, Split
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from wsdet.cli.build import settings_of
 from wsdet.cli.entry_point import CONF
-from wsdet.stages.run import limited
+from wsdet.sampling import limited
 
 IDS = tuple(f"image {i}" for i in range(50))
 

@@ -80,5 +80,5 @@ def test_a_tiny_or_narrow_image_still_gives_itself(size: tuple[int, int]) -> Non
     ],
 )
 def test_arguments_are_checked(argument: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"{argument} must be"):
+    with pytest.raises(ValueError, match=rf"^{argument}(\[0\])? must "):
         SelectiveSearch(**{argument: value})  # type: ignore[arg-type]

@@ -26,7 +26,8 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
         cfg: of the program.
         limit: maximum number of images of a split, in place of the config's.
     """
-    from wsdet.stages.run import SPLITS, Execution, Run, limited
+    from wsdet.sampling import limited
+    from wsdet.stages.run import SPLITS, Execution, Run
 
     data = settings_of(cfg, "data")["data"]
     dataset: Dataset = build(cfg.data, "data")

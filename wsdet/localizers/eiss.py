@@ -7,7 +7,6 @@ shortly before the score of the blackened region, which rises, meets that of the
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +17,7 @@ from wsdet.localizers.dialogue import Dialogue, side_by_side
 from wsdet.localizers.responses import Response, response_of
 from wsdet.localizers.windows import grid
 from wsdet.questions import Cropped, Masked, Note, Outputs, Whole
+from wsdet.sampling import image_generator
 from wsdet.types import Boxes, Floats, Sample
 
 
@@ -95,7 +95,7 @@ class Eiss:
 
     def _search(self, sample: Sample, whole: Outputs, label: int) -> Dialogue[Trajectory]:
         response = response_of(label, whole, self.k)
-        rng = np.random.default_rng([self.seed, zlib.crc32(sample.image_id.encode())])
+        rng = image_generator(sample.image_id, self.seed)
         region = np.array([0, 0, self.size, self.size], np.float32)
         regions, blackened, cropped = [], [], []
         for _ in range(self.max_iterations):

@@ -6,7 +6,6 @@ in float32 whatever the working precision.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,7 +21,7 @@ from wsdet.networks.imagenet_classes import class_outputs
 from wsdet.networks.masked_passes import MaskedPasses
 from wsdet.networks.preprocessor import Preprocessor, View
 from wsdet.networks.region_passes import RegionPasses, level_maps
-from wsdet.networks.weights import Activation, read_metadata
+from wsdet.networks.weights import Activation, digest_of_weights, read_metadata
 from wsdet.questions import (
     Cropped,
     FeatureMap,
@@ -245,8 +244,4 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 def _fingerprint(backbone: Backbone) -> str:
     """Short hash of the weights: what a store records of the network that made its boxes."""
-    digest = hashlib.sha256(f"{backbone.architecture} {backbone.input_size}".encode())
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest_of_weights(backbone, f"{backbone.architecture} {backbone.input_size}")

@@ -6,6 +6,7 @@ or as a Lightning checkpoint of our own training does (`backbone.trunk.features.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from wsdet.networks.efficientnet_names import timm_names
 from wsdet.storage import tensors
@@ -46,6 +48,15 @@ class WeightsMetadata:
     activation: Activation = "softmax"
     classes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+def digest_of_weights(module: nn.Module, also: str = "") -> str:
+    """Short hash of a module's parameters and buffers, and of what they go with."""
+    digest = hashlib.sha256(also.encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def save_weights(path: Path | str, state_dict: Mapping[str, torch.Tensor], metadata: WeightsMetadata) -> None:

@@ -6,7 +6,6 @@ OpenCV's graph segmentation, with the values of the authors' published code and 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -16,6 +15,7 @@ from wsdet import check
 from wsdet.boxes import scale
 from wsdet.proposals.grouping import COLOR_BINS, TEXTURE_BINS, color_bins, group, histograms, texture_bins
 from wsdet.proposals.ordering import distinct
+from wsdet.sampling import image_generator
 from wsdet.types import Boxes, Floats, InputError, Ints, Pixels, Sample
 from wsdet.vision import opencv
 from wsdet.vision.resizing import shrunk
@@ -80,7 +80,7 @@ class SelectiveSearch:
         groupings = [xyxy[::-1] for xyxy in self._groupings(image)]
         xyxy = np.concatenate(groupings)
         position = np.concatenate([np.arange(1, len(grouping) + 1) for grouping in groupings])
-        value = position * _generator(self.seed, sample.image_id).random(len(position))
+        value = position * image_generator(sample.image_id, self.seed).random(len(position))
         order = np.argsort(value, kind="stable")
         order = order[_wide_enough(xyxy[order], image.shape[:2], self.min_width)]
         order = order[distinct(xyxy[order])][: self.max_boxes or None]
@@ -99,11 +99,6 @@ class SelectiveSearch:
                 for terms in self.similarities:
                     chosen = [appearance for term, appearance in appearances.items() if term in terms]
                     yield group(segments, chosen, size="S" in terms, fill="F" in terms)
-
-
-def _generator(seed: int, image_id: str) -> np.random.Generator:
-    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
 def _wide_enough(xyxy: Floats, size_hw: tuple[int, int], min_width: float) -> Ints:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import logging
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -222,21 +223,22 @@ def _spread(values: Sequence[float]) -> dict[str, float | int | None]:
     return {"mean": statistics.fmean(values), "sd": sd, "n": len(values)}
 
 
-def _paired(first: Sequence[Run], other: Sequence[Run], key: str) -> list[float]:
-    """Other minus first, for each seed for which both have the figure."""
+def _paired(first: Sequence[Run], other: Sequence[Run], key: str) -> list[tuple[float, float]]:
+    """The figure of other and of first, for each seed for which both have it."""
     reference = {run.seed: run.figures[key] for run in first if key in run.figures}
-    return [run.figures[key] - reference[run.seed] for run in other if key in run.figures and run.seed in reference]
+    return [(run.figures[key], reference[run.seed]) for run in other if key in run.figures and run.seed in reference]
 
 
-def _difference(pairs: Sequence[float]) -> dict[str, float | int | None]:
-    from scipy.stats import t
+def _difference(pairs: Sequence[tuple[float, float]]) -> dict[str, float | int | None]:
+    from scipy.stats import ttest_rel
 
-    spread = _spread(pairs)
+    spread = _spread([other - first for other, first in pairs])
     if len(pairs) < 2:
         return spread | {"low": None, "high": None}
-    half = float(t.ppf((1 + _LEVEL) / 2, len(pairs) - 1)) * statistics.stdev(pairs) / len(pairs) ** 0.5
-    mean = statistics.fmean(pairs)
-    return spread | {"low": mean - half, "high": mean + half}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal differences: an interval without width
+        interval = ttest_rel(*zip(*pairs, strict=True)).confidence_interval(_LEVEL)
+    return spread | {"low": float(interval.low), "high": float(interval.high)}
 
 
 def _mean_and_sd(spread: Mapping[str, Any] | None) -> str | None:

@@ -15,10 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from wsdet.localizers.constant_boxes import average_shares
 from wsdet.questions import Localizer
+from wsdet.sampling import limited
 from wsdet.stages.localize import localize, sizes_of_ground_truth, visualize
 from wsdet.stages.network import NetworkOptions, network_of, trained_weights
 from wsdet.stages.propose import propose
@@ -28,7 +27,7 @@ from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import read_settings
 from wsdet.storage.timings import Ledger
 from wsdet.training.options import RegionClassifierTraining
-from wsdet.types import Boxes, Dataset, InputError, ProposalSource, Split
+from wsdet.types import Boxes, Dataset, ProposalSource, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -255,18 +254,3 @@ class Run:
 def failures(stores: Iterable[BoxStore]) -> dict[str, str]:
     """Why images failed, by id, in any of the stores."""
     return {image_id: why for store in stores for image_id, why in store.failed.items()}
-
-
-def limited(ids: Sequence[str], limit: int, seed: int) -> tuple[str, ...]:
-    """At most `limit` of `ids` (0: all), sampled with `seed`.
-
-    A larger limit adds images to those that a smaller one sampled, so results can grow.
-
-    Raises:
-        InputError: `limit` is negative.
-    """
-    if limit < 0:
-        raise InputError(f"limit must be 0 (all images) or more, got {limit}")
-    if not limit or limit >= len(ids):
-        return tuple(ids)
-    return tuple(ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:limit])

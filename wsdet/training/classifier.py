@@ -9,9 +9,7 @@ in and ends with the weights that it would have had. Its folder is that of `wsde
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,9 +23,11 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from wsdet.networks.backbones import Backbone
-from wsdet.networks.weights import Activation, WeightsMetadata, save_weights
+from wsdet.networks.weights import Activation, WeightsMetadata, digest_of_weights, save_weights
+from wsdet.sampling import held_out
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
+from wsdet.training.optimization import parameter_groups, warm_up_and_cosine
 from wsdet.training.options import ClassifierTraining
 from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, keep_in_memory, mask_boxes
 from wsdet.training.resumable import fit, train_once
@@ -111,15 +111,8 @@ class ClassifierModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with a warm-up and a cosine."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.options.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.options.learning_rate)
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / n_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        optimizer = torch.optim.AdamW(parameter_groups(self, self.options.weight_decay), lr=self.options.learning_rate)
+        return warm_up_and_cosine(optimizer, int(self.trainer.estimated_stepping_batches), _WARM_UP)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the metrics."""
@@ -193,12 +186,14 @@ def train_classifier(
         "seed": seed,
         "classes": list(dataset.classes),
         "images": Fingerprints(dataset, labels=True).digest(ids),
-        "initial_weights": _digest_of_weights(backbone),
+        "initial_weights": digest_of_weights(backbone),
     }
     path = Path(out) / "model.safetensors"
 
     def train() -> dict[str, Any]:
-        train_ids, validation_ids = _split(ids, options.validation, seed)
+        train_ids, validation_ids = held_out(ids, options.validation, seed)
+        if len(train_ids) < 2:
+            raise InputError(f"training needs at least 2 images with labels besides validation, got {len(ids)} in all")
         log.info(
             "classifier: training %s of %s on %d images, %d more for validation, %d epochs",
             "the last layer" if options.head_only else "all layers",
@@ -242,7 +237,7 @@ def mean_average_precision(scores: Floats, labels: Floats) -> float:
     occurring = labels.any(axis=0)
     if not occurring.any():
         return float("nan")
-    return float(np.mean([average_precision_score(labels[:, c], scores[:, c]) for c in np.flatnonzero(occurring)]))
+    return float(average_precision_score(labels[:, occurring], scores[:, occurring], average="macro"))
 
 
 def top1(scores: Floats, labels: Floats) -> float:
@@ -250,25 +245,3 @@ def top1(scores: Floats, labels: Floats) -> float:
     labelled = labels.any(axis=1)
     best = scores.argmax(axis=1)
     return float(labels[np.arange(len(labels)), best][labelled].mean()) if labelled.any() else float("nan")
-
-
-def _split(ids: Sequence[str], validation: float, seed: int) -> tuple[list[str], list[str]]:
-    n_validation = math.ceil(validation * len(ids)) if validation else 0
-    if len(ids) - n_validation < 2:
-        raise InputError(f"training needs at least 2 images with labels besides validation, got {len(ids)} in all")
-    order = np.random.default_rng(seed).permutation(len(ids))
-    return [ids[i] for i in np.sort(order[n_validation:])], [ids[i] for i in np.sort(order[:n_validation])]
-
-
-def _rate(done: float) -> float:
-    """Share of the highest learning rate after a share `done` of the steps."""
-    if done < _WARM_UP:
-        return max(done / _WARM_UP, 0.01)
-    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))
-
-
-def _digest_of_weights(backbone: Backbone) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

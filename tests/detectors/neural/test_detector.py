@@ -96,7 +96,7 @@ def change(folder: Path, **fields: Any) -> None:
         ({"classes": []}, "'classes'"),
         ({"classes": ["a", "b"]}, "does not fit"),
         ({"classes": "abc"}, "'classes'"),
-        ({"options": {"kind": "yolo"}}, "must be one of"),
+        ({"options": {"kind": "yolo"}}, "kind must be "),
         ({"options": {"kind": "fcos", "channels": 10**9}}, "channels"),
         ({"options": {"kind": "fcos", "surprise": 1}}, "surprise"),
         ({"network": {"architecture": "os.system", "input_size": 64}}, "architecture"),

@@ -245,8 +245,8 @@ def test_no_positive_at_all_is_an_error(squares: Any, network: Any) -> None:
     ("changed", "message"),
     [
         ({"loss": "log"}, "loss must be"),
-        ({"c": []}, "c must be"),
-        ({"c": -1.0}, "c must be"),
+        ({"c": []}, "c must have"),
+        ({"c": -1.0}, r"c\[0\] must be"),
         ({"positive_weight": "equal"}, "positive_weight must be"),
         ({"positive_weight": 0}, "positive_weight must be"),
         ({"negative_iou": 0}, "negative_iou"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
+from wsdet import check
 from wsdet.types import InputError
 
 Kind = Literal["faster_rcnn", "retinanet", "fcos", "ssdlite"]
@@ -45,27 +46,23 @@ class ModelOptions:
     nms_iou: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"detector.model.kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        check.one_of(KINDS, kind=self.kind)
         strides = tuple(self.strides)
         doubles = all(b == 2 * a for a, b in pairwise(strides))
         if not 1 <= len(strides) <= 8 or strides[0] not in (4, 8, 16, 32) or not doubles:
-            raise InputError(
-                f"detector.model.strides must start at 4, 8, 16 or 32 and double, got {list(self.strides)}"
-            )
+            raise InputError(f"strides must start at 4, 8, 16 or 32 and double, got {list(self.strides)}")
         object.__setattr__(self, "strides", strides)
-        _check(
-            "model",
-            (64 <= self.channels <= 4096 and self.channels % 32 == 0, "channels", "a multiple of 32 from 64 to 4096",
-             self.channels),
-            (self.trainable_layers >= 0, "trainable_layers", ">= 0", self.trainable_layers),
-            (self.short_side == 0 or 32 <= self.short_side <= _MOST_PIXELS, "short_side", "0 or 32..4096 pixels",
-             self.short_side),
-            (self.long_side == 0 or self.short_side <= self.long_side <= _MOST_PIXELS, "long_side",
-             "0 or between short_side and 4096 pixels", self.long_side),
-            (0 <= self.score_threshold < 1, "score_threshold", "in [0, 1)", self.score_threshold),
-            (0 < self.nms_iou <= 1, "nms_iou", "in (0, 1]", self.nms_iou),
-        )  # fmt: skip
+        check.at_least(0, trainable_layers=self.trainable_layers)
+        check.within("[0, 1)", score_threshold=self.score_threshold)
+        check.within("(0, 1]", nms_iou=self.nms_iou)
+        check.within("[64, 4096]", channels=self.channels)
+        if self.channels % 32:
+            raise InputError(f"channels must be a multiple of 32, got {self.channels}")
+        if self.short_side:
+            check.at_least(32, short_side=self.short_side)
+            check.within(f"[32, {_MOST_PIXELS}]", short_side=self.short_side)
+        if self.long_side:
+            check.within(f"[{self.short_side}, {_MOST_PIXELS}]", long_side=self.long_side)
 
     def fitted_to(self, input_size: int) -> ModelOptions:
         """The same with a short side: where none is given, 1.5 times the classifier's input, in steps of 32 pixels."""
@@ -108,13 +105,9 @@ class WeakLosses:
     drop_box_loss: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(
-            "losses",
-            (0 < self.ignore_share <= 1, "ignore_share", "in (0, 1]", self.ignore_share),
-            (0 <= self.drop_after <= 1, "drop_after", "in [0, 1]", self.drop_after),
-            (self.drop_class_loss >= 0, "drop_class_loss", ">= 0", self.drop_class_loss),
-            (self.drop_box_loss >= 0, "drop_box_loss", ">= 0", self.drop_box_loss),
-        )
+        check.within("(0, 1]", ignore_share=self.ignore_share)
+        check.share(drop_after=self.drop_after)
+        check.at_least(0.0, drop_class_loss=self.drop_class_loss, drop_box_loss=self.drop_box_loss)
 
 
 @dataclass(frozen=True)
@@ -159,26 +152,10 @@ class TrainingOptions:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
-        _check(
-            "training",
-            (self.epochs >= 1, "epochs", ">= 1", self.epochs),
-            (self.batch_size >= 1, "batch_size", ">= 1", self.batch_size),
-            (self.learning_rate > 0, "learning_rate", "> 0", self.learning_rate),
-            (0 <= self.warm_up < 1, "warm_up", "in [0, 1)", self.warm_up),
-            (0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum),
-            (self.weight_decay >= 0, "weight_decay", ">= 0", self.weight_decay),
-            (self.gradient_clip >= 0, "gradient_clip", ">= 0", self.gradient_clip),
-            (0 <= self.flip <= 1, "flip", "in [0, 1]", self.flip),
-            (0 <= self.scale_jitter < 1, "scale_jitter", "in [0, 1)", self.scale_jitter),
-            (0 <= self.color_jitter <= 1, "color_jitter", "in [0, 1]", self.color_jitter),
-            (0 <= self.average < 1, "average", "in [0, 1)", self.average),
-            (0 <= self.validation < 1, "validation", "in [0, 1)", self.validation),
-            (self.patience >= 1, "patience", ">= 1", self.patience),
-            (self.logger in ("csv", "tensorboard"), "logger", "csv or tensorboard", self.logger),
-        )
-
-
-def _check(of: str, *rules: tuple[bool, str, str, object]) -> None:
-    for holds, name, allowed, got in rules:
-        if not holds:
-            raise InputError(f"detector.{of}.{name} must be {allowed}, got {got}")
+        check.at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
+        check.positive(learning_rate=self.learning_rate)
+        check.at_least(0.0, weight_decay=self.weight_decay, gradient_clip=self.gradient_clip)
+        check.within("[0, 1)", warm_up=self.warm_up, momentum=self.momentum, scale_jitter=self.scale_jitter)
+        check.within("[0, 1)", average=self.average, validation=self.validation)
+        check.share(flip=self.flip, color_jitter=self.color_jitter)
+        check.one_of(("csv", "tensorboard"), logger=self.logger)

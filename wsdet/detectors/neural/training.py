@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,19 +27,19 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torch.utils.data import DataLoader
 
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector
 from wsdet.detectors.neural.examples import Batch, BatchOrder, Examples, in_lists, in_one_thread
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
 from wsdet.networks.backbones import Backbone
+from wsdet.networks.weights import digest_of_weights
+from wsdet.sampling import held_out
+from wsdet.training.optimization import parameter_groups, warm_up_and_cosine
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Boxes, Dataset, InputError
 
 log = logging.getLogger(__name__)
-
-_FIRST_RATE = 0.01  # share of the highest learning rate that the warm-up starts from
 
 
 class DetectorModule(pl.LightningModule):
@@ -82,19 +81,9 @@ class DetectorModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """SGD with a warm-up and a cosine."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.options.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = parameter_groups(self, self.options.weight_decay)
         optimizer = torch.optim.SGD(groups, lr=self.options.learning_rate, momentum=self.options.momentum)
-        n_steps = max(2, int(self.trainer.estimated_stepping_batches))
-        n_warm = min(n_steps - 1, max(1, round(self.options.warm_up * n_steps)))
-        parts = [LinearLR(optimizer, _FIRST_RATE, total_iters=n_warm), CosineAnnealingLR(optimizer, n_steps - n_warm)]
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": SequentialLR(optimizer, parts, [n_warm]), "interval": "step"},
-        }
+        return warm_up_and_cosine(optimizer, int(self.trainer.estimated_stepping_batches), self.options.warm_up)
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         images, targets = batch
@@ -201,7 +190,7 @@ def train_detector(
         "model": asdict(model),
         "training": asdict(training),
         "losses": asdict(losses),
-        "network": {"architecture": backbone.architecture, "weights": _digest_of_weights(backbone)},
+        "network": {"architecture": backbone.architecture, "weights": digest_of_weights(backbone.trunk)},
         "classes": list(dataset.classes),
         "boxes": _digest_of_boxes(dataset, ids, positives),
         "seed": seed,
@@ -234,7 +223,7 @@ def _train(
     seed: int,
     name: str,
 ) -> dict[str, Any]:
-    train_ids, validation_ids = _split(ids, training.validation, seed)
+    train_ids, validation_ids = held_out(ids, training.validation, seed)
     train = Examples(dataset, train_ids, positives, model, training, memory_gib, workers)
     validation = None
     if validation_ids:
@@ -281,12 +270,6 @@ def _cpu_has_bfloat16() -> bool:
     return any(check() for check in checks if check is not None)
 
 
-def _split(ids: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    n_validation = min(math.ceil(share * len(ids)), len(ids) - 1) if share else 0
-    order = np.random.default_rng(seed).permutation(len(ids))
-    return [ids[i] for i in np.sort(order[n_validation:])], [ids[i] for i in np.sort(order[:n_validation])]
-
-
 def _digest_of_boxes(dataset: Dataset, ids: Sequence[str], positives: Mapping[str, Boxes]) -> str:
     digest = hashlib.sha256()
     for image_id in ids:
@@ -294,11 +277,4 @@ def _digest_of_boxes(dataset: Dataset, ids: Sequence[str], positives: Mapping[st
         digest.update(repr((image_id, dataset.labels(image_id), len(boxes))).encode())
         for column in (boxes.xyxy, boxes.scores, boxes.labels, boxes.difficult):
             digest.update(column.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _digest_of_weights(backbone: Backbone) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(backbone.trunk.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

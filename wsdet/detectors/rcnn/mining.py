@@ -11,7 +11,6 @@ protocol of the self-taught localization authors; conf/detector/protocol/*.yaml 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from wsdet.detectors.rcnn.features import BoxFeatures, Maps
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.svm import LinearClassifiers, SvmProblem, solver_named
+from wsdet.sampling import image_generator
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError, Ints
 
 log = logging.getLogger(__name__)
@@ -250,10 +250,6 @@ class Trainer:
                 positive[task] = True
         return negative & self._used_by[image_id], nearest, positive
 
-    def _generator(self, image_id: str) -> np.random.Generator:
-        digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
-        return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
-
     # --- the start
 
     def _collect(self) -> None:
@@ -263,7 +259,7 @@ class Trainer:
         norms: list[Tensor] = []
         wants_whole = self.protocol.whole_first_image
         for page in self._pages("positives and first negatives"):
-            rng = self._generator(page.image_id)
+            rng = image_generator(page.image_id, self.seed)
             self._add_positives(page)
             targets = self._first_negatives(page, rng, wants_whole)
             wants_whole = wants_whole and not len(page.xyxy)

@@ -70,7 +70,7 @@ def train_box_regression(
     Args:
         ids: the images to learn from; one that cannot be read is left out.
         maps_of: gives an image's maps.
-        positives: by detector's name, its labeled boxes by image id; one flagged difficult teaches nothing.
+        positives: by detector's name, its labeled boxes by image id; one flagged difficult is left out.
         proposals: boxes by image id.
         features: describes boxes.
         n_classes: how many classes there are; one without an example moves nothing.
@@ -93,13 +93,13 @@ def train_box_regression(
                 continue
             try:
                 x = features.features(maps_of(image_id), xyxy[rows]) * scale
-            except InputError:  # said when the detectors were trained
+            except InputError:  # warned about when the detectors were trained
                 continue
             for name, overlap in near.items():
-                taught = overlap[rows].max(axis=1) >= min_iou
+                used = overlap[rows].max(axis=1) >= min_iou
                 best = targets[name][overlap[rows].argmax(axis=1)]
-                offsets = torch.from_numpy(offsets_to(xyxy[rows], best)[taught]).to(x.device)
-                sums[name].add(x[torch.from_numpy(taught).to(x.device)], offsets)
+                offsets = torch.from_numpy(offsets_to(xyxy[rows], best)[used]).to(x.device)
+                sums[name].add(x[torch.from_numpy(used).to(x.device)], offsets)
         for name, of_class in sums.items():
             if of_class.n_examples:
                 weights, biases = of_class.solve(ridge)
@@ -173,7 +173,7 @@ def moved(xyxy: Tensor, offsets: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def _of_class(boxes: Boxes | None, label: int) -> Floats:
-    """(m, 4) corners of the boxes of a class that may teach."""
+    """(m, 4) corners of the boxes of a class that are not difficult."""
     if boxes is None:
         return np.zeros((0, 4), np.float32)
     return boxes.xyxy[(boxes.labels == label) & ~boxes.difficult]

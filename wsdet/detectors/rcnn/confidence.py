@@ -1,10 +1,10 @@
-"""How far a pseudo-box can be trusted, judged from the training images alone, and what follows from it.
+"""The confidence of pseudo-boxes, estimated from the training images alone, and how it selects or weights them.
 
 Up to three things speak for a box: its score, its margin to the next box of its label in the image, and the agreement
 of other localizers (the mean IoU with their first boxes). Their scales differ from class to class and from method to
 method, so each is replaced by its rank among the boxes of the class, and the ranks are averaged. The confidence is the
-rank of that average, in (0, 1]: 0.25 says that a quarter of the class's boxes are no more trustworthy, for every
-class, localizer and kind of evidence. No true box is looked at, so a confidence is no probability of being right.
+rank of that average, in (0, 1]: 0.25 says that a quarter of the class's boxes have no higher one, for every
+class, localizer and kind of evidence. Ground truth is not looked at, so a confidence is no probability of being right.
 """
 
 from __future__ import annotations
@@ -59,10 +59,9 @@ def weigh(
     Args:
         positives: pseudo-boxes by image id.
         confidence: (n,) for each image, what `confidences` gives.
-        weighting: "none" takes all boxes alike; "keep" keeps the trusted ones and drops the doubtful; "ignore" makes
-            a doubtful box a region that is neither positive nor negative; "weight" takes all, each weighing as much
-            as it is trusted.
-        doubtful_below: confidence below which a box is doubtful, in [0, 1]: the share of a class's boxes that are.
+        weighting: "none" takes all boxes alike; "keep" drops those of low confidence; "ignore" makes these regions that
+            are neither positive nor negative; "weight" takes all, each with its confidence as weight.
+        doubtful_below: a confidence below this is low, in [0, 1]: the share of a class's boxes that are.
 
     Raises:
         InputError: `weighting` or `doubtful_below` is not one of these.
@@ -72,14 +71,14 @@ def weigh(
     means = _mean_by_label(positives, confidence)
     weighed = {}
     for image_id, boxes in positives.items():
-        trusted = confidence[image_id] >= doubtful_below
+        confident = confidence[image_id] >= doubtful_below
         weights = np.ones(len(boxes), np.float32)
         if weighting == "weight":
             weights *= confidence[image_id]
             weights /= np.array([means[label] for label in boxes.labels.tolist()], np.float32)
-        difficult = ~trusted if weighting == "ignore" else np.zeros(len(boxes), bool)
+        difficult = ~confident if weighting == "ignore" else np.zeros(len(boxes), bool)
         one = Boxes(boxes.xyxy, weights, boxes.labels, difficult)
-        weighed[image_id] = one[trusted] if weighting == "keep" else one
+        weighed[image_id] = one[confident] if weighting == "keep" else one
     return weighed
 
 

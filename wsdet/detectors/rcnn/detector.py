@@ -183,7 +183,7 @@ class RcnnDetector:
         """A saved detector with its network.
 
         Args:
-            folder: what `save` wrote. It may come from a stranger: no code in it is run.
+            folder: what `save` wrote. It may be untrusted: no code in it is run.
             device: see `Network`.
             precision: see `Network`.
             features: what it was trained with, to be shared with others; None makes it anew from the files.
@@ -193,32 +193,32 @@ class RcnnDetector:
                 other features than these.
         """
         folder = Path(folder)
-        said = _read_description(folder / "model.json")
+        metadata = _read_description(folder / "model.json")
         classifiers, _ = tensors.load(folder / "model.safetensors", infinite=("biases",))
-        if said["features"].get("kind") == "warp":
-            said["features"].setdefault("layer", "map")  # of earlier versions
-        network = features.network if features else _load_network(folder, said, device, precision)
+        if metadata["features"].get("kind") == "warp":
+            metadata["features"].setdefault("layer", "map")  # of earlier versions
+        network = features.network if features else _load_network(folder, metadata, device, precision)
         if features and (network.fingerprint, features.settings) != (
-            said["network"].get("fingerprint"),
-            said["features"],
+            metadata["network"].get("fingerprint"),
+            metadata["features"],
         ):
             raise InputError(f"{folder} was trained with another network or other features; give another out=")
         try:
             return cls(
-                features or build_features(network, **said["features"]),
-                said["classes"],
+                features or build_features(network, **metadata["features"]),
+                metadata["classes"],
                 classifiers["weights"].astype(np.float32),
                 classifiers["biases"].astype(np.float32),
-                said["proposals"],
-                said["info"],
-                said["nms_iou"],
-                said["max_per_class"],
-                said["max_per_image"],
-                said["max_proposals"],
+                metadata["proposals"],
+                metadata["info"],
+                metadata["nms_iou"],
+                metadata["max_per_class"],
+                metadata["max_per_image"],
+                metadata["max_proposals"],
                 BoxShifts(
                     classifiers["shift_weights"].astype(np.float32), classifiers["shift_biases"].astype(np.float32)
                 )
-                if said["box_regression"]
+                if metadata["box_regression"]
                 else None,
             )
         except (ValueError, TypeError, KeyError) as error:
@@ -321,7 +321,7 @@ def train_detectors(
 def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Boxes]:
     """The true boxes of those of `ids` that have any: all of them with weight 1, VOC's difficult ones flagged.
 
-    An annotation that cannot be used is said and left out.
+    An annotation that cannot be used is left out, with a warning.
 
     Raises:
         InputError: none has.
@@ -374,7 +374,7 @@ def _classifiers_of(trained: TrainedTasks, detector: int, n_classes: int) -> tup
 
 def _read_description(path: Path) -> dict[str, Any]:
     """What model.json says, with every field that `load` reads of the right kind."""
-    said = read_object(path)
+    metadata = read_object(path)
     fields: dict[str, type | tuple[type, ...]] = {
         "classes": list,
         "features": dict,
@@ -387,19 +387,19 @@ def _read_description(path: Path) -> dict[str, Any]:
         "box_regression": bool,
         "info": dict,
     }
-    if said.get("format") != _FORMAT:
+    if metadata.get("format") != _FORMAT:
         raise InputError(f"{path} does not describe a detector of this version ({_FORMAT!r}); train it again")
     for name, kind in fields.items():
-        if not isinstance(said.get(name), kind) or (isinstance(said[name], bool) and kind is not bool):
+        if not isinstance(metadata.get(name), kind) or (isinstance(metadata[name], bool) and kind is not bool):
             raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")
-    if not all(isinstance(name, str) for name in said["classes"]):
+    if not all(isinstance(name, str) for name in metadata["classes"]):
         raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")
-    return said
+    return metadata
 
 
-def _load_network(folder: Path, said: Mapping[str, Any], device: str, precision: str) -> Network:
+def _load_network(folder: Path, metadata: Mapping[str, Any], device: str, precision: str) -> Network:
     """The network with the weights that features need, the trunk's and perhaps hidden layers'; others are random."""
-    architecture, input_size = said["network"].get("architecture"), said["network"].get("input_size")
+    architecture, input_size = metadata["network"].get("architecture"), metadata["network"].get("input_size")
     if not isinstance(architecture, str) or not isinstance(input_size, int) or not 32 <= input_size <= 4096:
         raise InputError(
             f"{folder / 'model.json'}: 'network' must name an architecture and an input_size from 32 to 4096, "
@@ -407,7 +407,7 @@ def _load_network(folder: Path, said: Mapping[str, Any], device: str, precision:
         )
     backbone = build_backbone(architecture, IMAGENET_OUTPUTS, input_size)
     parts: list[tuple[str, nn.Module, dict[str, Tensor]]] = [("network.safetensors", backbone.trunk, {})]
-    if said["features"].get("layer") == "hidden":
+    if metadata["features"].get("layer") == "hidden":
         head = backbone.head
         outputs = {name: value for name, value in head.state_dict().items() if name not in backbone.hidden_state}
         parts.append(("head.safetensors", head, outputs))

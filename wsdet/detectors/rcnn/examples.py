@@ -17,7 +17,7 @@ _CHUNK = 4096
 
 
 class ExamplePool:
-    """Rows of features with a sign for each task (a class of a detector).
+    """Rows of features with a target for each task (a class of a detector).
 
     It holds at most `max_rows * dim * 4` bytes of features; training copies those that the tasks it solves use.
 

@@ -121,6 +121,19 @@ def test_the_gap_is_an_upper_bound(loss: Loss, c: float) -> None:
     assert (relative_gap(problem, LinearClassifiers.zeros(80, 4)) > 0.3).all()
 
 
+@pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
+def test_equal_examples_and_an_enormous_c_are_no_error(loss: Loss, caplog: pytest.LogCaptureFixture) -> None:
+    once = made_up_problem(loss, 1e6, 200, 20, 1).column(0)
+    twice = replace(once, x=once.x.repeat(2, 1), targets=once.targets.repeat(2, 1))
+    doubled = replace(once, positive_cost=2 * once.positive_cost, negative_cost=2 * once.negative_cost)
+    torch.testing.assert_close(
+        objective(twice, newton_cg(twice)), objective(doubled, newton_cg(doubled)), rtol=2e-2, atol=0
+    )
+    assert not caplog.records
+    contradiction = replace(once, x=once.x.repeat(2, 1), targets=torch.cat([once.targets, -once.targets]))
+    assert newton_cg(contradiction).weights.isfinite().all()
+
+
 def test_what_does_not_converge_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     problem = rare_positives("hinge", 100.0)
     newton_cg(problem)
@@ -178,7 +191,7 @@ def test_nothing_to_learn_is_no_error(solve: object) -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="solver must be one of"):
+    with pytest.raises(ValueError, match="solver must be newton_cg or liblinear"):
         solver_named("sgd")
     with pytest.raises(ValueError, match="x must have shape"):
         SvmProblem(torch.zeros(3, 2), torch.zeros(4, 1, dtype=torch.int8), torch.ones(1), torch.ones(1))

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 GRAM_ROWS = 4096  # up to so many examples the inner products are kept: 134 MB
-_CHUNK = 4096  # rows of examples that are converted to float64 at a time
+_CHUNK = 2048  # rows of examples that are converted to float64 at a time
 _FIRST_SIGMA = 100.0  # over the mean squared norm of the examples
+_LARGEST_SIGMA = 1e10  # over the same: beyond it the systems of equal examples are singular in float64
 _SIGMA_GROWTH = 4.0
 _OUTER_STEPS, _NEWTON_STEPS, _SEARCH_STEPS = 40, 50, 30
 _DECREMENT = 1e-6  # an inner problem is solved when Newton's step promises less than this part of |w|^2
@@ -94,7 +95,7 @@ def solve_exactly(
     multipliers = torch.zeros_like(costs)
     softness = 1 / (2 * costs) if squared else torch.zeros_like(costs)
     most = torch.full_like(costs, torch.inf) if squared else costs
-    mean_square = float(gram.x.square().sum(dtype=torch.float64)) / max(len(costs), 1) + gram.bias
+    mean_square = float(gram.x.norm(dim=1).square().sum()) / max(len(costs), 1) + gram.bias
     sigma = _FIRST_SIGMA / mean_square
     best, best_gap = beta, torch.inf
     for _ in range(_OUTER_STEPS):
@@ -112,7 +113,7 @@ def solve_exactly(
         if gap <= tolerance:
             break
         if solved:  # else a smoother problem is needed, from the multipliers that are known to be good
-            multipliers, sigma = new, sigma * _SIGMA_GROWTH
+            multipliers, sigma = new, min(sigma * _SIGMA_GROWTH, _LARGEST_SIGMA / mean_square)
         else:
             sigma /= _SIGMA_GROWTH
     return best, float(best_gap)

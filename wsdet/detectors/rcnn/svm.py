@@ -34,7 +34,7 @@ _NEWTON_STEPS = 40
 _CG_STEPS = 60
 _CG_TOLERANCE = 0.1  # of the gradient's norm; Newton's steps correct the rest
 _LINE_SEARCH_STEPS = 12
-_CHUNK = 8192  # rows of examples that are converted to float64 at a time
+_CHUNK = 2048  # rows of examples that are converted to float64 at a time
 _HINGE_WIDTHS = (1.0, 0.2, 0.04, 0.008, 0.002)  # of the rounded corner that stands for the hinge's, one after another
 _WELL_CONDITIONED = 1e4  # curvature of the loss times squared norm of an example: conjugate gradients converge below
 _GAP = 0.01  # relative duality gap above which a column is solved again, exactly, and after that warned about
@@ -253,6 +253,7 @@ def newton_cg(
     """
     columns = problem.targets.shape[1]
     classifiers = start or LinearClassifiers.zeros(problem.x.shape[1], columns, problem.x.device)
+    gaps = torch.full((columns,), torch.inf, dtype=torch.float64, device=problem.x.device)
     together = _well_conditioned(problem)
     if together.any():
         some = together.nonzero()[:, 0]
@@ -260,7 +261,7 @@ def newton_cg(
         for width in (None,) if problem.loss == "squared_hinge" else _HINGE_WIDTHS:
             solved = _newton(problem.columns(some), solved, width, tolerance)
         classifiers = classifiers.with_columns(some, solved)
-    gaps = torch.where(together, relative_gap(problem, classifiers), torch.inf)
+        gaps[some] = relative_gap(problem.columns(some), solved)
     for j in (gaps > _GAP).nonzero()[:, 0].tolist():
         exact, gap = _exactly(problem.column(j))
         if gap < gaps[j]:
@@ -280,10 +281,10 @@ def _well_conditioned(problem: SvmProblem) -> Tensor:
     A single column of few examples is solved exactly at once, which is as fast.
     """
     few = problem.targets.shape[1] == 1 and len(problem.x) <= GRAM_ROWS
-    norm = problem.x.square().sum(dtype=torch.float64) / max(len(problem.x), 1)
+    mean_square = problem.x.norm(dim=1).square().sum() / max(len(problem.x), 1)
     curvature = torch.maximum(problem.positive_cost, problem.negative_cost)
     curvature = curvature * 2 if problem.loss == "squared_hinge" else curvature / _HINGE_WIDTHS[-1]
-    return (curvature * norm <= _WELL_CONDITIONED) & (not few)
+    return (curvature * mean_square <= _WELL_CONDITIONED) & (not few)
 
 
 def _exactly(column: SvmProblem) -> tuple[LinearClassifiers, float]:

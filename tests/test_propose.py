@@ -19,39 +19,13 @@ from hydra import compose, initialize_config_dir
 from wsdet.cli.build import build, settings_of
 from wsdet.cli.entry_point import CONF
 from wsdet.proposals.selective_search import SelectiveSearch
+from wsdet.runners.local import Local
 from wsdet.stages.propose import propose
 from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
-from wsdet.types import Boxes, InputError, Sample, Split
+from wsdet.types import Boxes, InputError, Sample
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Images:
-    """Images whose first pixel is their number; those in `unreadable` cannot be read."""
-
-    classes = ("a",)
-    truth: dict[str, Boxes] = {}  # noqa: RUF012 - never changed
-
-    def __init__(self, n: int, unreadable: tuple[int, ...] = ()) -> None:
-        self.n = n
-        self.unreadable = unreadable
-        self.loaded: list[str] = []
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        return tuple(f"image{i}" for i in range(self.n)) if split == "train" else ()
-
-    def labels(self, image_id: str) -> tuple[int, ...]:
-        return ()
-
-    def load(self, image_id: str) -> Sample:
-        number = int(image_id.removeprefix("image"))
-        if number in self.unreadable:
-            raise InputError(f"{image_id} cannot be read")
-        self.loaded.append(image_id)
-        pixels = np.random.default_rng(number).integers(0, 255, (24, 32, 3)).astype(np.uint8)
-        pixels[0, 0] = number
-        return Sample(image_id, pixels)
 
 
 @pytest.fixture
@@ -61,11 +35,11 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("deadly_sources")
 
 
-def test_workers_do_not_change_the_boxes(tmp_path: Path) -> None:
-    dataset = Images(5)
+def test_workers_do_not_change_the_boxes(tmp_path: Path, sources: ModuleType) -> None:
+    dataset = sources.Images(5)
     for workers in (0, 2):
         report = propose(
-            dataset, dataset.ids("train"), SelectiveSearch(), BoxStore(tmp_path / str(workers), {}), workers
+            dataset, dataset.ids("train"), SelectiveSearch(), BoxStore(tmp_path / str(workers), {}), Local(workers)
         )
         assert (report.done, report.failed) == (5, {})
     parts = [(tmp_path / workers / "parts" / "000000.parquet").read_bytes() for workers in ("0", "2")]
@@ -95,8 +69,8 @@ def test_a_localizer_within_a_source_is_run_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bad_image_is_recorded_and_the_rest_done_in_order(tmp_path: Path, sources: ModuleType, workers: int) -> None:
-    dataset, store = Images(6, unreadable=(1,)), BoxStore(tmp_path, {})
-    report = propose(dataset, dataset.ids("train"), sources.Brightness(refuses=(4,)), store, workers)
+    dataset, store = sources.Images(6, unreadable=(1,)), BoxStore(tmp_path, {})
+    report = propose(dataset, dataset.ids("train"), sources.Brightness(refuses=(4,)), store, Local(workers))
     assert report.failed == {"image1": "image1 cannot be read", "image4": "image4 is refused"}
     assert {image_id: boxes.scores.tolist() for image_id, boxes in store.items()} == {
         f"image{i}": [i] for i in (0, 2, 3, 5)
@@ -105,17 +79,17 @@ def test_a_bad_image_is_recorded_and_the_rest_done_in_order(tmp_path: Path, sour
 
 
 def test_strict_ends_with_the_first_bad_image_and_the_next_run_goes_on(tmp_path: Path, sources: ModuleType) -> None:
-    dataset, store = Images(6), BoxStore(tmp_path, {})
+    dataset, store = sources.Images(6), BoxStore(tmp_path, {})
     with pytest.raises(InputError, match="image2 is refused"):
-        propose(dataset, dataset.ids("train"), sources.Brightness(refuses=(2,)), store, workers=2, strict=True)
+        propose(dataset, dataset.ids("train"), sources.Brightness(refuses=(2,)), store, runner=Local(2), strict=True)
     assert list(BoxStore(tmp_path)) == ["image0", "image1"]
-    report = propose(dataset, dataset.ids("train"), sources.Brightness(), BoxStore(tmp_path), workers=2)
+    report = propose(dataset, dataset.ids("train"), sources.Brightness(), BoxStore(tmp_path), runner=Local(2))
     assert (report.kept, report.done) == (2, 4)
 
 
 def test_a_dying_worker_costs_one_image(tmp_path: Path, sources: ModuleType) -> None:
-    dataset, store = Images(7), BoxStore(tmp_path, {})
-    report = propose(dataset, dataset.ids("train"), sources.Brightness(dies_at=(2,)), store, workers=2)
+    dataset, store = sources.Images(7), BoxStore(tmp_path, {})
+    report = propose(dataset, dataset.ids("train"), sources.Brightness(dies_at=(2,)), store, runner=Local(2))
     assert list(report.failed) == ["image2"]
     assert "worker process died over 'image2'" in report.failed["image2"]
     assert list(store) == [f"image{i}" for i in (0, 1, 3, 4, 5, 6)]
@@ -124,17 +98,10 @@ def test_a_dying_worker_costs_one_image(tmp_path: Path, sources: ModuleType) -> 
 def test_workers_that_cannot_start_end_the_run_with_the_remedy(
     tmp_path: Path, sources: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    dataset = Images(3)
+    dataset = sources.Images(3)
     with pytest.raises(InputError, match="workers=0 computes without them"):
-        propose(dataset, dataset.ids("train"), sources.CannotArrive(), BoxStore(tmp_path, {}), workers=2)
+        propose(dataset, dataset.ids("train"), sources.CannotArrive(), BoxStore(tmp_path, {}), runner=Local(2))
     assert "cannot arrive" in capfd.readouterr().err
-
-
-def test_few_images_are_under_way_at_once(tmp_path: Path, sources: ModuleType) -> None:
-    dataset, store = Images(30), BoxStore(tmp_path, {})
-    with pytest.raises(InputError):
-        propose(dataset, dataset.ids("train"), sources.Brightness(refuses=(0,)), store, workers=2, strict=True)
-    assert len(dataset.loaded) == 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for child processes in /proc")

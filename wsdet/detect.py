@@ -46,8 +46,10 @@ def _run(cfg: DictConfig) -> None:
     dataset = find_images(images, detector.classes)
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     execution = Execution(**{field.name: cfg[field.name] for field in fields(Execution)})
-    run = Run(dataset, data, {"test": ids}, out, network, execution)
-    detect(dataset, ids, {"detector": detector}, run.propose(sources, ids), {"detector": store}, cfg.strict)
+    runner = build(cfg.runner, "runner")
+    run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner)
+    where = (runner, {"detector": Path(cfg.model)}, cfg.device, cfg.precision)
+    detect(dataset, ids, {"detector": detector}, run.propose(sources, ids), {"detector": store}, cfg.strict, *where)
     write_coco(out / "detections.json", dataset, ids, detector.classes, store, str(cfg.model))
     if cfg.draw:
         draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, cfg.draw_above)

@@ -1,13 +1,49 @@
-"""Proposal sources that go wrong, in a module of their own so that worker processes can import them."""
+"""Images and proposal sources that go wrong, in a module of their own so that worker processes can import them."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from wsdet.types import Boxes, InputError, Sample
+from wsdet.stages.propose import ProposeJob
+from wsdet.types import Boxes, InputError, Sample, Split
+
+
+class Images:
+    """Images whose first pixel is their number.
+
+    Args:
+        n: how many.
+        unreadable: those that cannot be read.
+    """
+
+    classes = ("a",)
+    truth: dict[str, Boxes] = {}  # noqa: RUF012 - never changed
+
+    def __init__(self, n: int, unreadable: tuple[int, ...] = ()) -> None:
+        self.n = n
+        self.unreadable = unreadable
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """All of them train."""
+        return tuple(f"image{i}" for i in range(self.n)) if split == "train" else ()
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        """None."""
+        return ()
+
+    def load(self, image_id: str) -> Sample:
+        """Noise."""
+        number = int(image_id.removeprefix("image"))
+        if number in self.unreadable:
+            raise InputError(f"{image_id} cannot be read")
+        pixels = np.random.default_rng(number).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+        pixels[0, 0] = number
+        return Sample(image_id, pixels)
 
 
 class Brightness:
@@ -44,3 +80,17 @@ class CannotArrive:
     def propose(self, sample: Sample) -> Boxes:
         """Never comes to it."""
         return Boxes.empty()
+
+
+class SlowJob(ProposeJob):
+    """`Brightness` as a job that takes its time, so that something can happen meanwhile."""
+
+    def __init__(self, dataset: Images, seconds: float) -> None:
+        super().__init__(dataset, Brightness(), chunk_size=4)
+        self.seconds = seconds
+
+    def __call__(self, ids: Sequence[str]) -> Iterator[tuple[str, Boxes | InputError]]:
+        """The boxes, late."""
+        for outcome in super().__call__(ids):
+            time.sleep(self.seconds)
+            yield outcome

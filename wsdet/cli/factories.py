@@ -39,6 +39,7 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
         network_options(cfg),
         Execution(**{field.name: cfg[field.name] for field in fields(Execution)}),
         shared=Path(cfg.get("shared", cfg.out)),
+        runner=build(cfg.runner, "runner"),
         trainer=settings_of(cfg, "trainer")["trainer"],
         region_classifier=build(cfg.region_classifier, "region_classifier") if "region_classifier" in cfg else None,
         proposals=recipe(cfg, "proposals") if "proposals" in cfg else None,

@@ -6,7 +6,9 @@ in float32 whatever the working precision.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -55,6 +57,34 @@ class Handler(Protocol):
         """The answer to a question from the rows of its inputs."""
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkParts:
+    """A network on its way to another process: what makes it anew there.
+
+    Attributes:
+        backbone: on the CPU.
+        class_outputs: see `Network`, as for the next two.
+        activation: of the outputs.
+        incremental: whether masked inputs are computed from cached activations.
+        device_type: "cpu" or "cuda".
+        precision: of the forward passes.
+    """
+
+    backbone: Backbone
+    class_outputs: Sequence[Sequence[int]]
+    activation: Activation
+    incremental: bool | Literal["auto"]
+    device_type: str
+    precision: str
+
+    def network(self, worker: int = 0) -> Network:
+        """The network; of several GPUs each worker takes one."""
+        device = self.device_type
+        if device == "cuda":
+            device = f"cuda:{worker % torch.cuda.device_count()}"
+        return Network(self.backbone, self.class_outputs, self.activation, device, self.precision, self.incremental)
+
+
 class Network:
     """A frozen classifier.
 
@@ -84,6 +114,7 @@ class Network:
         if incremental not in (True, False, "auto"):
             raise InputError(f"incremental must be true, false or auto, got {incremental!r}")
         self.device = resolve_device(device)
+        self.incremental = incremental
         self.dtype = resolve_precision(precision, self.device)
         self.input_size = backbone.input_size
         self.fingerprint = _fingerprint(backbone)
@@ -110,6 +141,16 @@ class Network:
             GuidedBackprop: gradients,
             LayerMaps: gradients,
         }
+
+    @property
+    def parts(self) -> NetworkParts:
+        """What makes the same network in another process."""
+        backbone = copy.deepcopy(self.backbone).to("cpu")
+        precision = str(self.dtype).removeprefix("torch.")
+        scores = self.scores
+        return NetworkParts(
+            backbone, scores.class_outputs, scores.activation, self.incremental, self.device.type, precision
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -6,10 +6,13 @@ import glob
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from wsdet.formats.contents import added_suffix, file_name
+from wsdet.runners.job import Runner
+from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport, fill_together
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.types import Boxes, Dataset, Detector, InputError, Sample
@@ -20,6 +23,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class DetectJob:
+    """Detectors at work; see `wsdet.runners.job.Job`. They travel as the folders that they were loaded from."""
+
+    dataset: Dataset
+    detectors: Mapping[str, Detector]
+    proposals: Mapping[str, Boxes] | None
+    folders: Mapping[str, Path]
+    device: str
+    precision: str
+    chunk_size: int = 16
+    n_forward_passes: int = 0
+
+    def packed(self) -> DetectJob:
+        """Without the detectors."""
+        return replace(self, detectors={})
+
+    def open(self, worker: int = 0) -> DetectJob:
+        """With the detectors, on a GPU of their own where there are several."""
+        from wsdet.detectors.loading import load_detectors
+
+        if self.detectors:
+            return self
+        return replace(self, detectors=load_detectors(self.folders, self.device, self.precision, worker))
+
+    def __call__(self, ids: Sequence[str]) -> Iterator[tuple[str, dict[str, Boxes] | InputError]]:
+        """(image id, what each detector finds, or what is wrong with the image)."""
+        for image_id in ids:
+            try:
+                if self.proposals is not None and image_id not in self.proposals:
+                    raise InputError(f"{image_id} has no proposals; see why in the failed.json of their store")
+                looked_at = Boxes.empty() if self.proposals is None else self.proposals[image_id]
+                yield image_id, _detections(self.detectors, self.dataset.load(image_id), looked_at)
+            except InputError as error:
+                yield image_id, error
+
+
 def detect(
     dataset: Dataset,
     ids: Sequence[str],
@@ -27,6 +67,10 @@ def detect(
     proposals: Mapping[str, Boxes] | None,
     stores: Mapping[str, BoxStore],
     strict: bool = False,
+    runner: Runner | None = None,
+    folders: Mapping[str, Path] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> dict[str, FillReport]:
     """Fills a store for each detector with its detections in the images `ids`, all in one pass over the images.
 
@@ -37,6 +81,10 @@ def detect(
         proposals: boxes by image id; None where no detector looks at any.
         stores: by the same names.
         strict: the first bad image raises.
+        runner: where the work is done; None: in this process.
+        folders: of the saved detectors, by name: needed where the runner has several workers.
+        device: where they run there.
+        precision: of their forward passes there.
 
     Raises:
         ValueError: the names differ.
@@ -44,18 +92,9 @@ def detect(
     """
     if detectors.keys() != stores.keys():
         raise ValueError(f"detectors and stores must have the same names, got {set(detectors)} and {set(stores)}")
-
-    def produce(missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Boxes] | InputError]]:
-        for image_id in missing:
-            try:
-                if proposals is not None and image_id not in proposals:
-                    raise InputError(f"{image_id} has no proposals; see why in the failed.json of their store")
-                looked_at = Boxes.empty() if proposals is None else proposals[image_id]
-                yield image_id, _detections(detectors, dataset.load(image_id), looked_at)
-            except InputError as error:
-                yield image_id, error
-
-    return fill_together(stores, ids, produce, "detect", strict, Fingerprints(dataset, labels=False))
+    job = DetectJob(dataset, detectors, proposals, folders or {}, device, precision)
+    where, fingerprints = runner or Local(), Fingerprints(dataset, labels=False)
+    return fill_together(stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints)
 
 
 def _detections(detectors: Mapping[str, Detector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:

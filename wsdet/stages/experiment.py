@@ -199,7 +199,8 @@ def _detect(run: Run, detectors: Mapping[str, Detector], proposals: BoxStore | N
 
     settings = read_settings(run.out / "detectors")
     stores = {name: BoxStore(run.out / "detections" / name, settings) for name in detectors}
-    detect(run.dataset, run.test_ids, detectors, proposals, stores, run.execution.strict)
+    folders = {name: run.out / "detectors" / name for name in detectors}
+    detect(run.dataset, run.test_ids, detectors, proposals, stores, run.execution.strict, run.runner, folders)
     return stores
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from tqdm import tqdm
 
@@ -14,12 +16,52 @@ from wsdet.engine import Answerer, localize_all
 from wsdet.formats.contents import added_suffix
 from wsdet.formats.masks import coco_masks, write_masks
 from wsdet.questions import Localizer, Note
+from wsdet.runners.job import Runner
+from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
+if TYPE_CHECKING:
+    from wsdet.networks.classifier import NetworkParts
+
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class LocalizeJob:
+    """A localizer at work with a network of its own; see `wsdet.runners.job.Job`."""
+
+    dataset: Dataset
+    localizer: Localizer
+    network: NetworkParts | Answerer
+    batch_size: int
+    in_flight: int
+    masks: Path | None
+    chunk_size: int = 64  # many times `in_flight`, so that batches stay full
+
+    def packed(self) -> LocalizeJob:
+        """With the parts of its network, or whatever else answers as it is."""
+        return replace(self, network=getattr(self.network, "parts", self.network))
+
+    def open(self, worker: int = 0) -> LocalizeJob:
+        """With its network on the device."""
+        return replace(self, network=self.network.network(worker)) if hasattr(self.network, "network") else self
+
+    @property
+    def n_forward_passes(self) -> int:
+        """So far."""
+        return getattr(self.network, "n_forward_passes", 0)
+
+    def __call__(self, ids: Sequence[str]) -> Iterator[tuple[str, Boxes | InputError]]:
+        """(image id, its boxes or what is wrong with it)."""
+        how = (self.localizer, cast(Answerer, self.network), self.batch_size, self.in_flight)
+        for image_id, outcome, notes in _with_notes(self.dataset, ids, *how):
+            if self.masks is not None:
+                made = {note.value["label"]: note.value["mask"] for note in notes if note.name == "mask"}
+                write_masks(self.masks, image_id, made, self.dataset.classes)
+            yield image_id, outcome
 
 
 def localize(
@@ -32,19 +74,21 @@ def localize(
     in_flight: int = 16,
     strict: bool = False,
     masks: Path | None = None,
+    runner: Runner | None = None,
 ) -> FillReport:
     """Fills `store` with the boxes that `localizer` finds in the images `ids`.
 
     Args:
-        dataset: holds the images; its truth is not looked at.
+        dataset: holds the images; its ground truth is not looked at.
         ids: images wanted; those in the store already are left alone, unless the image or its labels have changed.
         localizer: the method.
         network: answers its questions.
         store: receives the boxes.
-        batch_size: pictures in one forward pass.
+        batch_size: inputs in one forward pass.
         in_flight: images localized side by side.
         strict: the first bad image raises.
         masks: a folder that receives the masks that `localizer` makes beside its boxes, if any.
+        runner: where the work is done; None: in this process.
 
     Raises:
         InputError: `localizer` was trained for another network or other classes; or, with `strict`, an image cannot be
@@ -52,19 +96,16 @@ def localize(
     """
     if hasattr(localizer, "check"):  # what was trained says what it fits
         localizer.check(dataset.classes, getattr(network, "fingerprint", ""))
+    where = runner or Local()
+    job = LocalizeJob(dataset, localizer, network, batch_size, in_flight, masks)
 
     def produce(missing: Sequence[str]) -> Iterator[Outcome]:
-        for image_id, outcome, notes in _with_notes(dataset, missing, localizer, network, batch_size, in_flight):
-            if masks is not None:
-                made = {note.value["label"]: note.value["mask"] for note in notes if note.name == "mask"}
-                write_masks(masks, image_id, made, dataset.classes)
-            yield image_id, outcome
+        return where.run(job, missing)
 
     report = store.fill(ids, produce, "localize", strict, Fingerprints(dataset, labels=True))
     if masks is not None:
-        coco = coco_masks(
-            masks, [image_id for image_id in ids if image_id in store], dataset.classes, store.folder.name
-        )
+        there = [image_id for image_id in ids if image_id in store]
+        coco = coco_masks(masks, there, dataset.classes, store.folder.name)
         write_json(masks.with_suffix(".json"), coco)
         log.info("%d masks: %s", len(coco["annotations"]), masks)
     return report

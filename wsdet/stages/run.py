@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.localizers.constant_boxes import average_shares
 from wsdet.questions import Localizer
+from wsdet.runners.job import Runner
+from wsdet.runners.local import Local
 from wsdet.sampling import limited
 from wsdet.stages.localize import localize, sizes_of_ground_truth, visualize
 from wsdet.stages.network import NetworkOptions, network_of, trained_weights
@@ -69,6 +71,7 @@ class Run:
         network: which network, or one that is there already.
         execution: how to compute.
         shared: folder for what runs have in common; None: `out`.
+        runner: where images are localized and detectors run; None: in this process.
         trainer: further arguments of `pytorch_lightning.Trainer`.
         region_classifier: how localizers' region classifiers are trained.
         proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
@@ -84,6 +87,7 @@ class Run:
         execution: Execution,
         *,
         shared: Path | None = None,
+        runner: Runner | None = None,
         trainer: Mapping[str, Any] | None = None,
         region_classifier: RegionClassifierTraining | None = None,
         proposals: Recipe | None = None,
@@ -93,6 +97,7 @@ class Run:
         self.train_ids, self.test_ids = (tuple(ids.get(split, ())) for split in SPLITS)
         self.out = out
         self.shared = shared or out
+        self.runner = runner or Local()
         self._network = network
         self.execution = execution
         self.trainer = dict(trainer or {})
@@ -139,9 +144,9 @@ class Run:
         localizer = self._with_what_it_needs(recipe, f"for_{recipe.name}", ids)
         settings = {"data": self.data, "localizer": recipe.settings, "network": self.network.settings}
         store = self._store("localization", recipe.name, settings | ({"masks": True} if masks else {}))
-        how, network = self.execution, self.network
-        with self.timings.stage(f"localize/{recipe.name}", lambda: network.n_forward_passes):
-            localize(self.dataset, ids, localizer, network, store, how.batch_size, how.in_flight, how.strict, masks)
+        how, runner = (self.execution.batch_size, self.execution.in_flight, self.execution.strict), self.runner
+        with self.timings.stage(f"localize/{recipe.name}", lambda: runner.n_forward_passes):
+            localize(self.dataset, ids, localizer, self.network, store, *how, masks, runner)
         return store, localizer
 
     def visualize(self, name: str, method: Localizer, ids: Sequence[str], n_images: int) -> None:
@@ -162,7 +167,9 @@ class Run:
         source: ProposalSource = localized.build()
         of_labels = localized.settings != recipe.settings  # a localizer looks at them
         with self.timings.stage("propose"):
-            propose(self.dataset, ids, source, store, self.execution.workers, self.execution.strict, of_labels)
+            # on one machine proposals have their own number of processes: they need no network
+            runner = Local(self.execution.workers) if isinstance(self.runner, Local) else self.runner
+            propose(self.dataset, ids, source, store, runner, self.execution.strict, of_labels)
         return store
 
     def _store(self, kind: str, name: str, settings: Mapping[str, Any]) -> BoxStore:

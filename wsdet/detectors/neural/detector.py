@@ -78,6 +78,11 @@ class NeuralDetector:
         return self._classes
 
     @property
+    def needs_proposals(self) -> bool:
+        """Whether `detect` looks at proposals."""
+        return False
+
+    @property
     def fingerprint(self) -> str:
         """Short hash of the weights and options: what a store records of the detector that made its boxes."""
         digest = hashlib.sha256(repr((self.options, self._classes, str(self.dtype))).encode())

@@ -1,0 +1,39 @@
+"""Images are localized and searched by detectors in several processes as in one: the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wsdet.data.synthetic import Synthetic
+from wsdet.localizers.cam import Cam
+from wsdet.localizers.stl import Stl
+from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
+from wsdet.questions import Localizer
+from wsdet.runners.local import Local
+from wsdet.stages.localize import localize
+from wsdet.storage.box_store import BoxStore
+from wsdet.types import InputError
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network(build_backbone("tiny", 8, 64), [(label,) for label in range(8)], device="cpu")
+
+
+@pytest.mark.parametrize("localizer", [Stl(size=64), Cam()], ids=["stl", "cam"])
+def test_two_workers_leave_the_bytes_of_one(tmp_path: Path, network: Network, localizer: Localizer) -> None:
+    dataset, runners = Synthetic(n_train=6, n_test=0, size=64), [Local(1), Local(2)]
+    for place, runner in enumerate(runners):
+        store = BoxStore(tmp_path / str(place), {})
+        localize(dataset, dataset.ids("train"), localizer, network, store, runner=runner)
+    parts = [(tmp_path / place / "parts" / "000000.parquet").read_bytes() for place in ("0", "1")]
+    assert parts[0] == parts[1]
+    assert runners[0].n_forward_passes == runners[1].n_forward_passes > 0
+
+
+def test_the_number_of_workers_is_checked() -> None:
+    with pytest.raises(InputError, match="workers must be"):
+        Local(-1)

@@ -127,7 +127,7 @@ def test_proposals_of_a_member_are_made_first(tmp_path: Path, tiny_dataset: Data
     [
         (["export=[pascal]"], "format must be one of coco, voc"),
         (["export=[coco]", "images=move"], "images must be one of none, link, copy, got 'move'"),
-        (["localizer=stl_cl", "localizer.drop=sideways"], r"localizer\.drop must be 'class' or 'top', got 'sideways'"),
+        (["localizer=stl_cl", "localizer.drop=sideways"], r"localizer\.drop must be class or top, got 'sideways'"),
     ],
 )
 def test_what_is_not_possible_is_said_before_any_work(tmp_path: Path, overrides: list[str], says: str) -> None:

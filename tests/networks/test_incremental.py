@@ -114,9 +114,21 @@ def test_layers_equal_a_full_pass(name: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "size"),
-    [("tiny", 64), ("squeezenet1_0", 67), ("vgg16", 32), ("alexnet", 95), ("resnet50", 64), ("mobilenet_v2", 64)],
+    [
+        ("timm:tf_efficientnet_lite0", 64),
+        ("timm:tf_efficientnet_lite0", 75),
+        ("timm:test_efficientnet", 64),
+        ("tiny", 64),
+        ("squeezenet1_0", 67),
+        ("vgg16", 32),
+        ("alexnet", 95),
+        ("resnet50", 64),
+        ("mobilenet_v2", 64),
+    ],
 )
 def test_networks_equal_a_full_pass(architecture: str, size: int) -> None:
+    if architecture.startswith("timm"):
+        pytest.importorskip("timm")
     backbone = build_backbone(architecture, input_size=size)
     generator = torch.Generator().manual_seed(1)
     for module in backbone.modules():
@@ -124,6 +136,23 @@ def test_networks_equal_a_full_pass(architecture: str, size: int) -> None:
             module.running_mean.normal_(0, 0.1, generator=generator)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2, generator=generator)  # type: ignore[union-attr]
     assert relative_error(backbone, size) < 1e-5
+
+
+def test_a_network_with_paddings_as_tensorflow_has_them_is_done_incrementally() -> None:
+    pytest.importorskip("timm")
+    backbone = build_backbone("timm:tf_efficientnet_lite0", input_size=128)
+    counted = []
+    for layer in backbone.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda layer, _, out: counted.append(layer.weight.numel() * out[0, 0].numel()))
+    with torch.no_grad():
+        backbone(torch.zeros(1, 3, 128, 128))
+    n_full = sum(counted)
+    network = IncrementalNetwork(backbone, torch.zeros(3, 128, 128))
+    needed, full = network.multiply_adds(np.array([[20, 20, 40, 40], [0, 0, 128, 128]]))
+    assert full == n_full
+    assert needed[0] < full
+    assert needed[1] == 0
 
 
 def test_multiply_adds_are_those_of_the_cells_that_see_both_sides_of_the_edge() -> None:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
-from wsdet.networks.incremental_layers import LOWEST, Shape, Step, Window, assign_regions, layer_steps
+from wsdet.networks.incremental_layers import LOWEST, LayerTracer, Shape, Step, Window, assign_regions, layer_steps
 from wsdet.types import Bools, Ints
 
 _FIRST_ROW = 2  # of a table's maps: the rows before, ZEROS and LOWEST, stand for padding
@@ -60,7 +60,7 @@ class IncrementalNetwork:
 
     def __init__(self, network: nn.Module, like: Tensor) -> None:
         try:
-            graph = fx.GraphModule(network, fx.Tracer().trace(network))
+            graph = fx.GraphModule(network, LayerTracer().trace(network))
         except Exception as error:  # tracing runs the network's own code, which may raise anything
             raise ValueError(f"network must have a graph that torch.fx can trace: {error}") from error
         self._interpreter = fx.Interpreter(graph, garbage_collect_values=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,6 +128,14 @@ class Step:
         return not self.window.is_pointwise or self.region != source.region
 
 
+class LayerTracer(fx.Tracer):
+    """Takes convolutions and normalizations of other libraries as they are, instead of what they are made of."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one node of the graph."""
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def layer_steps(network: fx.GraphModule, values: Mapping[fx.Node, Any]) -> tuple[list[Step], list[fx.Node]]:
     """The layers done incrementally, and the nodes of all others, in the order of computation."""
     step_of: dict[fx.Node, Step] = {}
@@ -182,7 +191,7 @@ def _step(node: fx.Node, module: nn.Module | None, inputs: list[Step], values: M
         return step
     in_hw = inputs[0].shape[1:]
     match module:
-        case nn.Conv2d() if module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        case nn.Conv2d() if _is_plain(module):
             window = _window(module, in_hw, (h, w))
             return Step(node, shape, tuple(inputs), window, _convolution(module), ZEROS, module.weight.numel())
         case nn.MaxPool2d() if not module.return_indices:
@@ -198,14 +207,32 @@ def _step(node: fx.Node, module: nn.Module | None, inputs: list[Step], values: M
     return None
 
 
+def _is_plain(layer: nn.Conv2d) -> bool:
+    """Whether a convolution does nothing but convolve; subclasses may do something to their weights first."""
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        return False
+    return type(layer) is nn.Conv2d or _pads_as_tensorflow(layer)
+
+
+def _pads_as_tensorflow(layer: nn.Module) -> bool:
+    """Whether it pads as much as its input needs, and where that is odd, more behind (TensorFlow's "SAME")."""
+    timm = sys.modules.get("timm.layers")
+    return timm is not None and isinstance(layer, timm.Conv2dSame)
+
+
 def _window(layer: Any, in_hw: tuple[int, int], out_hw: tuple[int, int]) -> Window:
     settings = (getattr(layer, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))  # AvgPool2d: none
-    return Window(in_hw, out_hw, *((value, value) if isinstance(value, int) else value for value in settings))
+    kernel, stride, padding, dilation = ((value, value) if isinstance(value, int) else value for value in settings)
+    if _pads_as_tensorflow(layer):
+        reach = (np.array(out_hw) - 1) * stride + np.array(dilation) * (np.array(kernel) - 1) + 1
+        top, left = (np.maximum(reach - in_hw, 0) // 2).tolist()
+        padding = (top, left)
+    return Window(in_hw, out_hw, kernel, stride, padding, dilation)
 
 
 def _finish(module: nn.Module | None) -> Callable[[Tensor], object] | None:
     """What changes (m, channels) rows in place as an elementwise layer does."""
-    if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+    if type(module) is nn.BatchNorm2d and module.running_mean is not None and module.running_var is not None:
         scale = (module.running_var.float() + module.eps).rsqrt()
         if module.weight is not None:
             scale = scale * module.weight.float()
@@ -214,6 +241,8 @@ def _finish(module: nn.Module | None) -> Callable[[Tensor], object] | None:
             shift = shift + module.bias.float()
         scale, shift = scale.to(module.running_mean.dtype), shift.to(module.running_mean.dtype)
         return lambda rows: torch.addcmul(shift, rows, scale, out=rows)
+    if isinstance(module, nn.BatchNorm2d) and {"drop", "act"} <= dict(module.named_children()).keys():
+        return _normalization_and_activation(module)
     if isinstance(module, nn.ReLU):
         return torch.relu_
     if isinstance(module, _ELEMENTWISE):
@@ -221,6 +250,22 @@ def _finish(module: nn.Module | None) -> Callable[[Tensor], object] | None:
     if isinstance(module, _NOTHING):
         return lambda rows: rows
     return None
+
+
+def _normalization_and_activation(layer: nn.BatchNorm2d) -> Callable[[Tensor], object] | None:
+    """The finish of a normalization that holds the activation after it, as timm's do."""
+    plain = nn.BatchNorm2d(layer.num_features, layer.eps, affine=layer.affine)
+    plain.load_state_dict(layer.state_dict(), strict=False)  # the activation may have weights, too
+    plain.to(layer.running_mean)
+    finishes = [_finish(part) for part in (plain, layer.drop, layer.act)]  # type: ignore[arg-type]
+    if any(finish is None for finish in finishes):
+        return None
+
+    def normalize_and_activate(rows: Tensor) -> None:
+        for finish in finishes:
+            finish(rows)  # type: ignore[misc]
+
+    return normalize_and_activate
 
 
 def _convolution(layer: nn.Conv2d) -> Operation:

@@ -161,3 +161,10 @@ def test_boxes_without_scores_count_alike_and_one_without_area_stays() -> None:
     moved = boxes.voted(xyxy[[0, 2]], xyxy, np.zeros(3, np.float32), 10.0)
     np.testing.assert_allclose(moved, [[0, 0, 10, 9], [3, 3, 3, 3]])
     assert boxes.voted(xyxy[:0], xyxy, np.ones(3, np.float32), 10.0).shape == (0, 4)
+
+
+def test_iou_of_pairs_is_the_diagonal_of_iou_and_0_of_empty_boxes() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (np.sort(rng.uniform(0, 9, (20, 2, 2)), axis=1).reshape(20, 4).astype(np.float32) for _ in range(2))
+    np.testing.assert_allclose(boxes.iou_of_pairs(a, b), np.diag(boxes.iou(a, b)), rtol=1e-5)
+    assert boxes.iou_of_pairs(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [0]

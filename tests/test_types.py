@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsdet.types import Boxes, Dataset, Sample, Split
+from wsdet.types import Boxes, Dataset, InputError, Sample, Split, readable
 
 TWO = np.array([[0, 0, 2, 2], [1, 1, 4, 3]], np.float32)
 
@@ -133,3 +133,31 @@ def test_the_tests_own_dataset_keeps_the_protocol(tiny_dataset: Dataset, split: 
         for box in truth:  # the middle of a box shows the color of its class
             x, y = ((box.xyxy[0, :2] + box.xyxy[0, 2:]) / 2).astype(int)
             assert sample.pixels[y, x].argmax() == box.labels[0]
+
+
+def test_the_first_box_of_a_class_may_be_of_no_class() -> None:
+    boxes = Boxes(np.tile(np.array([0, 0, 1, 1], np.float32), (4, 1)), labels=np.array([2, -1, 0, 0]))
+    assert [boxes.rows_of(label).tolist() for label in (0, 1, 2)] == [[1, 2, 3], [1], [0, 1]]
+    assert [boxes.first_of(label).labels.tolist() for label in (0, 2)] == [[-1], [2]]
+    assert len(boxes[2:].first_of(1)) == 0
+
+
+def test_the_best_rows_of_each_class_come_best_first_and_equal_ones_as_they_are() -> None:
+    scores = np.array([0.1, 0.9, 0.9, 0.5, 0.7], np.float32)
+    boxes = Boxes(np.tile(np.array([0, 0, 1, 1], np.float32), (5, 1)), scores, np.array([0, 1, 1, 0, 0]))
+    assert boxes.best_rows(1).tolist() == [1, 4]
+    assert boxes.best_rows(2).tolist() == [1, 2, 4, 3]
+    assert boxes.best_rows(9).tolist() == [1, 2, 4, 3, 0]
+    assert Boxes.empty().best_rows(1).tolist() == []
+
+
+def test_boxes_that_cannot_be_read_are_passed_over_with_their_reason(caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(dict[str, Boxes]):
+        def __getitem__(self, image_id: str) -> Boxes:
+            if image_id == "b":
+                raise InputError("b.xml is damaged")
+            return super().__getitem__(image_id)
+
+    truth = Damaged(a=Boxes.empty(), b=Boxes.empty())
+    assert [image_id for image_id, _ in readable(truth, "abc", "is not counted")] == ["a"]
+    assert caplog.messages == ["b is not counted: b.xml is damaged"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,6 +38,14 @@ def iou(a: Floats, b: Floats) -> Floats:
     together = intersection(a, b)
     union_area = area(a)[:, None] + area(b)[None] - together
     return np.divide(together, union_area, out=np.zeros_like(together), where=union_area > 0)
+
+
+def iou_of_pairs(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """(n,) intersection over union of each row of (n, 4) `a` with the same row of `b`; 0 where both boxes are empty."""
+    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
+    together = sides[:, 0] * sides[:, 1]
+    united = area(a) + area(b) - together
+    return np.divide(together, united, out=np.zeros_like(together), where=united > 0)
 
 
 def intersection(a: Floats, b: Floats) -> Floats:

@@ -6,12 +6,15 @@ Everything that finds boxes turns a `Sample` into `Boxes`; everything on disk be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -95,6 +98,41 @@ class Boxes:
 
     def __iter__(self) -> Iterator[Boxes]:
         return (self[i] for i in range(len(self)))
+
+    def rows_of(self, label: int) -> Ints:
+        """(k,) rows of the boxes of a class, in their order; a box of no class stands for every one."""
+        return np.flatnonzero((self.labels == label) | (self.labels == -1))
+
+    def first_of(self, label: int) -> Boxes:
+        """The first box of a class, the best of a localizer's; empty where it has none."""
+        return self[self.rows_of(label)[:1]]
+
+    def best_rows(self, top_k: int) -> Ints:
+        """(k,) rows of the `top_k` boxes of highest score of each class, best first; equal scores as they come."""
+        order = np.argsort(-self.scores, kind="stable")
+        kept = np.zeros(len(self), np.bool_)
+        for label in np.unique(self.labels):
+            kept[order[self.labels[order] == label][:top_k]] = True
+        return order[kept[order]]
+
+
+def readable(boxes: Mapping[str, Boxes], ids: Iterable[str], otherwise: str) -> Iterator[tuple[str, Boxes]]:
+    """(image id, boxes) of the images whose boxes are there and can be read.
+
+    Args:
+        boxes: by image id; reading some may raise an `InputError`, which is logged.
+        ids: the images.
+        otherwise: what becomes of an image whose boxes cannot be read, for the log: "is not counted".
+    """
+    for image_id in ids:
+        try:
+            if image_id not in boxes:
+                continue
+            found = boxes[image_id]
+        except InputError as error:
+            log.warning("%s %s: %s", image_id, otherwise, error)
+        else:
+            yield image_id, found
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from wsdet.boxes import area, xyxy_to_xywh
+from wsdet.boxes import area, iou_of_pairs, xyxy_to_xywh
 from wsdet.types import Bools, Boxes, Floats, Ints
 
 Doubles = npt.NDArray[np.float64]
@@ -188,20 +188,12 @@ def _best_overlaps(found: Floats, found_keys: Ints, true: Floats, true_keys: Int
     row = np.repeat(np.arange(len(found)), count)
     first_pair = np.cumsum(count) - count
     column = order[np.repeat(start - first_pair, count) + np.arange(len(row))]
-    overlap = _iou_of_pairs(found[row].astype(float), true[column].astype(float))
+    overlap = iou_of_pairs(found[row].astype(float), true[column].astype(float))
     best_first = np.lexsort((-overlap, row))  # stable: of equal overlaps the first true box
     best, best_overlap = np.full(len(found), -1), np.zeros(len(found))
     winner = best_first[first_pair[count > 0]]
     best[count > 0], best_overlap[count > 0] = column[winner], overlap[winner]
     return best, best_overlap
-
-
-def _iou_of_pairs(a: Doubles, b: Doubles) -> Doubles:
-    """(n,) IoU of each row of (n, 4) `a` with the same row of `b`."""
-    sides = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
-    together = sides[:, 0] * sides[:, 1]
-    united = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - together
-    return np.divide(together, united, out=np.zeros_like(together), where=united > 0)
 
 
 def _nanmean(values: Doubles) -> float:

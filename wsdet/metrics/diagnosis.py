@@ -79,7 +79,7 @@ def diagnose_boxes(
         mine, true = boxes.get(image_id, Boxes.empty()), truth[image_id]
         for label in of_image:
             if (true.labels == label).any():
-                rows = np.flatnonzero((mine.labels == label) | (mine.labels == -1))[:1]
+                rows = mine.rows_of(label)[:1]
                 kind, overlap = box_kind(mine.xyxy[rows], label, true)
                 found.append(DiagnosedBox(image_id, label, int(rows[0]) if len(rows) else -1, overlap, kind))
     return found

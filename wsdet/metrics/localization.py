@@ -145,8 +145,7 @@ def localization_error(
 def _by_class(boxes: Boxes, truth: Boxes) -> Iterator[tuple[int, Boxes, Boxes]]:
     """(class, its first box, its true boxes) for each class of `truth`."""
     for label in np.unique(truth.labels):
-        first = np.flatnonzero((boxes.labels == label) | (boxes.labels == -1))[:1]
-        yield int(label), boxes[first], truth[truth.labels == label]
+        yield int(label), boxes.first_of(label), truth[truth.labels == label]
 
 
 def _best_iou(first: Boxes, true: Boxes) -> float:

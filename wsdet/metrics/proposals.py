@@ -66,7 +66,7 @@ def cover(
         found, true = boxes.get(image_id, Boxes.empty()), truth[image_id]
         overlaps = iou(found.xyxy, true.xyxy)  # (n, m)
         for label in np.unique(true.labels[~true.difficult]):
-            rows = (found.labels == label) | (found.labels == -1)
+            rows = found.rows_of(label)
             columns = true.labels == label
             one = _cover_one(overlaps[rows][:, columns].astype(float), true.difficult[columns], iou_threshold)
             parts[label].append(one)

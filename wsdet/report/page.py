@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from wsdet.report import contents
 from wsdet.report.contents import BoxesById, Findings, Section, spaced
 from wsdet.report.gallery import gallery
 from wsdet.storage.files import replacing
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Dataset, readable
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def write_report(
         detections: detections by detector and image id.
         max_images: maximum number of images in the gallery, half of each split.
     """
-    truth = _readable_truth(dataset, [*train_ids, *test_ids])
+    truth = dict(readable(dataset.truth, [*train_ids, *test_ids], "is shown without ground-truth boxes"))
     found = contents.findings(dataset, metrics, truth, train_ids, test_ids, localized, detections)
     firsts = found.firsts.get(found.method, {})
     first_look = [] if found.measured else contents.low_confidence_first(firsts)[:_LOW_CONFIDENCE]
@@ -82,17 +82,6 @@ def write_report(
         beside.write_text(page, encoding="utf-8")
     log.info("report with %d images, %.1f MB -> %s", len(images), path.stat().st_size / 1e6, path)
     return path
-
-
-def _readable_truth(dataset: Dataset, ids: Iterable[str]) -> dict[str, Boxes]:
-    truth = {}
-    for image_id in ids:
-        try:
-            if image_id in dataset.truth:
-                truth[image_id] = dataset.truth[image_id]
-        except InputError as error:
-            log.warning("%s is shown without true boxes: %s", image_id, error)
-    return truth
 
 
 def _images(dataset: Dataset, ids: Sequence[str], found: Findings, first_look: Sequence[str]) -> list[dict[str, Any]]:

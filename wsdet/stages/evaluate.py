@@ -20,7 +20,7 @@ from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
 from wsdet.storage.files import replacing
-from wsdet.types import Boxes, Dataset, InputError
+from wsdet.types import Boxes, Dataset, readable
 
 if TYPE_CHECKING:
     pass
@@ -210,13 +210,7 @@ def write_average_precision(path: Path, detectors: Mapping[str, Mapping[str, Any
 
 def _truth(dataset: Dataset, boxes: Mapping[str, Boxes], ids: Sequence[str]) -> Iterable[tuple[str, Boxes]]:
     """(image id, true boxes) of the images that have boxes and whose truth is there and can be read."""
-    truth = dataset.truth
-    for image_id in ids:
-        try:
-            if image_id in boxes and image_id in truth:
-                yield image_id, truth[image_id]
-        except InputError as error:
-            log.warning("%s is not counted: %s", image_id, error)
+    return readable(dataset.truth, (image_id for image_id in ids if image_id in boxes), "is not counted")
 
 
 def _labeled(true: Boxes, labels: Sequence[int]) -> Boxes:

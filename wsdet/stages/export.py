@@ -239,18 +239,11 @@ def _pictures(
         if min_score is not None:
             found = found[found.scores >= min_score]
         if top_k:
-            found = _best(found, top_k)
+            found = found[np.sort(found.best_rows(top_k))]
         if (found.labels == -1).any():
             labels = np.where(found.labels == -1, classes.index(NO_CLASS), found.labels)
             found = replace(found, labels=labels)
         yield Picture(image_id, name, (0, 0), found, split)
-
-
-def _best(boxes: Boxes, top_k: int) -> Boxes:
-    """The `top_k` best boxes of each class; equal scores as they come."""
-    order = np.argsort(-boxes.scores, kind="stable")
-    kept = [order[boxes.labels[order] == label][:top_k] for label in np.unique(boxes.labels)]
-    return boxes[np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))]
 
 
 def _name(dataset: Dataset, image_id: str) -> str:

@@ -21,7 +21,7 @@ from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
-from wsdet.types import Boxes, Dataset, InputError, Sample
+from wsdet.types import Boxes, Dataset, InputError, Sample, readable
 
 if TYPE_CHECKING:
     from wsdet.networks.classifier import NetworkParts
@@ -168,8 +168,4 @@ def _picture(folder: Path, image_id: str) -> Path:
 
 
 def _true_boxes(dataset: Dataset, image_id: str) -> Boxes | None:
-    try:
-        return dataset.truth.get(image_id)
-    except InputError as error:
-        log.warning("%s counts as one without true boxes: %s", image_id, error)
-        return None
+    return dict(readable(dataset.truth, [image_id], "counts as one without ground-truth boxes")).get(image_id)

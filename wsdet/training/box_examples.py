@@ -20,7 +20,7 @@ from wsdet.linear_models.box_regressor import BoxRegressor, share_inside
 from wsdet.training.box_regressor import Examples
 from wsdet.training.options import Budget
 from wsdet.training.sensitivity_maps import Pair, SensitivityMaps
-from wsdet.types import Boxes, Dataset, Floats, InputError
+from wsdet.types import Boxes, Dataset, Floats, readable
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def lessons_of(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequence[str],
     for image_id in ids:
         given = _usable(boxes, image_id)
         for label in dataset.labels(image_id):
-            own = given[(given.labels == label) | (given.labels == -1)].xyxy
+            own = given.xyxy[given.rows_of(label)]
             if not len(own):
                 without += 1
                 continue
@@ -132,9 +132,5 @@ def found_by(regressor: BoxRegressor, maps: SensitivityMaps, pairs: Iterable[Pai
 
 
 def _usable(boxes: Mapping[str, Boxes], image_id: str) -> Boxes:
-    try:
-        given = boxes.get(image_id, Boxes.empty())
-    except InputError as error:
-        log.warning("%s teaches nothing: %s", image_id, error)
-        return Boxes.empty()
+    given = dict(readable(boxes, [image_id], "is not trained on")).get(image_id, Boxes.empty())
     return given[(xyxys.area(given.xyxy) > 0) & ~given.difficult]

@@ -41,7 +41,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
-from wsdet.boxes import area
+from wsdet.boxes import iou_of_pairs
 from wsdet.linear_models.box_regressor import BoxRegressor, proper
 from wsdet.training.batches import Batches
 from wsdet.training.options import BoxRegressorTraining, Loss, PerClass
@@ -387,7 +387,7 @@ def _measured(regressor: BoxRegressor, examples: Examples) -> dict[str, float]:
     corners = regressor.predict(examples.maps.astype(np.float32), examples.labels)
     return {
         "squared_error": _error(corners, examples.corners),
-        "mean_iou": float(_overlaps(corners, examples.corners).mean()),
+        "mean_iou": float(iou_of_pairs(corners, examples.corners).mean()),
         "found": _found(corners, examples.corners),
     }
 
@@ -398,14 +398,7 @@ def _error(corners: Floats, wanted: Floats) -> float:
 
 def _found(corners: Floats, wanted: Floats) -> float:
     """Share of the boxes with IoU > 0.5."""
-    return float((_overlaps(corners, wanted) > 0.5).mean())
-
-
-def _overlaps(a: Floats, b: Floats) -> Floats:
-    """(n,) IoU of (n, 4) with (n, 4) boxes, row by row; one of them has an area."""
-    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
-    together = np.prod(np.maximum(high - low, 0), axis=1)
-    return together / (area(a) + area(b) - together)
+    return float((iou_of_pairs(corners, wanted) > 0.5).mean())
 
 
 def _digest(examples: Examples) -> str:

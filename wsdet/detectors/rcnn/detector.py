@@ -32,7 +32,7 @@ from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
-from wsdet.types import Boxes, Dataset, Floats, InputError, Sample
+from wsdet.types import Boxes, Dataset, Floats, InputError, Sample, readable
 
 log = logging.getLogger(__name__)
 
@@ -326,14 +326,10 @@ def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Bo
     Raises:
         InputError: none has.
     """
-    truth = {}
-    for image_id in ids:
-        try:
-            if image_id in dataset.truth:
-                true = dataset.truth[image_id]
-                truth[image_id] = Boxes(true.xyxy, np.ones(len(true), np.float32), true.labels, true.difficult)
-        except InputError as error:
-            log.warning("%s gives no true box to train on: %s", image_id, error)
+    truth = {
+        image_id: Boxes(true.xyxy, np.ones(len(true), np.float32), true.labels, true.difficult)
+        for image_id, true in readable(dataset.truth, ids, "gives no ground-truth box to train on")
+    }
     if not truth:
         raise InputError("train_on=ground_truth needs true boxes, and no training image has any; leave it out")
     return truth
@@ -348,15 +344,8 @@ def best_positives(boxes_by_id: Mapping[str, Boxes], ids: Sequence[str], top_k: 
     best = {}
     for image_id in ids:
         boxes = boxes_by_id.get(image_id, Boxes.empty())
-        order = np.argsort(-boxes.scores, kind="stable")
-        rank = {label: 0 for label in boxes.labels.tolist() if label >= 0}
-        kept = []
-        for row in order.tolist():
-            label = int(boxes.labels[row])
-            if label in rank and rank[label] < top_k:
-                rank[label] += 1
-                kept.append(row)
-        best[image_id] = boxes[kept]
+        labeled = boxes[boxes.labels >= 0]
+        best[image_id] = labeled[labeled.best_rows(top_k)]
     return best
 
 

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_DRAW_ABOVE = {True: -0.6, False: 0.3}  # by whether it looks at proposals: an SVM's score, or a probability
+
 
 def _run(cfg: DictConfig) -> None:
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import write_frames
+    from wsdet.detectors.loading import load_detectors
     from wsdet.detectors.rcnn.detector import RcnnDetector
     from wsdet.sampling import limited
     from wsdet.stages.detect import detect, draw_detections, find_images, write_coco
@@ -31,12 +34,17 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.storage.box_store import BoxStore
     from wsdet.storage.fingerprints import digest_of_folder
 
-    detector = RcnnDetector.load(cfg.model, cfg.device, cfg.precision)
-    network = detector.features.network
+    detector = load_detectors({"detector": Path(cfg.model)}, cfg.device, cfg.precision)["detector"]
     out, images = Path(cfg.out), str(cfg.images)
-    sources = Recipe("proposals", _proposal_settings(cfg, detector), "proposals", build)
     data = {"images": images, "every": cfg.every}
-    made_by = {"proposals": sources.settings, "network": network.fingerprint, "dtype": str(network.dtype)}
+    sources = None
+    made_by: dict[str, Any] = {"precision": str(cfg.precision)}
+    if isinstance(detector, RcnnDetector):
+        network = detector.features.network
+        sources = Recipe("proposals", _proposal_settings(cfg, detector), "proposals", build)
+        made_by = {"proposals": sources.settings, "network": network.fingerprint, "dtype": str(network.dtype)}
+    elif cfg.get("proposals"):
+        log.warning("%s looks at no proposals; proposals= is not used", cfg.model)
     store = BoxStore(
         out / "detections", data | made_by | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
     )
@@ -47,12 +55,16 @@ def _run(cfg: DictConfig) -> None:
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     execution = Execution(**{field.name: cfg[field.name] for field in fields(Execution)})
     runner = build(cfg.runner, "runner")
-    run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner)
+    proposals = None
+    if sources is not None:
+        run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner)
+        proposals = run.propose(sources, ids)
     where = (runner, {"detector": Path(cfg.model)}, cfg.device, cfg.precision)
-    detect(dataset, ids, {"detector": detector}, run.propose(sources, ids), {"detector": store}, cfg.strict, *where)
+    detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
     write_coco(out / "detections.json", dataset, ids, detector.classes, store, str(cfg.model))
     if cfg.draw:
-        draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, cfg.draw_above)
+        above = cfg.draw_above if cfg.draw_above is not None else _DRAW_ABOVE[detector.needs_proposals]
+        draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, above)
     log.info("%d boxes in %d images: %s", sum(len(store[i]) for i in ids if i in store), len(store), out)
 
 

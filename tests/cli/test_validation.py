@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     [
         ("limit", [0, 7], [-1, 1.5, True, "1", None, [1]], "must be a whole number of at least 0"),
         ("batch_size", [1], [0], "must be a whole number of at least 1"),
-        ("draw_above", [-0.6, 3], [math.nan, math.inf, None, "x"], "must be a number in"),
+        ("draw_above", [-0.6, 3, None], [math.nan, math.inf, "x"], "must be a number in"),
         ("min_score", [None, -5], ["x", math.nan], "must be a number in"),
         ("strict", [True, False], [1, "true", None], "must be true or false"),
         ("incremental", [True, "auto"], [1, "true", None], "must be true, false or auto"),

@@ -64,7 +64,7 @@ SETTINGS: dict[str, Check] = {
     "published": partial(_or_null, _text),
     "n_boxes": partial(_one_or_list_of, _count),
     "min_score": partial(_or_null, _number),
-    "draw_above": _number,
+    "draw_above": partial(_or_null, _number),
 }
 
 OPTIONS = ("network", "region_classifier", "box_regressor")  # classes that need no torch: built before any work

@@ -55,7 +55,8 @@ def digest_of_weights(module: nn.Module, also: str = "") -> str:
     digest = hashlib.sha256(also.encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        widened = value.float() if value.dtype == torch.bfloat16 else value  # NumPy has no bfloat16
+        digest.update(widened.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

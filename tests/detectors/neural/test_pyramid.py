@@ -43,9 +43,14 @@ def test_batch_norm_never_moves(backbone: Backbone) -> None:
     assert not any(value.requires_grad for name, value in pyramid.body.named_parameters() if ".1." in f".{name}.")
 
 
-def test_a_network_without_the_first_stride_is_refused(backbone: Backbone) -> None:
-    with pytest.raises(InputError, match=r"strides \[2, 4, 8\].*needs one of 16"):
-        Pyramid(backbone, (16, 32))
+def test_a_trunk_that_ends_below_the_first_stride_goes_on(backbone: Backbone) -> None:
+    maps = Pyramid(backbone, (16, 32), 32).eval()(torch.rand(1, 3, 64, 96))
+    assert [tuple(x.shape[1:]) for x in maps.values()] == [(32, 4, 6), (32, 2, 3)]
+
+
+def test_a_network_whose_maps_are_all_coarser_is_refused() -> None:
+    with pytest.raises(InputError, match=r"strides \[4, 8, 16, 32\].*needs one of 2"):
+        Pyramid(build_backbone("alexnet"), (2, 4))
 
 
 def test_strides_double(backbone: Backbone) -> None:

@@ -19,8 +19,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from wsdet.boxes import clip, scale
@@ -30,7 +28,8 @@ from wsdet.detectors.neural.supervision import LossRules
 from wsdet.detectors.neural.torchvision_models import build_model
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import resolve_device, resolve_precision
-from wsdet.storage.files import write_bytes, write_json
+from wsdet.storage import tensors
+from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, InputError, Pixels, Sample
 
@@ -120,8 +119,7 @@ class NeuralDetector:
     def save(self, folder: Path | str) -> None:
         """Writes the detector; `model.json` comes last, so a folder that has it is complete."""
         folder = Path(folder)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-        write_bytes(folder / "model.safetensors", save(tensors))
+        tensors.save(folder / "model.safetensors", self.model.state_dict(), {"format": FORMAT})
         described = {
             "format": FORMAT,
             "classes": list(self._classes),
@@ -207,15 +205,9 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
+    weights, _ = tensors.load_torch(path, FORMAT)
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file: {error}; save the detector again") from error
-    for name, value in tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise InputError(f"{path} has values in {name!r} that are not finite; save the detector again")
-    try:
-        model.load_state_dict(tensors, strict=True)
+        model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} does not fit model.json beside it: {reason}") from error

@@ -39,7 +39,7 @@ class Pyramid(nn.Module):
         trainable_layers: stages of the trunk that are trained, from the last; 0 trains none.
 
     Raises:
-        InputError: the trunk cannot be taken apart, or has no map of the first stride.
+        InputError: the trunk cannot be taken apart, or all its maps are coarser than the first stride.
         ValueError: an argument is out of range.
     """
 
@@ -56,21 +56,24 @@ class Pyramid(nn.Module):
         if channels < 1 or trainable_layers < 0:
             raise ValueError(f"channels and trainable_layers must be >= 1 and >= 0, got {channels}, {trainable_layers}")
         body, stages = _stages(backbone)
-        own = [stage for stage in stages if stage.stride in strides]
-        if not own or own[0].stride != strides[0]:
+        # a trunk that ends below the first stride goes on from its last map
+        own = [stage for stage in stages if stage.stride in strides] or stages[-1:]
+        if own[0].stride > strides[0]:
             raise InputError(
                 f"network {backbone.architecture} has feature maps of strides {[stage.stride for stage in stages]}, "
-                f"the detector needs one of {strides[0]}; choose another network or detector.strides"
+                f"the detector needs one of {strides[0]}; choose another network or detector.model.strides"
             )
         _cut(body, [stage.node for stage in own])
         _freeze(body, stages, trainable_layers)
         self.body = body
         self.strides = tuple(strides)
         self.out_channels = channels
+        self._own_strides = tuple(stage.stride for stage in own)
         self._is_exact = all(stage.is_exact for stage in own)
-        n_more = len(strides) - len(own)
+        n_more = round(math.log2(strides[-1] / own[-1].stride))
+        self._first = len(own) + n_more - len(strides)  # level of the first stride
         self.fpn = FeaturePyramidNetwork(
-            [stage.channels for stage in own], channels, _MoreLevels(channels, n_more) if n_more else None
+            [stage.channels for stage in own], channels, _MoreLevels(channels, n_more) if n_more > 0 else None
         )
         self.train()
 
@@ -85,10 +88,11 @@ class Pyramid(nn.Module):
         maps = self.body(images)
         if not self._is_exact:  # SqueezeNet's and AlexNet's convolutions do not pad
             h, w = images.shape[-2:]
-            sizes = [((h + s - 1) // s, (w + s - 1) // s) for s in self.strides]
-            maps = [F.interpolate(x, size, mode="bilinear") for x, size in zip(maps, sizes, strict=False)]
+            sizes = [((h + s - 1) // s, (w + s - 1) // s) for s in self._own_strides]
+            maps = [F.interpolate(x, size, mode="bilinear") for x, size in zip(maps, sizes, strict=True)]
         named = OrderedDict((str(level), x) for level, x in enumerate(maps))
-        return OrderedDict((str(level), x) for level, x in enumerate(self.fpn(named).values()))
+        levels = list(self.fpn(named).values())[self._first :]
+        return OrderedDict((str(level), x) for level, x in enumerate(levels))
 
 
 class _MoreLevels(ExtraFPNBlock):

@@ -35,6 +35,7 @@ from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLo
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.weights import digest_of_weights
 from wsdet.sampling import held_out
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.optimization import parameter_groups, warm_up_and_cosine
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Boxes, Dataset, InputError
@@ -192,6 +193,7 @@ def train_detector(
         "losses": asdict(losses),
         "network": {"architecture": backbone.architecture, "weights": digest_of_weights(backbone.trunk)},
         "classes": list(dataset.classes),
+        "images": Fingerprints(dataset, labels=True).digest(ids),
         "boxes": _digest_of_boxes(dataset, ids, positives),
         "seed": seed,
     }

@@ -40,7 +40,7 @@ def by_mask_size(
         Network(copy.deepcopy(backbone), [(0,)], device=options.device, precision=precision, incremental=choice)
         for choice in (False, True)
     )
-    counter = IncrementalNetwork(incremental.backbone, incremental.prepare(_noise(size, rng)).picture)
+    counter = IncrementalNetwork(incremental.backbone, incremental.prepare(_noise(size, rng)).input)
     view = {network: network.prepare(_noise(size, rng)) for network in (incremental, full)}
     columns: dict[str, list[float]] = {name: [] for name in ("side", "multiply_adds", "ms", "ms_full", "speedup")}
     for side in (max(round(share * size), 1) for share in _SIDES):
@@ -85,7 +85,7 @@ def on_stl(options: argparse.Namespace, clock: Callable[[], float]) -> dict[str,
         seconds.append(clock() - begin)
         masks.append(np.concatenate(recorder.masks))
     size = network.input_size
-    counter = IncrementalNetwork(network.backbone, network.prepare(samples[0][1]).picture)
+    counter = IncrementalNetwork(network.backbone, network.prepare(samples[0][1]).input)
     needed, all_of_them = counter.multiply_adds(np.rint(masks[0] * size).astype(np.int64))
     return {
         "masks_an_image": len(masks[0]) / options.images,

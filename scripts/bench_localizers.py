@@ -62,7 +62,7 @@ def main() -> None:
 def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
     """Each method's maps of all images, in batches; "bare": one batch there and back, nothing else."""
     views = [network.prepare(sample) for sample in samples]
-    pictures = torch.stack([view.picture for view in views]).contiguous(memory_format=torch.channels_last)
+    pictures = torch.stack([view.input for view in views]).contiguous(memory_format=torch.channels_last)
 
     def answers(question: Question) -> list[Any]:
         return network.answer([NetworkInput(view, question, 0) for view in views])
@@ -82,7 +82,7 @@ def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[],
 def _plain(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
     """The same by captum, or one picture after the other."""
     captum = _Captum(network)
-    pictures = [network.prepare(sample).picture for sample in samples]
+    pictures = [network.prepare(sample).input for sample in samples]
     return {
         "cam": lambda: [captum.layer(picture, 0) for picture in pictures],
         "dam": lambda: [captum.neuron(picture, place) for picture in pictures for place in _NEURONS],

@@ -209,6 +209,7 @@ def _costs(run: Run) -> dict[str, Any]:
     passes = run.timings.column("forward_passes")
     return {
         "seconds": run.timings.column("seconds"),
+        "peak_mb": run.timings.column("peak_mb"),
         "forward_passes": {
             stage.removeprefix("localize/"): n for stage, n in passes.items() if stage.startswith("localize/")
         },

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.storage.files import write_json
+from wsdet.storage.memory import peak_bytes, reset_peak
 from wsdet.storage.untrusted import read_json
 
 
@@ -22,19 +23,37 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._costs: dict[str, dict[str, float]] = read_json(path) if path.exists() else {}
+        self._open: dict[str, int] = {}  # the most bytes held so far in the stages under way
 
     @contextmanager
     def stage(self, name: str, passes: Callable[[], int] | None = None) -> Iterator[None]:
-        """Adds the seconds in the block, and the growth of the counter `passes`, to the stage `name`."""
+        """Adds the seconds in the block, and the growth of the counter `passes`, to the stage `name`.
+
+        `peak_mb` is the most memory that this process, without workers of its own, held in the block in one run.
+        """
         start, passes_before = time.perf_counter(), passes() if passes else 0
+        self._note_peak()
+        outer = self._open.get(name, 0)
+        self._open[name] = 0
         try:
             yield
         finally:
+            self._note_peak()
+            peak = self._open.pop(name)
+            if outer:
+                self._open[name] = max(outer, peak)
             cost = self._costs.setdefault(name, {"seconds": 0.0, "forward_passes": 0})
             cost["seconds"] = round(cost["seconds"] + time.perf_counter() - start, 3)
             cost["forward_passes"] += (passes() if passes else 0) - passes_before
+            cost["peak_mb"] = max(cost.get("peak_mb", 0), round(peak / 1e6))
             write_json(self._path, self._costs)
 
+    def _note_peak(self) -> None:
+        """Counts what was held until now for the stages under way, and begins to measure anew."""
+        peak = peak_bytes()
+        self._open = {name: max(before, peak) for name, before in self._open.items()}
+        reset_peak()
+
     def column(self, name: str) -> dict[str, Any]:
-        """`seconds` or `forward_passes` by stage."""
-        return {stage: cost[name] for stage, cost in self._costs.items()}
+        """`seconds`, `forward_passes` or `peak_mb` by stage."""
+        return {stage: cost[name] for stage, cost in self._costs.items() if name in cost}

@@ -6,10 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows has none
-    resource = None  # type: ignore[assignment]
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LIMITS = {  # of a container, by how much of it is used
@@ -44,7 +42,7 @@ def peak_bytes() -> int:
     peak = _field(_STATUS, "VmHWM")
     if peak is not None:
         return peak
-    if resource is None:
+    if sys.platform == "win32":
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

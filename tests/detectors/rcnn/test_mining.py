@@ -286,7 +286,7 @@ def test_c_is_chosen_before_mining_and_again_after_it(
     chosen: list[int] = []
 
     def choose(problem: SvmProblem, *_: Any) -> Any:
-        chosen.append(len(problem.x))
+        chosen.append(len(problem.examples))
         return np.full(problem.targets.shape[1], float(len(chosen)))
 
     monkeypatch.setattr(mining, "choose_c", choose)

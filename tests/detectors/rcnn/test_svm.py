@@ -8,7 +8,7 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
-from wsdet.detectors.rcnn import exact_svm, svm
+from wsdet.detectors.rcnn import exact_svm, rows, svm
 from wsdet.detectors.rcnn.svm import (
     LinearClassifiers,
     Loss,
@@ -104,7 +104,7 @@ def test_examples_too_many_to_keep_their_products_have_the_same_solution(
     problem = made_up_problem(loss, 10.0, n, d, 1).column(0)
     kept = newton_cg(problem)
     monkeypatch.setattr(exact_svm, "GRAM_ROWS", 0)
-    monkeypatch.setattr(exact_svm, "_CHUNK", 100)
+    monkeypatch.setattr(rows, "_CHUNK", 100)
     torch.testing.assert_close(objective(problem, newton_cg(problem)), objective(problem, kept), rtol=2e-3, atol=0)
 
 

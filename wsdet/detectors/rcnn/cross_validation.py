@@ -38,7 +38,7 @@ def choose_c(
         for index, c in enumerate(cs):
             training = problem.with_targets(targets).weighted(torch.full((k,), c, device=problem.x.device))
             classifiers = solve(training, classifiers)
-            scores = classifiers.scores(problem.x[held_out]).cpu().numpy()
+            scores = classifiers.scores(problem.examples.chosen(held_out.nonzero()[:, 0])).cpu().numpy()
             precision[index] += _average_precision(problem.targets[held_out].cpu().numpy(), scores)
     return np.asarray(cs, np.float64)[precision.argmax(axis=0)]
 

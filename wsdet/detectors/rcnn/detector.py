@@ -246,7 +246,7 @@ def train_detectors(
     protocol: TrainingProtocol | None = None,
     solver: str = "newton_cg",
     seed: int = 0,
-    max_rows: int = 120_000,
+    max_rows: int | None = None,
     cache: MapCache | None = None,
     strict: bool = False,
     proposal_settings: Mapping[str, Any] | None = None,
@@ -258,8 +258,8 @@ def train_detectors(
     """Trains one detector for each entry of `positives`, all in the same passes over the images.
 
     What one detector learns does not depend on the others, unless the examples fill all of `max_rows`. They take
-    `max_rows` x dim x 4 bytes (dim is 4608 for SqueezeNet and a 3 x 3 grid: 2.2 GB for 120,000), training as much
-    again for the part that one detector uses, whatever the number of images.
+    `max_rows` x dim x 2 bytes (dim is 4608 for SqueezeNet and a 3 x 3 grid: 1.1 GB for 120,000), whatever the number
+    of images.
 
     Args:
         dataset: gives images and their labels.
@@ -271,7 +271,7 @@ def train_detectors(
         protocol: the rules; None takes `TrainingProtocol()`.
         solver: "newton_cg" or "liblinear".
         seed: of every random choice.
-        max_rows: boxes whose features are held at once.
+        max_rows: boxes whose features are held at once; None: a third of the free memory, at most 120,000.
         cache: keeps the images' maps between passes; None computes them in every pass.
         strict: raise the first image's error instead of leaving the image out.
         proposal_settings: what made `proposals`, for the detectors' files.

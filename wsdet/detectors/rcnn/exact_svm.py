@@ -16,8 +16,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wsdet.detectors.rcnn.rows import Rows
+
 GRAM_ROWS = 4096  # up to so many examples the inner products are kept: 134 MB
-_CHUNK = 2048  # rows of examples that are converted to float64 at a time
 _FIRST_SIGMA = 100.0  # over the mean squared norm of the examples
 _LARGEST_SIGMA = 1e10  # over the same: beyond it the systems of equal examples are singular in float64
 _SIGMA_GROWTH = 4.0
@@ -29,12 +30,12 @@ class Gram:
     """Inner products of examples, bias included: K = x x^T + B^2, never kept beyond `GRAM_ROWS` rows.
 
     Args:
-        x: (n, d) float32 examples.
+        x: n examples of d dimensions.
         bias_multiplier: B.
         kept: (n, n) float64 K where it is known already.
     """
 
-    def __init__(self, x: Tensor, bias_multiplier: float, kept: Tensor | None = None) -> None:
+    def __init__(self, x: Rows, bias_multiplier: float, kept: Tensor | None = None) -> None:
         self.x = x
         self.bias = bias_multiplier**2
         if kept is None and len(x) <= GRAM_ROWS:
@@ -46,21 +47,19 @@ class Gram:
         if self.kept is not None:
             return self.kept @ beta
         w = self.weights(beta)
-        scores = [chunk.double() @ w for chunk in self.x.split(_CHUNK)]
-        return torch.cat(scores) + self.bias * beta.sum()
+        return self.x.times(w) + self.bias * beta.sum()
 
     def weights(self, beta: Tensor) -> Tensor:
         """(d,) float64 x^T beta."""
-        w = torch.zeros(self.x.shape[1], dtype=torch.float64, device=self.x.device)
-        for chunk, part in zip(self.x.split(_CHUNK), beta.split(_CHUNK), strict=True):
-            w += chunk.double().T @ part
-        return w
+        return self.x.transposed_times(beta)
 
     def solve(self, rows: Tensor, curvature: Tensor, right_side: Tensor) -> Tensor:
         """(m,) solution of (K over the m rows + diag(1 / curvature)) z = right_side."""
         if self.kept is not None:
             return _solve_positive(self.kept[rows][:, rows] + torch.diag(1 / curvature), right_side)
-        x = torch.cat([self.x[rows].double(), torch.full_like(curvature, self.bias**0.5)[:, None]], dim=1)
+        x = torch.cat(
+            [self.x.chosen(rows).dense(torch.float64), torch.full_like(curvature, self.bias**0.5)[:, None]], dim=1
+        )
         if len(rows) <= x.shape[1]:
             return _solve_positive(x @ x.T + torch.diag(1 / curvature), right_side)
         weighted = curvature[:, None] * x  # Woodbury: more examples than dimensions
@@ -69,9 +68,9 @@ class Gram:
         return curvature * right_side - weighted @ inside
 
 
-def inner_products(x: Tensor, bias_multiplier: float) -> Tensor:
+def inner_products(x: Rows, bias_multiplier: float) -> Tensor:
     """(n, n) float64 x x^T + B^2."""
-    exact = x.double()
+    exact = x.dense(torch.float64)
     return exact @ exact.T + bias_multiplier**2
 
 
@@ -95,7 +94,7 @@ def solve_exactly(
     multipliers = torch.zeros_like(costs)
     softness = 1 / (2 * costs) if squared else torch.zeros_like(costs)
     most = torch.full_like(costs, torch.inf) if squared else costs
-    mean_square = float(gram.x.norm(dim=1).square().sum()) / max(len(costs), 1) + gram.bias
+    mean_square = gram.x.mean_square_norm() + gram.bias
     sigma = _FIRST_SIGMA / mean_square
     best, best_gap = beta, torch.inf
     for _ in range(_OUTER_STEPS):

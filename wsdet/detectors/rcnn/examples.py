@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from wsdet import check
+from wsdet.storage.memory import free_bytes
 from wsdet.types import Bools, Floats, InputError, Ints
 
 Targets = npt.NDArray[np.int8]
 
 POSITIVE_BOX = -1  # what `boxes` says of a row that is no proposal
 _CHUNK = 4096
+_STORED = torch.float16  # scores change by a thousandth at most, less than the maps' own rounding does to features
+_MOST_ROWS = 120_000
+_SHARE = 1 / 3  # of the free memory
+
+log = logging.getLogger(__name__)
+
+
+def rows_that_fit(dim: int, device: torch.device) -> int:
+    """How many rows of `dim` numbers take at most a third of the free memory, and at most 120,000."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()
+    bytes_of_row = dim * _STORED.itemsize
+    n = max(1, min(_MOST_ROWS, int(_SHARE * free) // bytes_of_row))
+    log.info(
+        "detector.max_rows=%d: at most %.2g GB of examples, of %.2g GB that are free",
+        n,
+        n * bytes_of_row / 1e9,
+        free / 1e9,
+    )
+    return n
 
 
 class ExamplePool:
     """Rows of features with a target for each task (a class of a detector).
 
-    It holds at most `max_rows * dim * 4` bytes of features; training copies those that the tasks it solves use.
+    It holds at most `max_rows * dim * 2` bytes of features; training reads them in place (`Rows`).
 
     Attributes:
-        x: (max_rows, dim) float32 features; the first `len(self)` rows are in use.
+        x: (max_rows, dim) float16 features; the first `len(self)` rows are in use.
         targets: (max_rows, n_tasks) int8: 1 positive, -1 negative, 0 no example of the task.
         images: (max_rows,) index of a row's image.
         boxes: (max_rows,) index of a row among its image's proposals; `POSITIVE_BOX` for a positive.
@@ -32,7 +54,9 @@ class ExamplePool:
     def __init__(self, dim: int, n_tasks: int, max_rows: int, device: torch.device) -> None:
         check.at_least(1, max_rows=max_rows)
         self.max_rows = max_rows
-        self.x = torch.empty(max_rows, dim, device=device)  # a CPU gives the memory page by page, as rows are used
+        self.x = torch.empty(
+            max_rows, dim, dtype=_STORED, device=device
+        )  # a CPU gives the memory page by page, as rows are used
         self.targets: Targets = np.zeros((max_rows, n_tasks), np.int8)
         self.images: Ints = np.zeros(max_rows, np.int64)
         self.boxes: Ints = np.zeros(max_rows, np.int64)
@@ -56,7 +80,7 @@ class ExamplePool:
         if len(x) > self.room:
             raise InputError(
                 f"the detectors' examples do not fit: {self._n} rows of {self.max_rows} are taken and {len(x)} come; "
-                "raise detector.max_rows (each takes the features' dimension x 4 bytes), or lower limit"
+                "raise detector.max_rows (each takes the features' dimension x 2 bytes), or lower limit"
             )
         new = slice(self._n, self._n + len(x))
         self.x[new] = x

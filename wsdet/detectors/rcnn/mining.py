@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from wsdet.boxes import iou, nms
 from wsdet.detectors.rcnn.cross_validation import choose_c
-from wsdet.detectors.rcnn.examples import POSITIVE_BOX, ExamplePool, Targets
+from wsdet.detectors.rcnn.examples import POSITIVE_BOX, ExamplePool, Targets, rows_that_fit
 from wsdet.detectors.rcnn.features import BoxFeatures, Maps
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.rows import Rows
 from wsdet.detectors.rcnn.svm import LinearClassifiers, SvmProblem, solver_named
 from wsdet.sampling import image_generator
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError, Ints
@@ -110,7 +111,7 @@ class Trainer:
         protocol: the rules.
         solver: see `wsdet.detectors.rcnn.svm.solver_named`.
         seed: of every random choice; what is drawn from an image depends on it and the image's id alone.
-        max_rows: size of the pool.
+        max_rows: size of the pool; None: what `rows_that_fit` says.
         cache: keeps the images' maps between passes.
         strict: raise the first image's `InputError` instead of leaving the image out.
     """
@@ -125,7 +126,7 @@ class Trainer:
         protocol: TrainingProtocol,
         solver: str = "newton_cg",
         seed: int = 0,
-        max_rows: int = 120_000,
+        max_rows: int | None = None,
         cache: MapCache | None = None,
         strict: bool = False,
     ) -> None:
@@ -141,6 +142,8 @@ class Trainer:
         self.strict = strict
         self.tasks = self._find_tasks()
         self.scale = 1.0
+        if max_rows is None:
+            max_rows = rows_that_fit(features.dim, features.network.device)
         self.pool = ExamplePool(features.dim, len(self.tasks), max_rows, features.network.device)
         self.classifiers = LinearClassifiers.zeros(features.dim, len(self.tasks), features.network.device)
         self.c = np.full(len(self.tasks), np.nan)
@@ -268,7 +271,9 @@ class Trainer:
                 drawn = rng.permutation(len(page.xyxy))[:_NORM_BOXES]
                 norms.append(self.features.features(page.maps, page.xyxy[drawn]).norm(dim=1))
         self._limit_start()
-        mean_norm = float(torch.cat(norms).mean()) if norms else float(self.pool.x[: len(self.pool)].norm(dim=1).mean())
+        mean_norm = (
+            float(torch.cat(norms).mean()) if norms else float(self.pool.x[: len(self.pool)].float().norm(dim=1).mean())
+        )
         self.scale = self.protocol.feature_norm / max(mean_norm, 1e-12)
         self.pool.x[: len(self.pool)] *= self.scale
         log.info(
@@ -432,7 +437,7 @@ class Trainer:
 
     def _scores(self) -> Floats:
         """(len(pool), n_tasks) scores of the pool."""
-        scores: Floats = self.classifiers.scores(self.pool.x[: len(self.pool)]).cpu().numpy()
+        scores: Floats = self.classifiers.scores(Rows(self.pool.x[: len(self.pool)])).cpu().numpy()
         return scores
 
     def _train(self, tasks: list[int], quietly: bool = False) -> None:
@@ -459,19 +464,16 @@ class Trainer:
         """Fits tasks that are solved together."""
         device = self.pool.x.device
         targets = self._targets[:, group]
-        x = self.pool.x[: len(self.pool)]
-        images, weights = self.pool.images[: len(self.pool)], self.pool.weights[: len(self.pool)]
         rows = np.flatnonzero(targets.any(axis=1))
-        if len(rows) < len(x):
-            x, targets = x[torch.from_numpy(rows).to(device)], targets[rows]
-            images, weights = images[rows], weights[rows]
+        targets, images, weights = targets[rows], self.pool.images[rows], self.pool.weights[rows]
         problem = SvmProblem(
-            x,
+            self.pool.x,
             torch.from_numpy(targets).to(device),
             *self._class_weights(targets, weights),
             self.protocol.bias_multiplier,
             self.protocol.loss,
             torch.from_numpy(weights).to(device),
+            rows=torch.from_numpy(rows).to(device),
         )
         if np.isnan(self.c[group]).any():
             self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wsdet import check
 from wsdet.detectors.rcnn.exact_svm import GRAM_ROWS, Gram, inner_products, solve_exactly
+from wsdet.detectors.rcnn.rows import Rows
 from wsdet.types import Floats
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ _NEWTON_STEPS = 40
 _CG_STEPS = 60
 _CG_TOLERANCE = 0.1  # of the gradient's norm; Newton's steps correct the rest
 _LINE_SEARCH_STEPS = 12
-_CHUNK = 2048  # rows of examples that are converted to float64 at a time
 _HINGE_WIDTHS = (1.0, 0.2, 0.04, 0.008, 0.002)  # of the rounded corner that stands for the hinge's, one after another
 _WELL_CONDITIONED = 1e4  # curvature of the loss times squared norm of an example: conjugate gradients converge below
 _GAP = 0.01  # relative duality gap above which a column is solved again, exactly, and after that warned about
@@ -45,7 +45,7 @@ class SvmProblem:
     """Examples and what each column asks of them; tensors on one device.
 
     Attributes:
-        x: (n, d) float32 examples.
+        x: (n, d) examples, float32 or float16; arithmetic is in float32 whatever it is.
         targets: (n, k) int8: 1 positive, -1 negative, 0 no example of this column.
         positive_cost: (k,) cost of a positive example's loss: C times its class weight.
         negative_cost: (k,) the same for a negative one.
@@ -53,6 +53,7 @@ class SvmProblem:
         loss: "squared_hinge", max(0, 1 - margin)^2, or "hinge", max(0, 1 - margin).
         weights: (n,) how often each example counts where it is a positive; None: once.
         gram: (n, n) float64 `inner_products` of the examples, where many problems share them; None: made when needed.
+        rows: (n,) which rows of a larger `x` are the examples; None: all.
     """
 
     x: Tensor
@@ -63,17 +64,25 @@ class SvmProblem:
     loss: Loss = "squared_hinge"
     weights: Tensor | None = None
     gram: Tensor | None = None
+    rows: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, k = self.targets.shape
-        if self.x.ndim != 2 or len(self.x) != n:
-            raise ValueError(f"x must have shape ({n}, d) as targets has rows, got {tuple(self.x.shape)}")
+        if self.x.ndim != 2 or len(self.examples) != n:
+            raise ValueError(
+                f"x must have shape ({n}, d) as targets has rows, got {tuple(self.x.shape)}, {len(self.examples)} rows"
+            )
         if self.positive_cost.shape != (k,) or self.negative_cost.shape != (k,):
             raise ValueError(f"positive_cost and negative_cost must have shape ({k},), one per column of targets")
         if self.weights is not None and self.weights.shape != (n,):
             raise ValueError(f"weights must have shape ({n},), one per example, got {tuple(self.weights.shape)}")
         if self.bias_multiplier <= 0:
             raise ValueError(f"bias_multiplier must be > 0, got {self.bias_multiplier}")
+
+    @property
+    def examples(self) -> Rows:
+        """The examples, for products with them."""
+        return Rows(self.x, self.rows)
 
     def costs(self) -> Tensor:
         """(n, k) cost of each example's loss; 0 where it is no example of the column."""
@@ -91,8 +100,8 @@ class SvmProblem:
 
     def with_gram(self) -> SvmProblem:
         """The problem with the inner products of its examples, unless these are too many to be kept."""
-        few = self.gram is None and len(self.x) <= GRAM_ROWS
-        return replace(self, gram=inner_products(self.x, self.bias_multiplier)) if few else self
+        few = self.gram is None and len(self.examples) <= GRAM_ROWS
+        return replace(self, gram=inner_products(self.examples, self.bias_multiplier)) if few else self
 
     def columns(self, index: Tensor) -> SvmProblem:
         """The problem of some columns, with all examples."""
@@ -108,7 +117,7 @@ class SvmProblem:
         rows = self.targets[:, j].nonzero()[:, 0]
         one = slice(j, j + 1)
         return SvmProblem(
-            self.x[rows],
+            self.x,
             self.targets[rows, one],
             self.positive_cost[one],
             self.negative_cost[one],
@@ -116,6 +125,7 @@ class SvmProblem:
             self.loss,
             None if self.weights is None else self.weights[rows],
             None if self.gram is None else self.gram[rows][:, rows],
+            rows if self.rows is None else self.rows[rows],
         )
 
 
@@ -136,9 +146,9 @@ class LinearClassifiers:
         """LinearClassifiers that score everything 0."""
         return cls(torch.zeros(d, k, device=device), torch.zeros(k, device=device))
 
-    def scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor | Rows) -> Tensor:
         """(n, k) signed scores of (n, d) examples."""
-        return x @ self.weights + self.biases
+        return (Rows(x) if isinstance(x, Tensor) else x).times(self.weights) + self.biases
 
     def columns(self, index: Tensor) -> LinearClassifiers:
         """Some of the classifiers."""
@@ -168,7 +178,7 @@ def solver_named(name: str) -> Solver:
 def objective(problem: SvmProblem, classifiers: LinearClassifiers) -> Tensor:
     """(k,) float64 value that the solvers make smallest, computed in float64: costs can be thousands of times it."""
     weights, biases = classifiers.weights.double(), classifiers.biases.double()
-    scores = torch.cat([chunk.double() @ weights for chunk in problem.x.split(_CHUNK)]) + biases
+    scores = problem.examples.times(weights) + biases
     slack = (1 - problem.targets * scores).clamp(min=0)
     losses = slack.square() if problem.loss == "squared_hinge" else slack
     size = weights.square().sum(0) + (biases / problem.bias_multiplier).square()
@@ -181,7 +191,7 @@ def relative_gap(problem: SvmProblem, classifiers: LinearClassifiers) -> Tensor:
     The bound is the dual's value at the multipliers that the classifiers' slacks suggest. For the hinge an example
     on the margin tells its multiplier from a rounded corner alone: the best of several widths is taken.
     """
-    slack = 1 - problem.targets * classifiers.scores(problem.x)
+    slack = 1 - problem.targets * classifiers.scores(problem.examples)
     widths = (None,) if problem.loss == "squared_hinge" else _HINGE_WIDTHS
     dual = torch.stack([_dual(problem, problem.costs() * _loss(slack, width)[1]) for width in widths]).amax(dim=0)
     primal = objective(problem, classifiers)
@@ -190,7 +200,9 @@ def relative_gap(problem: SvmProblem, classifiers: LinearClassifiers) -> Tensor:
 
 def _dual(problem: SvmProblem, multipliers: Tensor) -> Tensor:
     """(k,) float64 dual value of (n, k) multipliers, scaled by what suits each column best."""
-    square = _backward(problem.x, problem.targets * multipliers, problem.bias_multiplier).double().square().sum(0)
+    square = (
+        _backward(problem.examples, problem.targets * multipliers, problem.bias_multiplier).double().square().sum(0)
+    )
     if problem.loss == "squared_hinge":  # its dual has a quadratic term of its own, and no upper limit
         square += (multipliers.double().square() / (2 * problem.costs().double()).clamp(min=1e-300)).sum(0)
     total = multipliers.sum(0, dtype=torch.float64)
@@ -223,7 +235,7 @@ def liblinear(problem: SvmProblem, start: LinearClassifiers | None = None) -> Li
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # it stops short at a large C
-            machine.fit(column.x.cpu().numpy(), targets, _sample_weight(column))
+            machine.fit(column.examples.dense().cpu().numpy(), targets, _sample_weight(column))
         classifiers.weights[:, j] = torch.from_numpy(machine.coef_[0]).to(classifiers.weights)
         classifiers.biases[j] = float(machine.intercept_[0])
     return classifiers
@@ -280,8 +292,8 @@ def _well_conditioned(problem: SvmProblem) -> Tensor:
 
     A single column of few examples is solved exactly at once, which is as fast.
     """
-    few = problem.targets.shape[1] == 1 and len(problem.x) <= GRAM_ROWS
-    mean_square = problem.x.norm(dim=1).square().sum() / max(len(problem.x), 1)
+    few = problem.targets.shape[1] == 1 and len(problem.targets) <= GRAM_ROWS
+    mean_square = problem.examples.mean_square_norm()
     curvature = torch.maximum(problem.positive_cost, problem.negative_cost)
     curvature = curvature * 2 if problem.loss == "squared_hinge" else curvature / _HINGE_WIDTHS[-1]
     return (curvature * mean_square <= _WELL_CONDITIONED) & (not few)
@@ -289,7 +301,7 @@ def _well_conditioned(problem: SvmProblem) -> Tensor:
 
 def _exactly(column: SvmProblem) -> tuple[LinearClassifiers, float]:
     """The classifier of a problem of one column, and its relative duality gap."""
-    gram = Gram(column.x, column.bias_multiplier, column.gram)
+    gram = Gram(column.examples, column.bias_multiplier, column.gram)
     beta, gap = solve_exactly(
         gram, column.targets[:, 0].double(), column.costs()[:, 0].double(), column.loss == "squared_hinge"
     )
@@ -303,12 +315,13 @@ def _newton(problem: SvmProblem, start: LinearClassifiers, width: float | None, 
     done = torch.cat([start.weights, start.biases[None] / multiplier])  # (d + 1, k)
     open_ = torch.arange(done.shape[1], device=done.device)
     targets, costs, v = problem.targets.float(), problem.costs(), done.clone()
-    scores = _forward(problem.x, v, multiplier)
+    x = problem.examples.at_hand()
+    scores = _forward(x, v, multiplier)
     for _ in range(_NEWTON_STEPS):
         value, slope, curvature = _loss(1 - targets * scores, width)
         total = v.square().sum(0) / 2 + (costs * value).sum(0)
-        gradient = v + _backward(problem.x, -costs * targets * slope, multiplier)
-        step = _conjugate_gradients(problem.x, costs * curvature, gradient, multiplier)
+        gradient = v + _backward(x, -costs * targets * slope, multiplier)
+        step = _conjugate_gradients(x, costs * curvature, gradient, multiplier)
         promised = -(gradient * step).sum(0) / 2
         going = promised > tolerance * total
         done[:, open_] = v
@@ -316,19 +329,19 @@ def _newton(problem: SvmProblem, start: LinearClassifiers, width: float | None, 
             break
         open_, v, step = open_[going], v[:, going], step[:, going]
         targets, costs, scores = targets[:, going], costs[:, going], scores[:, going]
-        along = _forward(problem.x, step, multiplier)
+        along = _forward(x, step, multiplier)
         length = _line_search(v, step, targets, scores, along, costs, width)
         v, scores = v + length * step, scores + length * along
         done[:, open_] = v
     return LinearClassifiers(done[:-1], done[-1] * multiplier)
 
 
-def _forward(x: Tensor, v: Tensor, multiplier: float) -> Tensor:
-    return torch.addmm(multiplier * v[-1], x, v[:-1])
+def _forward(x: Rows, v: Tensor, multiplier: float) -> Tensor:
+    return x.times(v[:-1]).add_(multiplier * v[-1])
 
 
-def _backward(x: Tensor, r: Tensor, multiplier: float) -> Tensor:
-    return torch.cat([x.T @ r, multiplier * r.sum(0, keepdim=True)])
+def _backward(x: Rows, r: Tensor, multiplier: float) -> Tensor:
+    return torch.cat([x.transposed_times(r), multiplier * r.sum(0, keepdim=True)])
 
 
 def _loss(slack: Tensor, width: float | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -341,11 +354,11 @@ def _loss(slack: Tensor, width: float | None) -> tuple[Tensor, Tensor, Tensor]:
     return value, ramp, ((slack > 0) & (slack < width)) / width
 
 
-def _conjugate_gradients(x: Tensor, curvature: Tensor, gradient: Tensor, multiplier: float) -> Tensor:
+def _conjugate_gradients(x: Rows, curvature: Tensor, gradient: Tensor, multiplier: float) -> Tensor:
     """(d + 1, k) approximate solutions of (I + x^T diag(curvature) x) step = -gradient."""
     rows = curvature.any(dim=1).nonzero()[:, 0]
     if len(rows) < 0.7 * len(x):  # most examples are far behind their margin: they curve nothing
-        x, curvature = x[rows], curvature[rows]
+        x, curvature = x.chosen(rows).at_hand(), curvature[rows]
     step = torch.zeros_like(gradient)
     residual = -gradient
     direction = residual.clone()

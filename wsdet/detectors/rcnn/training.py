@@ -43,7 +43,7 @@ class RcnnSvm:
         features: a key of `feature_kinds`.
         protocol: a key of `protocols`.
         solver: see `train_detectors`, as for the next two.
-        max_rows: examples held at once.
+        max_rows: examples held at once; None: what a third of the free memory holds.
         box_regression: each class also learns how to move its boxes.
         cache_gigabytes: feature maps of training images kept on disk; 0: none.
         nms_iou: see `RcnnDetector`, as for the next two.
@@ -63,7 +63,7 @@ class RcnnSvm:
         features: str = "roi",
         protocol: str = "fast",
         solver: str = "newton_cg",
-        max_rows: int = 120_000,
+        max_rows: int | None = None,
         box_regression: bool = False,
         cache_gigabytes: float = 16,
         nms_iou: float = 0.3,
@@ -73,7 +73,9 @@ class RcnnSvm:
         check.one_of(feature_kinds, features=features)
         check.one_of(protocols, protocol=protocol)
         check.one_of(SOLVERS, solver=solver)
-        check.at_least(1, max_rows=max_rows, max_per_class=max_per_class)
+        check.at_least(1, max_per_class=max_per_class)
+        if max_rows is not None:
+            check.at_least(1, max_rows=max_rows)
         check.at_least(0, max_per_image=max_per_image)
         check.at_least(0.0, cache_gigabytes=cache_gigabytes)
         check.share(nms_iou=nms_iou)

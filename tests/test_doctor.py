@@ -40,7 +40,7 @@ def test_a_plan_names_every_stage_and_writes_nothing(tmp_path: Path, monkeypatch
     assert [stage.name for stage in stages] == [
         "train the classifier",
         "localize, stl_fast",
-        "propose, selective_search",
+        "propose, fast",
         "feature maps",
         "train the detectors",
         "detect",
@@ -60,14 +60,14 @@ def test_a_plan_counts_proposals_once_and_localizers_among_them(monkeypatch: pyt
         planned = plan(compose("train", [*small, "network.head=pretrained", "localizer=vote", *overrides]))
         return [(stage.name, stage.images) for stage in planned][:-3]
 
-    assert stages() == [("localize, vote", 5), ("propose, selective_search", 9)]
+    assert stages() == [("localize, vote", 5), ("propose, fast", 9)]
     assert stages("proposals=stl_wl") == [
         ("propose, for_vote", 5),
         ("localize, vote", 5),
         ("localize, stl_wl", 9),
         ("propose, stl_wl", 9),
     ]
-    assert stages("localizer=wsddn")[:2] == [("localize, wsddn", 5), ("propose, selective_search", 9)]
+    assert stages("localizer=wsddn")[:2] == [("localize, wsddn", 5), ("propose, fast", 9)]
     learning = plan(compose("train", [*small, "localizer=wsddn"]))[-3]
     assert (learning.name, learning.images, learning.passes) == ("train the region classifier", 5, 5)
     with pytest.raises(InputError, match="plan knows task=experiment and task=classifier, got task=box_regressor"):

@@ -215,8 +215,16 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
             ["localizer=sliding_window", "localizer.stride=0"],
             r"localizer.stride must be a number in \(0, 1\], got 0",
         ),
-        ("proposals", ["proposals.sigma=0"], "proposals.sigma must be a number above 0, got 0"),
-        ("proposals", ["proposals.color_spaces=[xyz]"], r"proposals.color_spaces\[0\] must be hsv"),
+        (
+            "proposals",
+            ["proposals=selective_search", "proposals.sigma=0"],
+            "proposals.sigma must be a number above 0, got 0",
+        ),
+        (
+            "proposals",
+            ["proposals=selective_search", "proposals.color_spaces=[xyz]"],
+            r"proposals.color_spaces\[0\] must be hsv",
+        ),
         ("proposals", ["proposals.max_boxes=-1"], "proposals.max_boxes must be a whole number of at least 0, got -1"),
         # a localizer whose weights are trained first
         ("localizer", ["localizer=wsddn", "localizer.trust=0"], "localizer.trust must be a number above 0"),

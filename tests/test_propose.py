@@ -107,7 +107,12 @@ def test_workers_that_cannot_start_end_the_run_with_the_remedy(
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for child processes in /proc")
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["Ctrl-C", "kill -9"])
 def test_an_interrupted_run_leaves_its_work_and_no_process(tmp_path: Path, signum: int, status: int) -> None:
-    quick = ["proposals.color_spaces=[hsv]", "proposals.ks=[200]", "proposals.similarities=[S]"]
+    quick = [
+        "proposals=selective_search",
+        "proposals.color_spaces=[hsv]",
+        "proposals.ks=[200]",
+        "proposals.similarities=[S]",
+    ]
     command = [sys.executable, "-m", "wsdet.propose", "data.n_train=12", "data.n_test=0", f"out={tmp_path}", *quick]
     store = tmp_path / "proposals" / "selective_search"
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True, text=True) as run:

@@ -20,4 +20,7 @@ bench incremental --images 0 --batch-size 8 --rounds 2 \
 bench localizers "${common[@]}"
 bench detector "${common[@]}"
 bench growth
+bench budget
+bench proposals --images 30
+bench peers --photos 2 --rounds 1
 "$python" "$root/scripts/print_bench_table.py" "$out"

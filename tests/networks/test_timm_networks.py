@@ -20,6 +20,7 @@ from wsdet.localizers.cam import Cam
 from wsdet.networks.backbones import Backbone, build_backbone, replace_head
 from wsdet.networks.classifier import Network, load_network
 from wsdet.networks.pyramid import Pyramid, SummedMap
+from wsdet.networks.weights import WeightsMetadata, save_weights
 from wsdet.questions import (
     Cropped,
     FeatureMap,
@@ -296,10 +297,19 @@ def test_published_weights_of_a_network_without_outputs_load_by_path(headless: B
         build_backbone("timm", input_size=70, model_name="vit_small_patch14_dinov2", weights=path)
 
 
-def test_distilled_networks_cannot_be_trained_from_labels() -> None:
-    backbone = build_backbone("timm", input_size=64, model_name="deit_tiny_distilled_patch16_224")
-    with pytest.raises(InputError, match="several layers of outputs"):
-        replace_head(backbone, 3)
+@pytest.mark.parametrize("model_name", ["test_vit", "deit_tiny_distilled_patch16_224"])
+def test_a_new_head_reads_the_average_of_the_tokens_where_the_published_one_reads_a_class_token(
+    model_name: str, tmp_path: Path
+) -> None:
+    backbone = replace_head(build_backbone("timm", input_size=64, model_name=model_name), 3)
+    inputs = noise(2, 64, 64)
+    with torch.no_grad():
+        outputs, feature_map = backbone.outputs_and_map(inputs)
+        torch.testing.assert_close(outputs, backbone.last_layer(feature_map.mean(dim=(2, 3))))
+    path = tmp_path / "trained.safetensors"
+    save_weights(path, backbone.state_dict(), WeightsMetadata(backbone.architecture, 3, 64, "softmax", ("a", "b", "c")))
+    network = load_network("timm", ["a", "b", "c"], weights=path, model_name=model_name, device="cpu")
+    torch.testing.assert_close(network.logits(inputs), outputs)
 
 
 @pytest.mark.parametrize(

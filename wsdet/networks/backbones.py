@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wsdet import check
 from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
-from wsdet.networks.timm_networks import TimmHead, TimmTrunk, timm_parts, unreachable
+from wsdet.networks.timm_networks import TimmHead, TimmTrunk, pooled_head, timm_parts, unreachable
 from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.networks.weights import load_weights, read_metadata
 from wsdet.types import InputError
@@ -196,25 +196,23 @@ def _load(backbone: Backbone, path: str | Path) -> None:
 def replace_head(backbone: Backbone, n_classes: int, seed: int = 0) -> Backbone:
     """The network with a new, random last layer of `n_classes` outputs; everything else is shared with `backbone`.
 
-    SqueezeNet as published clips its outputs at 0, which a sigmoid would read as "at least one half": its new last
-    layer is not clipped, except with 1000 outputs, where the published form is kept.
+    Two published forms are given up for it, except with 1000 outputs. SqueezeNet clips its outputs at 0, which a
+    sigmoid would read as "at least one half": its new last layer is not clipped. A transformer that reads them off a
+    class token has none for a region: its new last layer reads the average of all tokens.
     """
-    head = copy.deepcopy(backbone.head)
+    is_as_published = n_classes == IMAGENET_OUTPUTS
+    head: nn.Module = copy.deepcopy(backbone.head)
     name, old = _last_layer(head)
-    if sum(1 for _, layer in _layers(head) if layer.weight.shape[0] == backbone.n_outputs) > 1:
-        raise InputError(
-            f"{backbone.architecture} has several layers of outputs, which cannot be trained from labels; "
-            "choose a network without distillation"
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        new: nn.Linear | nn.Conv2d
-        if isinstance(old, nn.Linear):
-            new = nn.Linear(old.in_features, n_classes)
+        if isinstance(head, TimmHead) and head.reads_class_token and not is_as_published:
+            head = pooled_head(old.weight.shape[1], n_classes).to(old.weight.device)
+        elif isinstance(old, nn.Linear):
+            head.set_submodule(name, nn.Linear(old.in_features, n_classes).to(old.weight.device))
         else:
             new = nn.Conv2d(old.in_channels, n_classes, old.kernel_size)  # type: ignore[arg-type]
-    head.set_submodule(name, new.to(old.weight.device))
-    if backbone.architecture == "squeezenet1_0" and n_classes != IMAGENET_OUTPUTS:
+            head.set_submodule(name, new.to(old.weight.device))
+    if backbone.architecture == "squeezenet1_0" and not is_as_published:
         head.set_submodule("classifier.2", nn.Identity())
     return Backbone(
         backbone.trunk,
@@ -291,8 +289,5 @@ def _timm_backbone(model_name: str, input_size: int | None, from_publisher: bool
 
 
 def _last_layer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    return _layers(head)[-1]
-
-
-def _layers(head: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
-    return [(name, layer) for name, layer in head.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    layers = [(name, layer) for name, layer in head.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    return layers[-1]

@@ -129,8 +129,8 @@ class TimmHead(nn.Module):
     """The rest of a timm network: pooling, normalization, outputs.
 
     A network that reads its outputs off a class token has none for a part of a map. There the average of the part's
-    patch tokens takes the class token's place, which is what its head has seen least of: the scores of regions are
-    rougher than those of crops (docs/networks.md measures it).
+    patch tokens takes the class token's place. Its head was not trained on that, so the scores of regions are much
+    rougher than those of crops (docs/networks.md); a head that is trained anew is a `pooled_head` instead.
 
     Args:
         timm: the network, of which only the modules from pooling on are used.
@@ -146,6 +146,11 @@ class TimmHead(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         """(n, d, rows, columns) -> (n, c)."""
         return self.of_features(self._features(feature_map))
+
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether its outputs are those of a class token, which a part of a map does not have."""
+        return bool(self.n_prefix) and getattr(self.timm, "global_pool", None) == "token"
 
     def of_features(self, features: Tensor) -> Tensor:
         """Outputs (n, c) of what timm's own trunk makes."""
@@ -196,9 +201,14 @@ def timm_parts(model_name: str, input_size: int | None, from_publisher: bool) ->
         n_prefix = -1 if is_convolutional else getattr(model, "num_prefix_tokens", 0) if features.ndim == 3 else None
         head = TimmHead(_part(model, only=of_head), n_prefix)
     else:
-        probe = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(1)}
-        head = nn.Sequential(OrderedDict(**probe, fc=nn.Linear(n_channels, IMAGENET_OUTPUTS)))
+        head = pooled_head(n_channels, IMAGENET_OUTPUTS)
     return TimmParts(trunk, head, input_size or native, data["mean"], data["std"], has_outputs)
+
+
+def pooled_head(n_channels: int, n_outputs: int) -> nn.Sequential:
+    """A linear layer on the average of a map's positions: the same for the whole image and for a part of it."""
+    pool = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(1)}
+    return nn.Sequential(OrderedDict(**pool, fc=nn.Linear(n_channels, n_outputs)))
 
 
 def _created(model_name: str, from_publisher: bool) -> Any:

@@ -190,7 +190,7 @@ def _draw_panel(ax: Axes, title: str, means: Mapping[str, Any]) -> None:
         label = curve.replace("_iou", " IoU")
         ax.plot(range(1, len(values) + 1), values, color=color, marker="o", markersize=3, label=label)
     ax.set(xlabel="iteration", ylim=(0, None))
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=8)
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
 

@@ -1,4 +1,7 @@
-"""Stage: boxes in the formats of other programs, `python -m wsdet.export boxes=STORE format=coco data=... out=DIR`."""
+"""Boxes in the formats of other programs: `python -m wsdet.export boxes=STORE format=coco data=... out=DIR`.
+
+`python -m wsdet.export model=DIR format=onnx out=DIR` makes a file of a neural detector instead.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,28 @@ def main() -> None:
 
 
 def _run(cfg: DictConfig) -> None:
+    if cfg.model is not None:
+        _export_model(cfg)
+        return
     options = {key: cfg[key] for key in ("min_score", "top_k", "images")}
     check_choices(cfg.format, **options)
     if not isinstance(cfg.boxes, str):
-        raise InputError(f"boxes must be one store or run, got {cfg.boxes}")
+        raise InputError(f"boxes must be one store or run, or model a detector's folder, got {cfg.boxes}")
     store = find_store(Path(cfg.boxes))
     dataset: Dataset = build(cfg.data, "data")
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
     ids = {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in splits}
     export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, **options)
+
+
+def _export_model(cfg: DictConfig) -> None:
+    from wsdet.stages.export_model import export_model
+
+    if cfg.format != "onnx" or cfg.boxes is not None:
+        raise InputError(f"model= is exported with format=onnx and without boxes=, got format={cfg.format}")
+    dataset: Dataset = build(cfg.data, "data")
+    ids = dataset.ids("test") or dataset.ids("train")
+    export_model(Path(cfg.model), dataset, ids, Path(cfg.out) / "model.onnx")
 
 
 if __name__ == "__main__":

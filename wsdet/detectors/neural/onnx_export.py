@@ -100,7 +100,9 @@ def _write(detector: NeuralDetector, path: Path, image: Pixels) -> None:
             )
         except Exception as error:  # tracing and conversion may fail anywhere, and say so in many ways
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"this detector cannot be exported to ONNX with torch {torch.__version__}: {reason}") from error
+            raise InputError(
+                f"this detector cannot be exported to ONNX with torch {torch.__version__}: {reason}"
+            ) from error
 
 
 def _describe(detector: NeuralDetector, path: Path) -> None:
@@ -126,10 +128,11 @@ def _compare(detector: NeuralDetector, path: Path, samples: Sequence[Sample]) ->
         image = _input(detector, sample)
         with torch.inference_mode():
             ours = tuple(one.numpy() for one in _Graph(detector.model).eval()(torch.from_numpy(image)))
+        theirs = run_onnx(session, image)
         for box, score, label in zip(*ours, strict=True):
             if score < _COMPARED_ABOVE:
                 continue
-            off, score_off = _nearest(box, score, label, run_onnx(session, image))
+            off, score_off = _nearest(box, score, label, theirs)
             n_boxes, pixels, scores = n_boxes + 1, max(pixels, off), max(scores, score_off)
             if off > _BOX_TOLERANCE or score_off > _SCORE_TOLERANCE:
                 raise InputError(

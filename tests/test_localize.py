@@ -134,3 +134,25 @@ def test_what_is_not_possible_is_said_before_any_work(tmp_path: Path, overrides:
     with pytest.raises(InputError, match=f"(?s){says}"):
         _run(compose("localize", [*overrides, f"out={tmp_path}"]))
     assert not list(tmp_path.iterdir())
+
+
+def test_background_gets_no_box_and_no_work(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
+    class WithBackground:
+        """The images without a label show none of the classes."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny_dataset, name)
+
+        def is_background(self, image_id: str) -> bool:
+            return not tiny_dataset.labels(image_id)
+
+    class OneBox:
+        """Finds one in every image, whatever its labels."""
+
+        def localize(self, sample: Sample) -> Any:
+            yield from ()
+            return Boxes(np.array([[0, 0, 9, 9]], np.float32))
+
+    store, ids = BoxStore(tmp_path / "store", {}), [f"train_{n}" for n in (0, 5, 1)]
+    localize(WithBackground(), ids, OneBox(), network, store)
+    assert [len(store[image_id]) for image_id in ids] == [1, 0, 1]

@@ -398,3 +398,16 @@ def test_what_is_wrong_with_boxes_is_counted(files: Any, caplog: pytest.LogCaptu
     files.open("auto", test_fraction=0)
     assert "2 boxes are left out (of 2 images that were looked at)" in caplog.text
     assert "1 images have another size than their annotation says" in caplog.text
+
+
+@pytest.mark.parametrize("rotation", ["1e999", "NaN", "-1e999"])
+def test_a_turn_that_is_no_angle_costs_the_box(files: Any, rotation: str) -> None:
+    files.image("images/a.jpg")
+    files.text(
+        "tasks.json",
+        tasks(("a.jpg", RECTANGLE | {"rectanglelabels": ["cat"]})).replace('tion": 0', f'tion": {rotation}'),
+    )
+    dataset = files.open("label_studio", test_fraction=0)
+    assert dataset.labels("images/a.jpg") == (0,)
+    with pytest.raises(InputError, match="is not finite"):
+        dataset.truth["images/a.jpg"]

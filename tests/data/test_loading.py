@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
-from wsdet.data.loading import load_samples
+from wsdet.data.loading import ids_with_known_classes, is_background, load_samples
 from wsdet.types import InputError, Sample
 
 
@@ -56,3 +57,17 @@ def test_a_mistake_in_a_reader_is_not_hidden() -> None:
 
 def test_no_ids_give_nothing() -> None:
     assert list(load_samples(Reads(), [])) == []  # type: ignore[arg-type]
+
+
+def test_what_is_known_of_images_without_a_label(files: Any) -> None:
+    """Of `unknown` ones nothing is, of background that it shows no class, of a broken one nothing again."""
+    for name in "abc":
+        files.image(f"images/train/{name}.jpg")
+        files.text(f"labels/train/{name}.txt", {"a": "0 .5 .5 1 1", "b": "", "c": "9 .5 .5 1 1"}[name])
+    files.text("data.yaml", "train: images/train\nnames: [cat]\n")
+    for unlabelled, known in (("unknown", "a"), ("background", "ab")):
+        dataset = files.open("yolo", test_split=None, unlabelled=unlabelled)
+        ids = dataset.ids("train")
+        assert ids_with_known_classes(dataset, ids) == [f"images/train/{name}.jpg" for name in known]
+        assert [is_background(dataset, image_id) for image_id in ids] == [False, "b" in known, False]
+    assert not is_background(Reads(), "a")  # type: ignore[arg-type]

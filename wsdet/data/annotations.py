@@ -122,6 +122,8 @@ def rotated_extent(xyxy: XYXY, degrees: float, pivot: tuple[float, float]) -> XY
     x1, y1, x2, y2 = xyxy
     if not degrees:
         return xyxy
+    if not math.isfinite(degrees):
+        return math.nan, math.nan, math.nan, math.nan
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     px, py = pivot
     corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))

@@ -258,7 +258,7 @@ def _record(
 ) -> Record:
     if not cells[columns.image]:
         raise InputError(f"{where}, names no image")
-    size = [int(float(cells[i])) if _is_number(cells[i]) else 0 for i in columns.size or ()]
+    size = [int(cells[i]) if cells[i].isdecimal() else 0 for i in columns.size or ()]
     return Record(
         cells[columns.image],
         tuple(items),

@@ -1,9 +1,9 @@
-"""Reading the images of a data set one after the other, without letting one bad file end a run."""
+"""The images of a data set one after the other, without letting one bad file end a run; and which of them teach."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -37,3 +37,17 @@ def load_samples(dataset: Dataset, ids: Iterable[str]) -> Iterator[tuple[str, Sa
                 yield loaded
         finally:  # the caller may stop early
             reader.shutdown(wait=False, cancel_futures=True)
+
+
+def is_background(dataset: Dataset, image_id: str) -> bool:
+    """Whether an image is known to show none of the classes; see `unlabelled` of `wsdet.data.image_files.ImageFiles`.
+
+    Of a dataset that does not say so, no image is.
+    """
+    says: Callable[[str], bool] | None = getattr(dataset, "is_background", None)
+    return says is not None and says(image_id)
+
+
+def ids_with_known_classes(dataset: Dataset, ids: Iterable[str]) -> list[str]:
+    """Those of `ids` from which labels can be learned: they have one, or are known to show none of the classes."""
+    return [image_id for image_id in ids if dataset.labels(image_id) or is_background(dataset, image_id)]

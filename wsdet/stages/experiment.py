@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wsdet import check
+from wsdet.data.loading import ids_with_known_classes
 from wsdet.stages.evaluate import evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
@@ -176,10 +177,13 @@ def _train_detectors(
     """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
     from wsdet.detectors.trainer import TrainingSet
 
+    # an image of which nothing is known is no negative example; one with a box of a class is a positive one
+    known = {*ids_with_known_classes(run.dataset, run.train_ids)}
+    ids = [i for i in run.train_ids if i in known or any(_has_class(boxes, i) for boxes in positives.values())]
     parts = ("data", "localizer", "proposals", "detector", "limit", "seed")
     data = TrainingSet(
         run.dataset,
-        run.train_ids,
+        ids,
         positives,
         run.network,
         {} if proposals is None else proposals,
@@ -192,6 +196,10 @@ def _train_detectors(
         run.trainer,
     )
     return trainer.train(data, run.out / "detectors")
+
+
+def _has_class(boxes: Mapping[str, Boxes], image_id: str) -> bool:
+    return image_id in boxes and bool((boxes[image_id].labels >= 0).any())
 
 
 def _detect(run: Run, detectors: Mapping[str, Detector], proposals: BoxStore | None) -> dict[str, BoxStore]:

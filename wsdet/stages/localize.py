@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from tqdm import tqdm
 
-from wsdet.data.loading import load_samples
+from wsdet.data.loading import is_background, load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.formats.contents import added_suffix
 from wsdet.formats.masks import coco_masks, write_masks
@@ -100,7 +100,10 @@ def localize(
     job = LocalizeJob(dataset, localizer, network, batch_size, in_flight, masks)
 
     def produce(missing: Sequence[str]) -> Iterator[Outcome]:
-        return where.run(job, missing)
+        background = {image_id for image_id in missing if is_background(dataset, image_id)}
+        found = iter(where.run(job, [image_id for image_id in missing if image_id not in background]))
+        for image_id in missing:  # on background there is nothing that could be found
+            yield (image_id, Boxes.empty()) if image_id in background else next(found)
 
     report = store.fill(ids, produce, "localize", strict, Fingerprints(dataset, labels=True))
     if masks is not None:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from wsdet.data.loading import ids_with_known_classes
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.weights import Activation, WeightsMetadata, digest_of_weights, save_weights
 from wsdet.sampling import held_out
@@ -176,6 +177,7 @@ def train_classifier(
             f"backbone must have one output for each of the {len(dataset.classes)} classes, got {backbone.n_outputs}; "
             "replace_head gives it"
         )
+    ids = ids_with_known_classes(dataset, ids)
     if activation == "softmax":  # an image without a class shows a softmax nothing
         ids = [image_id for image_id in ids if dataset.labels(image_id)]
     settings = {

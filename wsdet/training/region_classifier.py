@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsdet.data.loading import ids_with_known_classes
 from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
@@ -124,7 +125,7 @@ def train_region_classifier(
         InputError: `out` holds a training with other settings, or no image can be learned from.
     """
     options = options or RegionClassifierTraining()
-    ids = [image_id for image_id in ids if dataset.labels(image_id)]
+    ids = ids_with_known_classes(dataset, ids)
     if not ids:
         raise InputError(
             "a region classifier needs images with labels and proposals, and there is none; "

@@ -41,6 +41,9 @@ class Colors:
     def labels(self, image_id: str) -> tuple[int, ...]:
         return ((0,), (1,), (0, 1), ())[int(image_id) % 4]
 
+    def is_background(self, image_id: str) -> bool:
+        return not self.labels(image_id)
+
     def load(self, image_id: str) -> Sample:
         self.loads += 1
         if image_id in self.broken:

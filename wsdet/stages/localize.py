@@ -104,6 +104,7 @@ def localize(
         found = iter(where.run(job, [image_id for image_id in missing if image_id not in background]))
         for image_id in missing:  # on background there is nothing that could be found
             yield (image_id, Boxes.empty()) if image_id in background else next(found)
+        yield from found  # none is left, but the runner counts its work after the last
 
     report = store.fill(ids, produce, "localize", strict, Fingerprints(dataset, labels=True))
     if masks is not None:

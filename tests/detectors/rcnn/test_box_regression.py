@@ -15,6 +15,7 @@ from wsdet.boxes import iou
 from wsdet.detectors.rcnn.box_regression import BoxShifts, RegressionSums, moved, offsets_to, train_box_regression
 from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
 from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
@@ -155,7 +156,7 @@ def test_trained_with_regression_boxes_fit_closer(squares: Any, network: Any) ->
             proposals,
             features,
             TrainingProtocol(c=1.0, negative_iou=0.5),
-            box_regression=box_regression,
+            SvmOptions(box_regression=box_regression),
         )["ground_truth"]
         assert (detector.shifts is not None) == box_regression
         overlaps = []

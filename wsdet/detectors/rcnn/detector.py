@@ -24,6 +24,7 @@ from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regr
 from wsdet.detectors.rcnn.features import BoxFeatures, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
+from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
@@ -244,16 +245,11 @@ def train_detectors(
     proposals: Mapping[str, Boxes],
     features: BoxFeatures,
     protocol: TrainingProtocol | None = None,
-    solver: str = "newton_cg",
+    options: SvmOptions | None = None,
     seed: int = 0,
-    max_rows: int | None = None,
     cache: MapCache | None = None,
     strict: bool = False,
     proposal_settings: Mapping[str, Any] | None = None,
-    nms_iou: float = 0.3,
-    max_per_class: int = 100,
-    max_per_image: int = 100,
-    box_regression: bool = False,
 ) -> dict[str, RcnnDetector]:
     """Trains one detector for each entry of `positives`, all in the same passes over the images.
 
@@ -269,26 +265,22 @@ def train_detectors(
         proposals: boxes by image id that negatives are taken from, best first.
         features: describes boxes.
         protocol: the rules; None takes `TrainingProtocol()`.
-        solver: "newton_cg" or "liblinear".
+        options: how they are solved, and what they detect; None takes `SvmOptions()`.
         seed: of every random choice.
-        max_rows: boxes whose features are held at once; None: a third of the free memory, at most 120,000.
         cache: keeps the images' maps between passes; None computes them in every pass.
         strict: raise the first image's error instead of leaving the image out.
         proposal_settings: what made `proposals`, for the detectors' files.
-        nms_iou: see `RcnnDetector`, as for the next two.
-        max_per_class: proposals of a class that reach non-maximum suppression.
-        max_per_image: boxes given for an image; 0: all.
-        box_regression: also learn how each class moves its boxes (see `wsdet.detectors.rcnn.box_regression`).
 
     Raises:
         InputError: there is no positive box at all, or the examples do not fit into `max_rows`; or
             an argument is out of its range.
     """
-    protocol = protocol or TrainingProtocol()
+    protocol, options = protocol or TrainingProtocol(), options or SvmOptions()
+    solver, max_rows = options.solver, options.max_rows
     trainer = Trainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
     trained = trainer.run()
     shifts: Mapping[str, BoxShifts] = {}
-    if box_regression:
+    if options.box_regression:
         shifts = train_box_regression(
             ids,
             trainer.maps,
@@ -309,9 +301,9 @@ def train_detectors(
             biases,
             proposal_settings,
             {"trained_on": name, "c": {dataset.classes[label]: value for label, value in c.items()}},
-            nms_iou,
-            max_per_class,
-            max_per_image,
+            options.nms_iou,
+            options.max_per_class,
+            options.max_per_image,
             protocol.max_proposals,
             shifts.get(name),
         )

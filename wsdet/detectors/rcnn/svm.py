@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wsdet import check
 from wsdet.detectors.rcnn.exact_svm import GRAM_ROWS, Gram, inner_products, solve_exactly
+from wsdet.detectors.rcnn.options import SOLVERS
 from wsdet.detectors.rcnn.rows import Rows
 from wsdet.types import Floats
 
@@ -161,7 +162,6 @@ class LinearClassifiers:
         return LinearClassifiers(weights, biases)
 
 
-SOLVERS = ("newton_cg", "liblinear")
 Solver = Callable[[SvmProblem, LinearClassifiers | None], LinearClassifiers]
 
 

@@ -197,6 +197,12 @@ def test_all_layers_and_statistics_learn(tmp_path: Path) -> None:
     assert not any(torch.equal(value, initial[name]) for name, value in trained.items())
 
 
+def test_a_training_that_diverges_is_said_in_one_line_and_leaves_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the training of the classifier diverged"):
+        train(Colors(16), tmp_path, epochs=3, learning_rate=1e30, validation=0.25)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_outputs_must_match_classes_and_images_must_be_enough(tmp_path: Path) -> None:
     dataset = Colors(8)
     with pytest.raises(ValueError, match="one output for each of the 2 classes, got 5"):

@@ -237,7 +237,7 @@ def mean_average_precision(scores: Floats, labels: Floats) -> float:
         labels: (n, k) of 0 and 1.
     """
     occurring = labels.any(axis=0)
-    if not occurring.any():
+    if not occurring.any() or not np.isfinite(scores).all():  # of a training that diverges, which `fit` says
         return float("nan")
     return float(average_precision_score(labels[:, occurring], scores[:, occurring], average="macro"))
 

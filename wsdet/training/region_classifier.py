@@ -71,7 +71,9 @@ class RegionModule(pl.LightningModule):
         """Binary cross-entropy of the images' labels, summed over the classes and the heads."""
         # drawn from the step's place, so that a training that was killed goes on as it would have
         draw = np.random.default_rng((self.seed, self.current_epoch, batch_idx, self.global_rank))
-        loss = torch.stack([self._loss(features, labels, draw) for features, labels in batch]).mean()
+        # both maps side by side: one product of twice the width reads the regions once
+        maps = torch.cat([self.class_weights, self.region_weights], dim=2)  # (h, d, 2k)
+        loss = torch.stack([self._loss(features, labels, maps, draw) for features, labels in batch]).mean()
         self.log("loss", loss / len(self.class_weights), batch_size=len(batch))
         return loss
 
@@ -81,12 +83,13 @@ class RegionModule(pl.LightningModule):
             self.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
 
-    def _loss(self, features: Tensor, labels: Tensor, draw: np.random.Generator) -> Tensor:
-        n, heads = len(features), len(self.class_weights)
+    def _loss(self, features: Tensor, labels: Tensor, maps: Tensor, draw: np.random.Generator) -> Tensor:
+        n, heads = len(features), len(maps)
         order = draw.random((heads, n)).argsort(axis=1)[:, : max(1, round(self.options.share * n))]
         regions = features[torch.from_numpy(order).to(features.device)]  # (h, seen, d)
-        seen = torch.baddbmm(self.class_biases[:, None], regions, self.class_weights).softmax(dim=2)
-        counts = (regions @ self.region_weights).softmax(dim=1)
+        of_classes, of_regions = (regions @ maps).chunk(2, dim=2)  # (h, seen, k)
+        seen = (of_classes + self.class_biases[:, None]).softmax(dim=2)
+        counts = of_regions.softmax(dim=1)
         image = (seen * counts).sum(dim=1).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
         return F.binary_cross_entropy(image, labels.expand_as(image), reduction="sum")
 
@@ -186,7 +189,7 @@ class _Lessons(torch.utils.data.Dataset[Lesson]):
         features = self.mean.new_empty(0, len(self.mean)) if features is None else features
         labels = torch.zeros(len(self._dataset.classes))
         labels[list(self._dataset.labels(self._ids[index]))] = 1
-        return (features - self.mean.to(features)) / self.scale, labels.to(features)
+        return features.sub_(self.mean.to(features)).div_(self.scale), labels.to(features)  # a copy of our own
 
     def _described(self, image_id: str) -> Tensor | None:
         """(n, d) features; None of an image that cannot be read."""

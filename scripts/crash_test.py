@@ -3,11 +3,11 @@
     python scripts/crash_test.py [KILLS] [FOLDER] [SEED] [--only PROGRAM ...]
 
 A small experiment goes through every stage: classifier, localizer, proposals, feature maps, mining, detectors and
-their box regressors, detections, the regressor of localizer=sensitivity, pseudo-boxes with their exports, exports of a
-store, and detections in photos. Each program is killed in its turn, and after every kill the same command goes on;
+their box regressors, detections, the regressor of localizer=sensitivity, pseudo-boxes with their exports, exports of
+a store, and detections in photos. Each program is killed in its turn, and after every kill the same command goes on;
 kills that are left when all are through go to a further round in a new folder. In the end every file of every round
-must have the same bytes as in the run that was left alone. The libraries are loaded once and each program is a fork of
-this process, so that kills hit its work, not its start. Linux.
+must have the same bytes as in the run that was left alone, which has another hash seed. The libraries are loaded once
+and each program is a fork of this process, so that kills hit its work, not its start. Linux.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
 # they tell the time, or the folder's place
 _LEFT_OUT = {"log.txt", "config.yaml", "ledger.json", "finished.json", ".lock"}
 _OUTPUT = "output_of_{}.txt"
+_SECONDS = "seconds.json"
 
 
 def main() -> None:
@@ -49,11 +50,17 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="a new one; none: a temporary one")
     parser.add_argument("seed", nargs="?", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=PROGRAMS, default=list(PROGRAMS), metavar="PROGRAM")
+    parser.add_argument("--killed", action="store_true", help=argparse.SUPPRESS)  # the second half
     arguments = parser.parse_args()
     _load_libraries()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = (arguments.folder or Path(temporary)).resolve()
-        sys.exit(_compare_with_killed(folder, arguments.only, arguments.kills, random.Random(arguments.seed)))
+    folder = (arguments.folder or Path(tempfile.mkdtemp())).resolve()
+    if not arguments.killed:
+        _leave_alone(folder, arguments.only)
+        # sets and dictionaries of text in another order: what is written must not depend on it
+        again = [str(arguments.kills), str(folder), str(arguments.seed), "--killed", "--only", *arguments.only]
+        environment = os.environ | {"PYTHONHASHSEED": str(arguments.seed)}
+        os.execve(sys.executable, [sys.executable, __file__, *again], environment)
+    sys.exit(_compare_with_killed(folder, arguments.only, arguments.kills, random.Random(arguments.seed)))
 
 
 def _load_libraries() -> None:
@@ -61,18 +68,24 @@ def _load_libraries() -> None:
 
     for name in ("cv2", "hotcoco", "hydra.main", "pyarrow.parquet", "pytorch_lightning", "sklearn.svm", "torchvision"):
         importlib.import_module(name)
-    for module in ("evaluate", "export", "detect", "network", "report.page", "training.classifier", "rcnn.detector"):
+    stages = ("stages.evaluate", "stages.export", "stages.detect", "report.page", "training.classifier")
+    for module in (*stages, "networks.classifier", "detectors.rcnn.detector"):
         importlib.import_module(f"wsdet.{module}")
     torch.set_num_threads(1)  # a fork of a process with threads would miss them
 
 
-def _compare_with_killed(folder: Path, names: list[str], kills: int, chance: random.Random) -> int:
+def _leave_alone(folder: Path, names: list[str]) -> None:
     seconds = {}
     for name in names:
         start = time.monotonic()
         _run_to_the_end(folder / "whole", name)
         seconds[name] = time.monotonic() - start
         print(f"left alone: {name} takes {seconds[name]:.1f} s", flush=True)
+    (folder / _SECONDS).write_text(json.dumps(seconds))
+
+
+def _compare_with_killed(folder: Path, names: list[str], kills: int, chance: random.Random) -> int:
+    seconds = json.loads((folder / _SECONDS).read_text())
     whole, different = _content(folder / "whole"), 0
     for number in count(1):
         killed = folder / f"killed_{number}"

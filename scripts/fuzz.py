@@ -198,13 +198,19 @@ def _tiny_imagenet(folder: Path) -> Callable[[bytes], object]:
 def _auto(folder: Path) -> Callable[[bytes], object]:
     from wsdet.data.auto import open_any
 
-    names = ("data.yaml", "labels.csv", "annotations.json", "wnids.txt")
+    names = (
+        *("data.yaml", "labels.csv", "annotations.json", "wnids.txt"),
+        *("annotations.xml", "classes.txt", "images/1.json", "images/1.xml", "images/1.txt", "obj.data"),
+    )
 
     def read(data: bytes) -> object:
         for name in names:
             (folder / name).unlink(missing_ok=True)
         (folder / names[data[0] % len(names) if data else 0]).write_bytes(data[1:])
-        return open_any(folder).classes
+        dataset = open_any(folder)
+        return [
+            (dataset.labels(one), dataset.truth.get(one)) for split in ("train", "test") for one in dataset.ids(split)
+        ]
 
     return read
 
@@ -236,6 +242,52 @@ def _store(folder: Path) -> Callable[[bytes], object]:
         return dict(BoxStore(folder / "store"))
 
     return read
+
+
+def _store_description(folder: Path) -> Callable[[bytes], object]:
+    from wsdet.storage.box_store import BoxStore
+
+    def read(data: bytes) -> object:
+        settings, _, failed = data.partition(b"\0")
+        (folder / "settings.json").write_bytes(settings)
+        (folder / "failed.json").write_bytes(failed)
+        return BoxStore(folder).failed, BoxStore(folder, {"a": 1})
+
+    return read
+
+
+def _run_folder(folder: Path) -> Callable[[bytes], object]:
+    """What `compare` and a run that goes on read of a folder."""
+    from wsdet.stages.compare import compare, group_runs, read_runs
+    from wsdet.storage.finished import is_sealed
+    from wsdet.storage.timings import Ledger
+
+    def read(data: bytes) -> object:
+        for name, content in zip(("config.yaml", "metrics.json", "ledger.json"), data.split(b"\0"), strict=False):
+            (folder / name).write_bytes(content)
+        Ledger(folder / "ledger.json").column("seconds")
+        is_sealed(folder / "ledger.json", {})
+        return compare(group_runs({"run": read_runs(folder)}))
+
+    return read
+
+
+def _tensors(folder: Path) -> Callable[[bytes], object]:
+    from wsdet.storage import tensors
+
+    def read(data: bytes) -> object:
+        (folder / "a").write_bytes(data)
+        return tensors.load(folder / "a")
+
+    return read
+
+
+def _saved_tensors() -> list[bytes]:
+    from wsdet.storage import tensors
+
+    with tempfile.TemporaryDirectory() as folder:
+        tensors.save(Path(folder, "a"), {"x": np.ones((2, 3), np.float16), "y": np.array(1)}, {"format": "test 1"})
+        return [Path(folder, "a").read_bytes()]
 
 
 def _weights(folder: Path) -> Callable[[bytes], object]:
@@ -276,6 +328,24 @@ _COCO = json.dumps(
 ).encode()
 _YAML = b"train: images\nval: images\nnames: {0: cat, 1: dog}\n"
 _CSV = b'image,labels,split\nimages/1.jpg,"cat; dog",train\n'
+_LAYOUTS = (
+    _YAML,
+    _CSV,
+    _COCO,
+    b"n1\n",
+    b'<annotations><image name="1.jpg" width="20" height="10"><box label="a" xtl="1" ytl="1" xbr="5" ybr="5"/></image>'
+    b"</annotations>",
+    b"a\nb\n",
+    b'{"version": "5.0", "shapes": [{"label": "a", "points": [[1, 1], [5, 5]], "shape_type": "rectangle"}],'
+    b' "imagePath": "1.jpg", "imageHeight": 10, "imageWidth": 20}',
+    _XML,
+    b"0 .5 .5 .5 .5\n",
+    b"classes = 1\ntrain = train.txt\nnames = obj.names\n",
+)
+_LABEL_STUDIO = (
+    b'[{"data": {"image": "/data/upload/1/abc-1.jpg"}, "annotations": [{"result": [{"type": "rectanglelabels",'
+    b' "value": {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["a"]}}]}]}]'
+)
 
 
 def _pictures() -> list[bytes]:
@@ -412,7 +482,10 @@ READERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[Path], Callable[[b
     "yolo": (lambda: [b"0 .5 .5 .5 .5\n1 0 0 .5 0 .5 1\n"], _yolo),
     "yolo_yaml": (lambda: [_YAML], _yolo_yaml),
     "tiny_imagenet": (lambda: [b"1.jpg\t0\t1\t9\t9\n\x00val_0.JPEG\tn1\t0\t0\t9\t9\n"], _tiny_imagenet),
-    "auto": (lambda: [b"\0" + _YAML, b"\1" + _CSV, b"\2" + _COCO, b"\3n1\n"], _auto),
+    "auto": (
+        lambda: [*(bytes([number]) + seed for number, seed in enumerate(_LAYOUTS)), b"\2" + _LABEL_STUDIO],
+        _auto,
+    ),
     "proposals_json": (
         lambda: [b'{"1": [[1, 2, 3, 4]]}', b'[{"image_id": 1, "bbox": [1, 2, 3, 4]}]'],
         _proposals(".json"),
@@ -420,6 +493,12 @@ READERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[Path], Callable[[b
     "proposals_mat": (_mat, _proposals(".mat")),
     "proposals_npz": (_npz, _proposals(".npz")),
     "store": (_part, _store),
+    "store_description": (lambda: [b'{"a": 1}\0{"1.jpg": "it is broken"}'], _store_description),
+    "run_folder": (
+        lambda: [b'seed: 1\na: &a [1, 2]\nb: *a\n\0{"map": 0.5}\0{"detect": {"seconds": 1.0, "forward_passes": 3}}'],
+        _run_folder,
+    ),
+    "tensors": (_saved_tensors, _tensors),
     "weights": (_saved_weights, _weights),
     "region_classifier": _model(_save_region_classifier, _load_region_classifier),
     "regressor": _model(_save_regressor, _load_regressor),

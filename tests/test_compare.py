@@ -45,14 +45,25 @@ def test_reads_a_run_or_a_folder_of_runs(tmp_path: Path) -> None:
     assert [run.folder for run in read_runs(tmp_path / "sweep" / "seed=1")] == [tmp_path / "sweep" / "seed=1"]
 
 
+TENFOLD = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)]
+BOMB = "a0: &a0 [x]\n" + "".join(TENFOLD)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         pytest.param({}, "has no metrics.json", id="empty"),
-        pytest.param({"metrics.json": "{}"}, "is not the config of a run", id="no config"),
-        pytest.param({"metrics.json": "{}", "config.yaml": "a: [1"}, "is not the config of a run", id="broken config"),
-        pytest.param({"metrics.json": "[]", "config.yaml": "a: 1"}, "is no mapping", id="not metrics"),
+        pytest.param({"metrics.json": "{}"}, r"config\.yaml (does not exist|is not readable YAML)", id="no config"),
+        pytest.param(
+            {"metrics.json": "{}", "config.yaml": "a: [1"},
+            r"config\.yaml (does not exist|is not readable YAML)",
+            id="broken config",
+        ),
+        pytest.param({"metrics.json": "[]", "config.yaml": "a: 1"}, "must hold a JSON object", id="not metrics"),
         pytest.param({"metrics.json": "{", "config.yaml": "a: 1"}, "is not a JSON file", id="broken metrics"),
+        pytest.param({"metrics.json": "{}", "config.yaml": "[1]"}, "is no mapping", id="config of a list"),
+        pytest.param({"metrics.json": "{}", "config.yaml": "seed: x"}, "seed must be a whole number", id="seed"),
+        pytest.param({"metrics.json": "{}", "config.yaml": BOMB}, "more than 100000 values", id="aliases"),
     ],
 )
 def test_folders_that_are_no_runs(tmp_path: Path, files: dict[str, str], message: str) -> None:

@@ -206,10 +206,26 @@ KNOWN: set[str] = {PROPOSALS["_target_"]}
         {"_target_": PROPOSALS["_target_"], "ks": {"_target_": "builtins.exec"}},
         {"_target_": PROPOSALS["_target_"], "ks": [[{"_target_": "builtins.exec"}]]},
         {"_target_": PROPOSALS["_target_"], "_args_": ["x"]},
+        {"_target_": PROPOSALS["_target_"], "max_boxes": 10**30},
+        {"_target_": PROPOSALS["_target_"], "sigma": math.nan},
+        {"_target_": PROPOSALS["_target_"], "ks": [1] * 2000},
+        {"_target_": PROPOSALS["_target_"], "source": {"localizer": {"_target_": PROPOSALS["_target_"]}}},
         {"_target_": PROPOSALS["_target_"], "ks": "${oc.env:HOME}"},
         {},
     ],
-    ids=["other", "through", "nested", "in a list", "other key", "interpolation", "none"],
+    ids=[
+        "other",
+        "through",
+        "nested",
+        "in a list",
+        "other key",
+        "huge",
+        "nan",
+        "long",
+        "no name",
+        "interpolation",
+        "none",
+    ],
 )
 def test_a_detector_cannot_name_code_to_run(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="proposals"):

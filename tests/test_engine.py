@@ -65,6 +65,15 @@ def test_no_more_images_are_prepared_than_in_flight() -> None:
     assert len(network.prepared) <= 6
 
 
+def test_few_of_the_largest_images_are_alive_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsdet.engine._MAX_PIXELS", 2 * 16)  # two of the images here
+    network = echo()
+    stream = localize_all(samples(50), Asker(1, 3), network, batch_size=4, in_flight=20)
+    next(stream)
+    assert len(network.prepared) <= 3
+    assert len(list(stream)) == 49
+
+
 def test_an_input_asked_for_twice_is_computed_once() -> None:
     class Repeater:
         def localize(self, sample: Sample) -> Dialogue[Boxes]:

@@ -146,6 +146,22 @@ INVENTORY = {
     "folder that cannot be written": "storage/test_lock.py::test_a_command_says_both_before_any_work",
     "second process on a run folder": "storage/test_lock.py::test_the_second_process_is_told_who_the_first_is",
     "settings of impossible values": "test_hostile.py::test_impossible_settings_are_said_before_any_work",
+    "settings that a refused run had": (
+        "cli/test_entry_point.py::test_a_refused_run_leaves_the_config_and_says_what_it_changed"
+    ),
+    "empty folders, a setting taken away, a seed of 2^64": (
+        "cli/test_entry_point.py::test_slips_are_named_without_a_traceback"
+    ),
+    "paths with quotes, brackets, = and commas": "cli/test_entry_point.py::test_a_folder_of_any_name_can_be_given",
+    "terminal escapes in the log": "cli/test_entry_point.py::test_the_log_shows_no_control_characters",
+    "disk that is full while the log is written": "cli/test_entry_point.py::test_a_full_disk_is_said_once",
+    "Ctrl-C or SIGTERM, at the start or later": ("cli/test_entry_point.py::test_a_stopped_program_says_how_to_go_on"),
+    "link in place of the lock": "storage/test_lock.py::test_a_link_in_place_of_the_lock_is_not_written_to",
+    "formulas as class names in CSV": "storage/test_files.py::test_names_are_no_formulas_in_csv",
+    "config of a run with YAML aliases, or of odd kinds": "test_compare.py::test_folders_that_are_no_runs",
+    "detector whose model.json asks for gigabytes or hours": (
+        "detectors/rcnn/test_detector.py::test_a_hostile_description_is_an_input_error"
+    ),
     "labels corrected between two runs": "test_changed_input.py::test_corrected_labels_count",
     "image changed between two runs": (
         "test_changed_input.py::test_a_changed_image_is_done_again_and_a_touched_or_moved_one_is_not"

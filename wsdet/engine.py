@@ -20,6 +20,8 @@ from wsdet import check
 from wsdet.questions import Localizer, NetworkInput, Note, Question
 from wsdet.types import Boxes, InputError, Sample
 
+_MAX_PIXELS = 160_000_000  # of the images alive at once: two of the largest that are read
+
 
 class Answerer(Protocol):
     """What the engine needs of a network (`wsdet.networks.classifier.Network`)."""
@@ -44,7 +46,8 @@ def localize_all(
 ) -> Iterator[tuple[str, Boxes | InputError]]:
     """Runs a localizer over images; yields (image id, boxes or what was wrong with the image) in their order.
 
-    Memory is bounded by `batch_size` inputs and `in_flight` images, whatever the number of images.
+    Memory is bounded by `batch_size` inputs and `in_flight` images of no more than 160 million pixels together but for
+    the last, whatever the number of images.
 
     Args:
         samples: (image id, image or what was wrong with it), read lazily.
@@ -63,7 +66,7 @@ def localize_all(
     exhausted = False
     while True:
         alive = [dialogue for dialogue in window if dialogue.outcome is None]
-        while len(alive) < in_flight and not exhausted:
+        while len(alive) < in_flight and not exhausted and sum(one.n_pixels for one in alive) < _MAX_PIXELS:
             item = next(source, None)
             if item is None:
                 exhausted = True
@@ -93,6 +96,7 @@ class _Dialogue:
     ) -> None:
         self.image_id = image_id
         self.outcome: Boxes | InputError | None = None
+        self.n_pixels = 0 if isinstance(sample, InputError) else sample.size_hw[0] * sample.size_hw[1]
         self.missing: dict[bytes, NetworkInput] = {}  # inputs that the open questions still wait for, oldest first
         self._rows: dict[bytes, Any] = {}
         self._questions: Sequence[Question] = ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -72,3 +73,105 @@ def test_an_error_of_the_input_ends_without_traceback(tmp_path: Path, error: str
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert message in (tmp_path / "here" / "log.txt").read_text()
+
+
+def config_of(folder: Path) -> int:
+    return int(OmegaConf.load(folder / "config.yaml").seed)
+
+
+def test_a_refused_run_leaves_the_config_and_says_what_it_changed(tmp_path: Path) -> None:
+    body = (
+        "def run(cfg):\n"
+        "    from pathlib import Path\n"
+        "    from wsdet.storage.provenance import claim\n"
+        "    claim(Path(cfg.out, 'store'), {'images': 'x' if cfg.limit else 'y'})\n"
+        "    if cfg.workers == 7: raise InputError('broken')\n"
+    )
+    assert run_program(body, "out=here", "seed=1", cwd=tmp_path).returncode == 0
+    refused = run_program(body, "out=here", "seed=2", "limit=40", cwd=tmp_path)
+    said = refused.stdout + refused.stderr
+    assert refused.returncode == 1
+    assert "images was y, is x (the images or their labels)" in said
+    assert "Changed since the last run in this folder: seed was 1, is 2; limit was 0, is 40." in said
+    assert config_of(tmp_path / "here") == 1
+    assert run_program(body, "out=here", "seed=3", "workers=7", cwd=tmp_path).returncode == 1
+    assert config_of(tmp_path / "here") == 1
+    assert run_program(body, "out=here", "seed=4", cwd=tmp_path).returncode == 0
+    assert config_of(tmp_path / "here") == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("out=", "out must be the name of a folder"),
+        ("out=''", "out must be the name of a folder"),
+        ("device=", "device must not be empty"),
+        ("seed=18446744073709551616", "seed must be below 2^32"),
+        ("~limit", "limit"),
+    ],
+)
+def test_slips_are_named_without_a_traceback(tmp_path: Path, override: str, says: str) -> None:
+    done = run_program("def run(cfg):\n    print(cfg.limit, cfg.device)", "out=here", override, cwd=tmp_path)
+    assert done.returncode == 1
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"here"}
+
+
+@pytest.mark.parametrize("name", ["a=b", "it's (1)", "a,b{c}", "käse:d", "[x", "$5"])
+def test_a_folder_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
+    done = run_program("def run(cfg):\n    print(cfg.device)", "out=here", f"device={name}", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (0, [name]), done.stderr
+
+
+def test_the_log_shows_no_control_characters(tmp_path: Path) -> None:
+    warning = "import logging\n    logging.getLogger('wsdet').warning('class %s', '\\x1b]0;x\\x07 \\x1b[2J')"
+    body = f"def run(cfg):\n    {warning}"
+    done = run_program(body, "out=here", cwd=tmp_path)
+    for said in (done.stdout + done.stderr, (tmp_path / "here" / "log.txt").read_text()):
+        assert "\\x1b]0;x\\x07 \\x1b[2J" in said
+        assert "\x1b" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_said_once(tmp_path: Path) -> None:
+    body = (
+        "def run(cfg):\n"
+        "    import logging\n"
+        "    logging.getLogger().handlers[-1].stream = open('/dev/full', 'w')\n"  # the log file's
+        "    raise OSError(28, 'No space left on device', 'part')\n"
+    )
+    done = run_program(body, "out=here", cwd=tmp_path)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in said
+    assert "Logging error" not in said
+    assert said.count("No space left") <= 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_stopped_program_says_how_to_go_on(tmp_path: Path, number: int, status: int, when: str) -> None:
+    late = "import time\n    print('at work', flush=True)\n    time.sleep(60)"
+    program = (
+        "import sys\nfrom wsdet.cli import entry_point as module\n"
+        "def run(cfg):\n    " + late + "\n"
+        "inner = module._hydra_main\n"
+        "def slow(*arguments):\n    import time\n    print('at work', flush=True)\n    time.sleep(60)\n"
+        + ("module._hydra_main = slow\n" if when == "early" else "")
+        + "module.entry_point('base', run)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "out=here"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "at work\n"
+        child.send_signal(number)
+        said = child.stdout.read()
+    assert child.returncode == status
+    assert "the same command goes on where this one stopped" in said
+    assert "Traceback" not in said

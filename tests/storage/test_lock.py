@@ -44,6 +44,17 @@ def test_the_second_process_is_told_who_the_first_is(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("target", ["victim", "nothing"])
+def test_a_link_in_place_of_the_lock_is_not_written_to(tmp_path: Path, target: str) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match="no regular file; remove it"):
+        check_writable(tmp_path / "run")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_folder_that_runs_share_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with start(tmp_path) as child:

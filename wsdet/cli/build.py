@@ -86,3 +86,10 @@ def settings_of(cfg: DictConfig, *keys: str) -> dict[str, Any]:
         key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part := cfg[key]) else part
         for key in keys
     }
+
+
+def as_yaml(cfg: DictConfig) -> str:
+    """A whole config as text, its references resolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(cfg, resolve=True)

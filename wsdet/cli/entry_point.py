@@ -6,7 +6,10 @@ Imported by entry points alone. Hydra is imported on call, so the stages' functi
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdet.cli.allocator import keep_freed_memory
-from wsdet.cli.build import build
+from wsdet.cli.build import as_yaml, build, settings_of
 from wsdet.cli.validation import OPTIONS, SETTINGS
+from wsdet.storage.files import replacing
 from wsdet.storage.lock import check_writable, locked
+from wsdet.storage.provenance import SettingsChanged, differences
+from wsdet.storage.untrusted import read_yaml, shown
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -28,19 +34,31 @@ log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parents[1]
 # a wheel carries the configs inside the package; a checkout has them beside it
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+_PLACES = ("out", "shared")  # where, not what
 
 
 def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     """Composes the config `config_name` with the command line's overrides and calls `run` with it.
 
-    Writes `config.yaml` into the run folder (`out`) first. An `InputError` or an error of the file system ends the
-    program with its message and exit status 1, without a traceback.
+    `config.yaml` in the run folder (`out`) is written first where there is none, else when the run is through: what
+    lies there is of the settings that it says. An `InputError` or an error of the file system ends the program with
+    its message and exit status 1, without a traceback; an interrupt with 130, and a termination with 143.
     """
+    try:
+        signal.signal(signal.SIGTERM, _terminate)  # also keeps Lightning from handling it, with words of its own
+        _hydra_main(config_name, run)()
+    except KeyboardInterrupt:
+        sys.exit(_interrupted("interrupted", 130))
+
+
+def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable[[], None]:
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf.errors import OmegaConfBaseException
 
     @hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
     def main(cfg: DictConfig) -> None:
+        _log_plainly()
         try:
             _check(cfg)
             cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
@@ -48,22 +66,103 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
             # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
             # is not slowed down by those that spin
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            with locked(Path(cfg.out)):
-                _write_config(cfg, Path(cfg.out))
-                with _shared_locked(cfg):
-                    run(cfg)
-        except (InputError, OSError) as error:
+            with locked(Path(cfg.out)), _recorded(cfg), _shared_locked(cfg):
+                run(cfg)
+        except (InputError, OSError, OmegaConfBaseException) as error:  # the last: a setting was taken away (~limit)
             log.debug("traceback", exc_info=True)
             log.error("%s", error)
             sys.exit(1)
         except KeyboardInterrupt:
-            log.error("interrupted; the same command goes on where this one stopped")
-            sys.exit(130)
+            sys.exit(_interrupted("interrupted", 130))
 
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     for given in sys.argv[1:]:
         if given.startswith("out="):  # Hydra writes there before it calls main, and would end in a traceback
             _check_writable_or_exit(given.removeprefix("out="))
-    main()
+    return main
+
+
+def _terminate(*_: object) -> None:
+    if multiprocessing.parent_process() is not None:  # a worker, which has inherited this
+        os._exit(128 + signal.SIGTERM)
+    sys.exit(_interrupted("terminated", 128 + signal.SIGTERM))
+
+
+def _interrupted(how: str, status: int) -> int:
+    message = f"{how}; the same command goes on where this one stopped"
+    if logging.getLogger().handlers:
+        log.error(message)
+    else:  # before there is a log
+        sys.stderr.write(message + "\n")
+    return status
+
+
+def _quoted(argument: str) -> str:
+    """`key=value` in Hydra's quotes where its grammar cannot read the value, such as out=runs/seed=1 or it's."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"\+{0,2}[\w@./-]+", key) or key.startswith("--"):
+        return argument
+    parser = OverridesParser.create()
+    try:
+        parser.parse_override(argument)
+    except HydraException:
+        escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+        quoted = f"{key}='{escaped}'"
+        try:
+            parser.parse_override(quoted)
+        except HydraException:
+            return argument  # Hydra says what is wrong
+        return quoted
+    return argument
+
+
+class _PlainFormatter(logging.Formatter):
+    """A formatter whose text no control character gets through, but for the ends of lines and tabs."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(
+            "\t".join(shown(part) for part in line.split("\t")) for line in self._inner.format(record).split("\n")
+        )
+
+
+def _log_plainly() -> None:
+    """Makes names from anywhere harmless in the log, and keeps a full disk from printing tracebacks of the log."""
+    logging.raiseExceptions = False
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_PlainFormatter(handler.formatter or logging.Formatter()))
+
+
+@contextmanager
+def _recorded(cfg: DictConfig) -> Iterator[None]:
+    """Keeps `config.yaml` true: of what the run left, also after one that was refused or broken off."""
+    path = Path(cfg.out, "config.yaml")
+    before = path.is_file()
+    if not before:
+        _write_config(cfg, path)
+    try:
+        yield
+    except SettingsChanged as error:
+        raise InputError(f"{error}{_changes(path, cfg) if before else ''}") from error
+    if before:
+        _write_config(cfg, path)
+
+
+def _changes(path: Path, cfg: DictConfig) -> str:
+    """What a command changed since the run that wrote a config."""
+    try:
+        there, now = read_yaml(path), settings_of(cfg, *cfg)
+    except InputError:
+        return ""
+    changes = differences(there, now) if isinstance(there, dict) else []
+    named = [f"{key} was {shown(old)}, is {shown(new)}" for key, old, new in changes if key not in _PLACES]
+    return f" Changed since the last run in this folder: {'; '.join(named[:8])}." if named else ""
 
 
 def compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -92,6 +191,8 @@ def compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def _check_writable_or_exit(out: str) -> None:
+    if not out.strip("'\" "):
+        sys.exit("out must be the name of a folder, got nothing; out=. is the current one")
     if any(character in out for character in "'\"$,"):  # Hydra's to interpret
         return
     try:
@@ -125,12 +226,11 @@ def _check(cfg: DictConfig) -> None:
     for name in OPTIONS:
         if name in cfg:
             build(cfg[name], name)
+    root = OmegaConf.select(cfg, "data.root")
+    if isinstance(root, str) and not root.strip():
+        raise InputError("data.root must not be empty; data.root=. is the current folder")
 
 
-def _write_config(cfg: DictConfig, folder: Path) -> None:
-    from omegaconf import OmegaConf
-
-    from wsdet.storage.files import replacing
-
-    with replacing(folder / "config.yaml") as beside:
-        beside.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+def _write_config(cfg: DictConfig, path: Path) -> None:
+    with replacing(path) as beside:
+        beside.write_text(as_yaml(cfg), encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli.build import build, settings_of
+from wsdet.cli.build import as_yaml, build, settings_of
 from wsdet.types import Dataset
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
         trainer=settings_of(cfg, "trainer")["trainer"],
         region_classifier=build(cfg.region_classifier, "region_classifier") if "region_classifier" in cfg else None,
         proposals=recipe(cfg, "proposals") if "proposals" in cfg else None,
+        config=as_yaml(cfg),
     )
 
 

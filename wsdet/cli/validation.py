@@ -22,10 +22,20 @@ def _text(**arguments: object) -> None:
     for name, value in arguments.items():
         if not isinstance(value, str):
             raise InputError(f"{name} must be text, in quotes where it looks like a number, got {value!r}")
+        if not value.strip():
+            raise InputError(f"{name} must not be empty; {name}=. is the current folder")
 
 
 def _or_null(one: Check, /, **arguments: object) -> None:
     one(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def _seed(**arguments: object) -> None:
+    """What all generators of random numbers take."""
+    _count(**arguments)
+    for name, value in arguments.items():
+        if isinstance(value, int) and value >= 2**32:
+            raise InputError(f"{name} must be below 2^32 = {2**32}, got {value}")
 
 
 def _list_of(one: Check, /, **arguments: object) -> None:
@@ -51,7 +61,8 @@ def _stores(**arguments: object) -> None:
 
 # By place in the config of whichever program has it. What a class owns (`_target_`) is checked by that class.
 SETTINGS: dict[str, Check] = {
-    **dict.fromkeys(("limit", "seed", "workers", "visualize", "top_k", "draw", "resamples"), _count),
+    **dict.fromkeys(("limit", "workers", "visualize", "top_k", "draw", "resamples"), _count),
+    "seed": _seed,
     **dict.fromkeys(("batch_size", "in_flight", "every"), partial(check.at_least, 1)),
     **dict.fromkeys(("strict", "masks", "report"), _flag),
     **dict.fromkeys(("device", "images", "shared"), _text),

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from wsdet.data.annotations import Checked, boxes_in_image, class_indices
 from wsdet.data.image_files import ImageFiles, Truth
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, image_names
 from wsdet.data.voc_xml import read_labels, read_objects
 from wsdet.data.wordnet import class_names
+from wsdet.progress import Bar
 from wsdet.types import InputError
 
 _IMAGES, _ANNOTATIONS = "Data/CLS-LOC", "Annotations/CLS-LOC"
@@ -85,7 +84,7 @@ def _read_val(
     names = image_names(images / "val")
     wnids = list(known)
     labels = {}
-    for name in tqdm(names, desc="labels of validation images", unit="image", delay=1, leave=False):
+    for name in Bar(names, desc="labels of validation images", unit="image", delay=1, leave=False):
         parts = PurePosixPath(name).parts
         if len(parts) > 1:
             of_image = {parts[0]}

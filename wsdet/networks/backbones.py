@@ -288,6 +288,17 @@ def _timm_backbone(model_name: str, input_size: int | None, from_publisher: bool
     )
 
 
+def n_timm_parameters(model_name: str) -> int:
+    """How many parameters a network of timm has, told without making them; 0 where timm does not know it."""
+    try:
+        import timm
+
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in timm.create_model(model_name).parameters())
+    except (ImportError, RuntimeError, ValueError):  # `build_backbone` says what is wrong
+        return 0
+
+
 def _last_layer(head: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     layers = [(name, layer) for name, layer in head.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     return layers[-1]

@@ -263,6 +263,8 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device must be auto, cpu or cuda, got {device!r}") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {device!r}")
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise InputError(
             f"device={device}: this machine has no CUDA device that torch can use; give device=cpu or auto"

@@ -39,14 +39,14 @@ def class_outputs(classes: Sequence[str], wnids: Sequence[str] | None = None) ->
         wnids: their WordNet ids, where the data set has them.
 
     Raises:
-        InputError: no class has a counterpart.
+        InputError: there are classes, and none has a counterpart.
         ValueError: `wnids` are not as many as `classes`.
     """
     if wnids is not None and len(wnids) != len(classes):
         raise ValueError(f"wnids must be as many as classes, {len(classes)}, got {len(wnids)}")
     outputs = tuple(_outputs_of(name, wnid) for name, wnid in zip(classes, wnids or [""] * len(classes), strict=True))
     without = [name for name, found in zip(classes, outputs, strict=True) if not found]
-    if len(without) == len(classes):
+    if classes and len(without) == len(classes):
         raise InputError(
             f"none of the classes ({_shortened(classes)}) has a counterpart among the 1000 ImageNet outputs; "
             "set network.head=finetune to train outputs of their own"

@@ -7,8 +7,8 @@ share their data, their drawn images and their random choices; its interval is S
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.storage.files import replacing
+from wsdet.storage.files import write_csv
 from wsdet.storage.provenance import flatten
-from wsdet.storage.untrusted import read_json
+from wsdet.storage.untrusted import read_object, read_yaml
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -159,27 +159,22 @@ def comparison_table(comparison: Mapping[str, Any], show: Sequence[str]) -> str:
 def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     """Writes a CSV of one row a figure and group."""
     headers = ["figure", "group", "mean", "sd", "n", "difference", "difference_sd", "pairs", "low", "high"]
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(headers)
-        for key, of_group in comparison["figures"].items():
-            for name, spread in of_group.items():
-                difference = comparison["differences"][key].get(name, {})
-                writer.writerow(
-                    [key, name, *spread.values(), *(difference.get(of) for of in ("mean", "sd", "n", "low", "high"))]
-                )
+    rows: list[list[Any]] = [headers]
+    for key, of_group in comparison["figures"].items():
+        for name, spread in of_group.items():
+            difference = comparison["differences"][key].get(name, {})
+            of_difference = (difference.get(of) for of in ("mean", "sd", "n", "low", "high"))
+            rows.append([key, name, *spread.values(), *of_difference])
+    write_csv(path, rows)
 
 
 def _read_run(folder: Path) -> Run:
-    import yaml  # type: ignore[import-untyped]  # comes with omegaconf
-
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{folder / 'config.yaml'} is not the config of a run: {error}") from error
-    metrics = read_json(folder / "metrics.json")
-    if not isinstance(config, dict) or not isinstance(metrics, dict):
-        raise InputError(f"{folder} is not the folder of a finished run: its config.yaml or metrics.json is no mapping")
+    config, metrics = read_yaml(folder / "config.yaml"), read_object(folder / "metrics.json")
+    if not isinstance(config, dict):
+        raise InputError(f"{folder} is not the folder of a finished run: its config.yaml is no mapping")
+    seed = config.get("seed", 0)
+    if type(seed) is not int:
+        raise InputError(f"{folder / 'config.yaml'}: seed must be a whole number, got {seed!r}")
     settings = {
         # a path inside the run's folder says nothing about the run
         key: value.replace(str(config.get("out")), "${out}") if isinstance(value, str) else value
@@ -188,11 +183,11 @@ def _read_run(folder: Path) -> Run:
     }
     figures = flatten({key: value for key, value in metrics.items() if key != "seconds"})
     numbers = {key: float(value) for key, value in figures.items() if _is_number(value)}
-    return Run(folder, int(config.get("seed", 0)), settings, numbers)
+    return Run(folder, seed, settings, numbers)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_seeds(group: Sequence[Run]) -> None:

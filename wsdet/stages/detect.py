@@ -168,12 +168,11 @@ def draw_detections(
     above: float,
 ) -> None:
     """Draws the best `n_boxes` boxes scored higher than `above` of each image, a JPEG each in `folder`."""
-    from tqdm import tqdm
-
+    from wsdet.progress import Bar
     from wsdet.report.box_drawing import draw_boxes
 
     names = _drawn_names(ids)
-    for image_id in tqdm([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
+    for image_id in Bar([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
         boxes = store[image_id]
         shown = boxes[boxes.scores > above][:n_boxes]
         draw_boxes(folder / names[image_id], dataset.load(image_id).pixels, shown, classes)

@@ -6,7 +6,6 @@ count the images that have both boxes and truth. `python -m wsdet.evaluate` runs
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
-from wsdet.storage.files import replacing
+from wsdet.storage.files import write_csv
 from wsdet.types import Boxes, Dataset, readable
 
 if TYPE_CHECKING:
@@ -199,13 +198,11 @@ def write_average_precision(path: Path, detectors: Mapping[str, Mapping[str, Any
     """Writes a CSV of one row a class and two columns a detector, from the `detectors` part of `metrics.json`."""
     classes = list(dict.fromkeys(name for figures in detectors.values() for name in figures["ap"]))
     kinds = {"": "ap", "_all_point": "ap_all_point"}
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", *(f"{name}{suffix}" for name in detectors for suffix in kinds)])
-        for of_class in classes:
-            writer.writerow(
-                [of_class, *(figures[kind].get(of_class) for figures in detectors.values() for kind in kinds.values())]
-            )
+    rows = [["class", *(f"{name}{suffix}" for name in detectors for suffix in kinds)]]
+    for of_class in classes:
+        figures_of_class = (of[kind].get(of_class) for of in detectors.values() for kind in kinds.values())
+        rows.append([of_class, *figures_of_class])
+    write_csv(path, rows)
 
 
 def _truth(dataset: Dataset, boxes: Mapping[str, Boxes], ids: Sequence[str]) -> Iterable[tuple[str, Boxes]]:

@@ -235,8 +235,7 @@ def _report(
     """The page of the run, `<out>/report/index.html`."""
     from wsdet.report.page import write_report
 
-    config = (run.out / "config.yaml").read_text(encoding="utf-8")
-    write_report(run.out, run.dataset, metrics, title, config, run.train_ids, run.test_ids, localized, detections)
+    write_report(run.out, run.dataset, metrics, title, run.config, run.train_ids, run.test_ids, localized, detections)
 
 
 def _summarize(run: Run, metrics: Mapping[str, Any], failed: Mapping[str, str]) -> None:

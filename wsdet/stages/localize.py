@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from tqdm import tqdm
-
 from wsdet.data.loading import is_background, load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.formats.contents import added_suffix
 from wsdet.formats.masks import coco_masks, write_masks
+from wsdet.progress import Bar
 from wsdet.questions import Localizer, Note
 from wsdet.runners.job import Runner
 from wsdet.runners.local import Local
@@ -131,7 +130,7 @@ def visualize(
     from wsdet.report.evidence import draw_evidence
 
     missing = [image_id for image_id in ids if not _picture(folder, image_id).exists()]
-    for image_id, found, notes in tqdm(
+    for image_id, found, notes in Bar(
         _with_notes(dataset, missing, localizer, network, batch_size, in_flight),
         desc="visualize",
         total=len(missing),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wsdet import check
 from wsdet.training.options import ClassifierTraining
-from wsdet.types import Dataset
+from wsdet.types import Dataset, InputError
 
 if TYPE_CHECKING:
     from wsdet.networks.backbones import Backbone
@@ -70,6 +70,11 @@ def network_of(
     from wsdet.networks.classifier import load_network
     from wsdet.networks.weights import read_metadata
 
+    if options.head == "finetune" and not dataset.classes:
+        raise InputError(
+            "network.head=finetune trains on labels, and no image has one; give labels, or network.head=pretrained "
+            "with localizer=stl_wl or localizer=vote, which need none"
+        )
     weights: str | Path | None = options.weights
     metadata = read_metadata(weights) if weights not in (None, "imagenet") else None
     if options.head == "finetune" and (metadata is None or metadata.classes != tuple(dataset.classes)):

@@ -80,5 +80,4 @@ def pseudo_label(
 def _report(run: Run, title: str, metrics: dict[str, Any], name: str, store: BoxStore) -> None:
     from wsdet.report.page import write_report
 
-    config = (run.out / "config.yaml").read_text(encoding="utf-8")
-    write_report(run.out, run.dataset, metrics, title, config, run.ids, (), {name: store}, {})
+    write_report(run.out, run.dataset, metrics, title, run.config, run.ids, (), {name: store}, {})

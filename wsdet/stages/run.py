@@ -75,6 +75,7 @@ class Run:
         trainer: further arguments of `pytorch_lightning.Trainer`.
         region_classifier: how localizers' region classifiers are trained.
         proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
+        config: the program's whole config as text, for the report.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Run:
         trainer: Mapping[str, Any] | None = None,
         region_classifier: RegionClassifierTraining | None = None,
         proposals: Recipe | None = None,
+        config: str = "",
     ) -> None:
         self.dataset = dataset
         self.data = dict(data)
@@ -103,6 +105,7 @@ class Run:
         self.trainer = dict(trainer or {})
         self.region_classifier = region_classifier or RegionClassifierTraining()
         self.proposals_recipe = proposals
+        self.config = config
         self.timings = Ledger(out / "ledger.json")
 
     @property

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
+from wsdet.progress import Bar
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import claim, digest, read_settings
 from wsdet.storage.untrusted import opened, read_object, shown
@@ -174,9 +174,14 @@ class BoxStore(Mapping[str, Boxes]):
     def _read_pending(self) -> dict[str, Boxes]:
         pending: dict[str, Boxes] = {}
         for path in sorted((self.folder / "pending").glob("*.parquet")):
-            table = self._read_table(path)
-            names, fingerprints = _texts(table, "image_id", path), _texts(table, "fingerprint", path)
-            for image_id, fingerprint, boxes in zip(names, fingerprints, _boxes_of(table, path), strict=True):
+            try:
+                table = self._read_table(path)
+                names, fingerprints = _texts(table, "image_id", path), _texts(table, "fingerprint", path)
+                rows = list(zip(names, fingerprints, _boxes_of(table, path), strict=True))
+            except InputError as error:  # as after a loss of power
+                log.warning("%s; its image is done again", error)
+                continue
+            for image_id, fingerprint, boxes in rows:
                 # else killed after its part was written, before this file was removed
                 if image_id not in self._where or fingerprint != self._fingerprints[image_id]:
                     pending[image_id] = boxes
@@ -208,15 +213,18 @@ class BoxStore(Mapping[str, Boxes]):
             self._fingerprints.pop(image_id, None)
 
     def _add_pending(self, image_id: str, boxes: Boxes, fingerprint: str) -> None:
-        self._write(_free_path(self.folder / "pending", len(self._pending)), {image_id: boxes}, [fingerprint])
+        path = _free_path(self.folder / "pending", len(self._pending))
+        self._write(path, {image_id: boxes}, [fingerprint], durable=False)
         self._pending[image_id] = boxes
         self._fingerprints[image_id] = fingerprint
         if len(self._pending) >= self.part_size:
             self._flush()
 
-    def _write(self, path: Path, boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str]) -> None:
+    def _write(
+        self, path: Path, boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str], durable: bool = True
+    ) -> None:
         table = _table_of(boxes_by_id, fingerprints).replace_schema_metadata({_SETTINGS_KEY: self._digest})
-        with replacing(path) as beside:
+        with replacing(path, durable) as beside:
             pq.write_table(table, beside, write_page_checksum=True)
 
     def _flush(self) -> None:
@@ -258,7 +266,7 @@ def fill_together(
         fingerprint: see `BoxStore.fill`.
 
     Raises:
-        InputError: with `strict`, an image could not be done. What was finished before stays.
+        InputError: no image could be done; or, with `strict`, one could not. What was finished before stays.
     """
     start = time.perf_counter()
     if fingerprint is not None:
@@ -280,7 +288,7 @@ def fill_together(
         for store in stores.values():
             if len(store._pending) >= store.part_size:  # killed before the part that was due
                 store._flush()
-        for image_id, outcome in tqdm(
+        for image_id, outcome in Bar(
             produce(missing), desc=description, total=len(missing), unit="image", smoothing=0.1
         ):
             if isinstance(outcome, InputError):
@@ -310,6 +318,9 @@ def fill_together(
         )
         if failed_here:
             log.warning("%d images failed, each with its reason in %s", len(failed_here), store.folder / "failed.json")
+        if failed_here and len(failed_here) == len(set(ids)):
+            first, why = next(iter(failed_here.items()))
+            raise InputError(f"{description}: none of {len(failed_here)} images could be done; {shown(first)}: {why}")
     return reports
 
 

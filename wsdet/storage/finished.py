@@ -10,7 +10,8 @@ from typing import Any
 
 from wsdet import __version__
 from wsdet.storage.files import write_json
-from wsdet.storage.untrusted import read_json
+from wsdet.storage.untrusted import read_object
+from wsdet.types import InputError
 
 
 def seal(path: Path, made_of: Mapping[str, Any], left: Iterable[Path]) -> None:
@@ -28,8 +29,11 @@ def is_sealed(path: Path, made_of: Mapping[str, Any]) -> bool:
     """Whether a run of this version of the program was finished with the same `made_of`, and is all there."""
     if not path.exists():
         return False
-    mark = read_json(path)
-    return mark["made_of"] == _digest(made_of) and all(Path(one).exists() for one in mark["left"])
+    try:
+        mark = read_object(path)
+        return mark["made_of"] == _digest(made_of) and all(Path(one).exists() for one in mark["left"])
+    except (InputError, KeyError, TypeError, ValueError, OSError):  # damaged: the stages know what is there
+        return False
 
 
 def _digest(made_of: Mapping[str, Any]) -> str:

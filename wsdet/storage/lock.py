@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -90,4 +91,8 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _open(folder: Path) -> TextIO:
-    return (folder / _LOCK).open("a+", encoding="ascii")
+    """The lock file, made if need be; a link in its place is not followed, and would be written to."""
+    path = folder / _LOCK
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise OSError(errno.EINVAL, f"{path} is no regular file; remove it")
+    return path.open("a+", encoding="ascii", errors="replace")

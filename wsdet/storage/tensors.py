@@ -39,7 +39,11 @@ _DTYPES = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "F16", 
 
 
 def save(
-    path: Path, tensors: Mapping[str, Array | Tensor], header: Mapping[str, Any], infinite: Container[str] = ()
+    path: Path,
+    tensors: Mapping[str, Array | Tensor],
+    header: Mapping[str, Any],
+    infinite: Container[str] = (),
+    durable: bool = True,
 ) -> None:
     """Writes tensors and what they are, whole or not at all.
 
@@ -48,6 +52,7 @@ def save(
         tensors: by name, of numpy or of torch on any device; bfloat16 becomes float32.
         header: JSON values; `format` names the kind of file and its version.
         infinite: names of the tensors that may hold infinities.
+        durable: see `wsdet.storage.files.replacing`.
 
     Raises:
         InputError: a tensor has values that are not finite: a training diverged. Nothing is written.
@@ -55,7 +60,7 @@ def save(
     arrays = {name: _as_array(value) for name, value in tensors.items()}
     for name, value in arrays.items():
         _check_values(path, name, value, name in infinite)
-    write_bytes(path, to_bytes(arrays, {_KEY: json.dumps(dict(header), sort_keys=True)}))
+    write_bytes(path, to_bytes(arrays, {_KEY: json.dumps(dict(header), sort_keys=True)}), durable)
 
 
 def load(

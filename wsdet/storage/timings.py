@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ from typing import Any
 
 from wsdet.storage.files import write_json
 from wsdet.storage.memory import peak_bytes, reset_peak
-from wsdet.storage.untrusted import read_json
+from wsdet.storage.untrusted import read_object, shown
+from wsdet.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -22,7 +26,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._costs: dict[str, dict[str, float]] = read_json(path) if path.exists() else {}
+        self._costs = _costs_in(path)
         self._open: dict[str, int] = {}  # the most bytes held so far in the stages under way
 
     @contextmanager
@@ -57,3 +61,16 @@ class Ledger:
     def column(self, name: str) -> dict[str, Any]:
         """`seconds`, `forward_passes` or `peak_mb` by stage."""
         return {stage: cost[name] for stage, cost in self._costs.items() if name in cost}
+
+
+def _costs_in(path: Path) -> dict[str, dict[str, float]]:
+    """What was spent before; nothing where that cannot be read, as no result depends on it."""
+    try:
+        found = read_object(path) if path.exists() else {}
+        costs = {str(stage): {str(key): value + 0 for key, value in cost.items()} for stage, cost in found.items()}
+        if not all(cost.keys() >= {"seconds", "forward_passes"} for cost in costs.values()):
+            raise KeyError("seconds or forward_passes")
+        return costs
+    except (InputError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s: the times of earlier runs are not counted: %s", shown(path), error)
+        return {}

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import data
-from tqdm import tqdm
 
+from wsdet.progress import Bar
 from wsdet.types import Dataset, InputError
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class LabelledPictures(data.Dataset[Batch]):
         loader = data.DataLoader(_Each(self), batch_size=None, num_workers=workers)
         read = torch.empty((len(self.ids), 3, self.side, self.side), dtype=torch.uint8)
         good: list[int] = []
-        for index, picture in enumerate(tqdm(loader, desc="reading images", unit="image", smoothing=0.1)):
+        for index, picture in enumerate(Bar(loader, desc="reading images", unit="image", smoothing=0.1)):
             if isinstance(picture, Tensor):
                 read[len(good)] = picture
                 good.append(index)

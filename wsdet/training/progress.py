@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from tqdm import tqdm
+
+from wsdet.progress import Bar
 
 
 class TrainingBar(Callback):
@@ -17,11 +18,11 @@ class TrainingBar(Callback):
 
     def __init__(self, description: str) -> None:
         self.description = description
-        self._bar: tqdm[Any] | None = None
+        self._bar: Bar | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the bar where a resumed training stands."""
-        self._bar = tqdm(
+        self._bar = Bar(
             desc=self.description,
             total=int(trainer.estimated_stepping_batches),
             initial=trainer.global_step,

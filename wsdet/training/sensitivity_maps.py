@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from wsdet.data.loading import load_samples
 from wsdet.engine import Answerer, localize_all
 from wsdet.linear_models.box_regressor import Channels, sensitivity_map
+from wsdet.progress import Bar
 from wsdet.questions import Note, PixelGradient, Question
 from wsdet.storage import tensors
 from wsdet.storage.provenance import claim
@@ -114,7 +114,7 @@ class SensitivityMaps:
         outcomes = localize_all(
             load_samples(dataset, ids), _GradientOfEachLabel(), network, batch_size, in_flight, look_on=keep
         )
-        for image_id, outcome in tqdm(outcomes, "sensitivity maps", len(ids), unit="image", smoothing=0.1):
+        for image_id, outcome in Bar(outcomes, "sensitivity maps", len(ids), unit="image", smoothing=0.1):
             if isinstance(outcome, InputError):
                 log.warning("%s: %s", image_id, outcome)
             else:

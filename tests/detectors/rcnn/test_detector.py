@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,17 @@ def test_features_can_be_shared(saved: tuple[Path, RcnnDetector], network: Any) 
         ({"classes": None}, "'classes' is missing"),
         ({"features": {"kind": "os.system"}}, "features must be roi or warp"),
         ({"features": {"kind": "roi", "grid": 10**9}}, "grid must be a number in"),
-        ({"features": {"kind": "roi", "scales": ["x"]}}, "no usable detector"),
+        ({"features": {"kind": "roi", "scales": ["x"]}}, "'scales' must be"),
+        ({"features": {"kind": "roi", "scales": [math.nan]}}, "'scales' must be"),
+        ({"features": {"kind": "roi", "scales": [1.0] * 100_000}}, "'scales' must be"),
+        ({"features": {"kind": "roi", "scales": 1.0, "longest": math.inf}}, "'longest'"),
+        ({"features": {"kind": "roi", "grid": 3.0}}, "grid must be a whole number"),
+        ({"network": {"architecture": "tiny", "input_size": 4096}}, "input_size from 32 to 1024"),
+        ({"network": {"architecture": "timm:eva_giant_patch14_224", "input_size": 32}}, "takes [0-9]{10}"),
+        ({"info": json.loads("[" * 90 + "]" * 90)}, "'info' is missing or of the wrong kind"),
         ({"features": {"kind": "roi", "network": 1}}, "no usable detector"),
         ({"network": {"architecture": "../../etc", "input_size": 64}}, "architecture must be one of"),
-        ({"network": {"architecture": "tiny", "input_size": 10**9}}, "input_size from 32 to 4096"),
+        ({"network": {"architecture": "tiny", "input_size": 10**9}}, "input_size from 32 to 1024"),
         ({"network": {"architecture": "squeezenet1_0", "input_size": 64}}, "is no part of squeezenet1_0"),
         ({"nms_iou": "high"}, "'nms_iou' is missing or of the wrong kind"),
         ({"max_per_class": -4}, "max_per_class must be"),

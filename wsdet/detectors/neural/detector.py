@@ -30,7 +30,7 @@ from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import resolve_device, resolve_precision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
-from wsdet.storage.untrusted import read_json
+from wsdet.storage.untrusted import read_object
 from wsdet.types import Boxes, InputError, Pixels, Sample
 
 FORMAT = "wsdet neural detector 1"
@@ -190,8 +190,8 @@ def _to_boxes(found: Mapping[str, Tensor], from_hw: tuple[int, int], to_hw: tupl
 
 def _read_description(path: Path) -> dict[str, Any]:
     """What model.json says, with every field that `load` reads of the right kind."""
-    described = read_json(path)
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
+    described = read_object(path)
+    if described.get("format") != FORMAT:
         raise InputError(f"{path} does not describe a detector of this version ({FORMAT!r}); train it again")
     for name, kind in {"classes": list, "options": dict, "network": dict, "info": dict}.items():
         if not isinstance(described.get(name), kind):
@@ -199,8 +199,8 @@ def _read_description(path: Path) -> dict[str, Any]:
     classes, input_size = described["classes"], described["network"].get("input_size")
     if not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")
-    if not isinstance(input_size, int) or not 32 <= input_size <= 4096:
-        raise InputError(f"{path}: 'network' must have an input_size from 32 to 4096, got {input_size!r}")
+    if not isinstance(input_size, int) or not 32 <= input_size <= 2048:
+        raise InputError(f"{path}: 'network' must have an input_size from 32 to 2048, got {input_size!r}")
     return described
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils import data
 from torchvision.transforms.v2 import functional as change
-from tqdm import tqdm
 
 from wsdet.boxes import area, clip, scale
 from wsdet.detectors.neural.detector import resize
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
+from wsdet.progress import Bar
 from wsdet.types import Boxes, Dataset, Floats, InputError, Pixels
 
 log = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ def _read(examples: Examples, ids: Sequence[str], workers: int) -> Iterator[tupl
     loader = data.DataLoader(
         _Each(examples, ids), batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=in_one_thread
     )
-    for one in tqdm(loader, desc="reading images", unit="image", smoothing=0.1):
+    for one in Bar(loader, desc="reading images", unit="image", smoothing=0.1):
         if isinstance(one, InputError):
             log.warning("%s", one)
         else:

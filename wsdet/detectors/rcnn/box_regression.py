@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from wsdet.boxes import iou
 from wsdet.detectors.rcnn.features import BoxFeatures, Maps
+from wsdet.progress import Bar
 from wsdet.types import Boxes, Floats, InputError
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def train_box_regression(
         ridge: lambda.
     """
     shifts = {name: BoxShifts.zeros(n_classes, features.dim) for name in positives}
-    for label in tqdm(range(n_classes), desc="box regression", unit="class"):
+    for label in Bar(range(n_classes), desc="box regression", unit="class"):
         sums = {name: RegressionSums(features.dim, features.network.device) for name in positives}
         for image_id in ids:
             targets = {name: _of_class(by_id.get(image_id), label) for name, by_id in positives.items()}

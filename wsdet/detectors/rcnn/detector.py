@@ -11,6 +11,7 @@ A saved detector is a folder without any code in it:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
 from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
-from wsdet.networks.backbones import build_backbone
+from wsdet.networks.backbones import build_backbone, n_timm_parameters
 from wsdet.networks.classifier import Network
 from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
 from wsdet.networks.torchvision_import import import_torchvision
@@ -38,6 +39,9 @@ from wsdet.types import Boxes, Dataset, Floats, InputError, Sample, readable
 log = logging.getLogger(__name__)
 
 _FORMAT = "wsdet R-CNN detector 1"
+# what a detector that comes from anywhere may ask for
+_MAX_INPUT, _MAX_SCALES, _MAX_SCALE = 1024, 16, 16.0
+_MAX_HEAD = 100_000_000  # parameters of a network's head, which its file leaves out
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
 _HEAD_FORMAT = "wsdet hidden layers 1"
 
@@ -375,17 +379,40 @@ def _read_description(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")
     if not all(isinstance(name, str) for name in metadata["classes"]):
         raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")
+    _check_sizes(path, metadata["features"])
     return metadata
+
+
+def _check_sizes(path: Path, features: Mapping[str, Any]) -> None:
+    """Whether features ask for no more memory and time than any that wsdet trains with."""
+    scales = features.get("scales", [])
+    numbers = [
+        *(scales if isinstance(scales, list) else [scales]),
+        *(features.get(k, 1.0) for k in ("target", "longest")),
+    ]
+    if len(numbers) > _MAX_SCALES or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _MAX_SCALE for value in numbers
+    ):
+        raise InputError(
+            f"{path}: 'scales' must be at most {_MAX_SCALES - 2} numbers, and they, 'target' and 'longest' above "
+            f"0 and at most {_MAX_SCALE}; train the detector again"
+        )
 
 
 def _load_network(folder: Path, metadata: Mapping[str, Any], device: str, precision: str) -> Network:
     """The network with the weights that features need, the trunk's and perhaps hidden layers'; others are random."""
     architecture, input_size = metadata["network"].get("architecture"), metadata["network"].get("input_size")
-    if not isinstance(architecture, str) or not isinstance(input_size, int) or not 32 <= input_size <= 4096:
+    if not isinstance(architecture, str) or not isinstance(input_size, int) or not 32 <= input_size <= _MAX_INPUT:
         raise InputError(
-            f"{folder / 'model.json'}: 'network' must name an architecture and an input_size from 32 to 4096, "
+            f"{folder / 'model.json'}: 'network' must name an architecture and an input_size from 32 to {_MAX_INPUT}, "
             f"got {architecture!r} and {input_size!r}; train the detector again"
         )
+    if architecture.startswith("timm:"):
+        _, there = tensors.describe(folder / "network.safetensors")
+        n_there = sum(math.prod(shape) for _, shape in there.values())
+        n_asked = n_timm_parameters(architecture.removeprefix("timm:"))
+        if n_asked > 2 * n_there + _MAX_HEAD:
+            raise InputError(f"{folder / 'network.safetensors'} has {n_there} numbers, {architecture} takes {n_asked}")
     backbone = build_backbone(architecture, IMAGENET_OUTPUTS, input_size)
     parts: list[tuple[str, nn.Module, dict[str, Tensor]]] = [("network.safetensors", backbone.trunk, {})]
     if metadata["features"].get("layer") == "hidden":

@@ -74,7 +74,7 @@ class MapCache:
             return
         levels = {str(index): level for index, level in enumerate(maps.levels)}
         try:
-            tensors.save(path, levels, {"format": _FORMAT, "size_hw": list(maps.size_hw)})
+            tensors.save(path, levels, {"format": _FORMAT, "size_hw": list(maps.size_hw)}, durable=False)
         except InputError as error:
             log.warning("%s: not kept", error)
         else:

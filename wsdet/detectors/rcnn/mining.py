@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from wsdet.boxes import iou, nms
 from wsdet.detectors.rcnn.cross_validation import choose_c
@@ -30,6 +29,7 @@ from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.rows import Rows
 from wsdet.detectors.rcnn.svm import LinearClassifiers, SvmProblem, solver_named
+from wsdet.progress import Bar
 from wsdet.sampling import image_generator
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError, Ints
 
@@ -219,7 +219,7 @@ class Trainer:
 
     def _pages(self, description: str) -> Iterator[_Page]:
         """Every image that can be read and that a task uses; a broken one is left out, with one warning."""
-        for index, image_id in enumerate(tqdm(self.ids, desc=description, unit="image", smoothing=0.1)):
+        for index, image_id in enumerate(Bar(self.ids, desc=description, unit="image", smoothing=0.1)):
             if image_id in self._broken or not self._used_by[image_id].any():
                 continue
             try:
@@ -450,7 +450,7 @@ class Trainer:
                 for own in (np.intersect1d(own, tasks) for own in self.tasks.by_detector())
                 for first in range(0, len(own), _COLUMNS)
             ]
-        for group in tqdm(groups, desc="training", unit="group", disable=quietly or len(groups) == 1):
+        for group in Bar(groups, desc="training", unit="group", disable=quietly or len(groups) == 1):
             self._fit(group)
         if not quietly:
             log.info(

@@ -168,3 +168,23 @@ def test_iou_of_pairs_is_the_diagonal_of_iou_and_0_of_empty_boxes() -> None:
     a, b = (np.sort(rng.uniform(0, 9, (20, 2, 2)), axis=1).reshape(20, 4).astype(np.float32) for _ in range(2))
     np.testing.assert_allclose(boxes.iou_of_pairs(a, b), np.diag(boxes.iou(a, b)), rtol=1e-5)
     assert boxes.iou_of_pairs(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [0]
+
+
+def test_mist_seeds_are_the_best_regions_that_hardly_overlap_better_ones() -> None:
+    xyxy = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [0, 20, 10, 30]], np.float32)
+    scores = np.array([0.8, 0.7, 0.5, 0.2], np.float32)
+    assert boxes.mist_seeds(xyxy, scores, top_share=1.0).tolist() == [0, 2]
+    assert boxes.mist_seeds(xyxy, scores, top_share=0.25).tolist() == [0]
+    assert boxes.mist_seeds(xyxy, scores, top_share=1.0, least_score=0.0).tolist() == [0, 2, 3]
+    assert boxes.mist_seeds(xyxy[:0], scores[:0]).tolist() == []
+
+
+def test_votes_of_boxes_of_one_object_and_of_all_agree_where_there_is_one_object() -> None:
+    pair = np.array([[0, 0, 10, 10], [0, 0, 10, 8]], np.float32)
+    weights = np.array([3, 1], np.float32)
+    np.testing.assert_allclose(boxes.vote_scores(pair, weights, 0.5), boxes.expected_iou(pair, weights), rtol=1e-6)
+    apart = np.array([[0, 0, 10, 10], [5, 0, 15, 10]], np.float32)  # IoU 1/3
+    np.testing.assert_allclose(
+        boxes.vote_scores(apart, weights, 0.5), np.sqrt([(3 / 4 + 1 / 12) * 3 / 4, (1 / 4 + 1 / 4) / 4]), rtol=1e-6
+    )
+    assert boxes.vote_scores(apart, np.zeros(2, np.float32), 0.5).tolist() == [pytest.approx(3**-0.5)] * 2

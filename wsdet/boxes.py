@@ -68,6 +68,22 @@ def expected_iou(xyxy: Floats, belief: Floats) -> Floats:
     return (iou(xyxy, xyxy) @ shares).astype(np.float32)
 
 
+def vote_scores(xyxy: Floats, prior_weights: Floats, voting_iou: float) -> Floats:
+    """(n,) how well each of (n, 4) boxes agrees with all and with those that may be of the same object.
+
+    The geometric mean of the expected IoU with the object, and of the same sum over boxes of IoU >= `voting_iou` alone.
+
+    Args:
+        xyxy: (n, 4) corners.
+        prior_weights: (n,) >= 0, ~ the probability that each is the object; all alike where all are 0.
+        voting_iou: least overlap of boxes that may be of the same object, in [0, 1].
+    """
+    total = prior_weights.sum()
+    p = prior_weights / total if total > 0 else np.full(len(xyxy), 1 / max(len(xyxy), 1))
+    overlaps = iou(xyxy, xyxy)
+    return np.sqrt((overlaps @ p) * (np.where(overlaps >= voting_iou, overlaps, 0) @ p)).astype(np.float32)
+
+
 def nms(xyxy: Floats, scores: Floats, iou_threshold: float) -> Ints:
     """Indices of the boxes that greedy non-maximum suppression keeps, best first.
 
@@ -86,6 +102,25 @@ def nms(xyxy: Floats, scores: Floats, iou_threshold: float) -> Ints:
         kept.append(int(best))
         order = rest[iou(xyxy[best : best + 1], xyxy[rest])[0] <= iou_threshold]
     return np.array(kept, dtype=np.int64)
+
+
+def mist_seeds(
+    xyxy: Floats, scores: Floats, top_share: float = 0.15, nms_iou: float = 0.2, least_score: float = 0.5
+) -> Ints:
+    """Rows of an image's regions that are taken for objects, best first; at least one where n > 0.
+
+    MIST's rule (Ren et al., CVPR 2020, section 4.1): of the best regions each one that hardly overlaps a better one.
+
+    Args:
+        xyxy: (n, 4) corners.
+        scores: (n,) >= 0.
+        top_share: share of the regions, the best ones, that are looked at, in (0, 1].
+        nms_iou: a region that overlaps a better seed more than this is no seed.
+        least_score: relative to the best score; what scores lower is no seed.
+    """
+    best = np.argsort(-scores, kind="stable")[: max(1, round(top_share * len(scores)))]
+    best = best[scores[best] >= least_score * scores[best].max(initial=0)]
+    return best[nms(xyxy[best], scores[best], nms_iou)]
 
 
 def voted(kept_xyxy: Floats, xyxy: Floats, scores: Floats, sharpness: float) -> Floats:

@@ -72,16 +72,31 @@ def test_full_trust_and_nothing_to_agree_with_take_the_score() -> None:
     assert found.xyxy[0].tolist() == apart[0].tolist()
 
 
-def test_scores_are_the_expected_iou() -> None:
-    found = localize(Vote(Source(XYXY[:2]), trust=1.0, n_hidden=0), (0,))
+def test_scores_are_the_geometric_mean_of_the_expected_iou_with_all_and_with_what_may_be_the_same() -> None:
     overlap = boxes.iou(XYXY[:1].astype(np.float32), XYXY[1:2].astype(np.float32))[0, 0]
-    np.testing.assert_allclose(found.scores, [(0.9 + 0.6 * overlap) / 1.5, (0.6 + 0.9 * overlap) / 1.5], rtol=1e-5)
+    assert 0 < overlap < 0.5
+    of_all = np.array([0.9 + 0.6 * overlap, 0.6 + 0.9 * overlap]) / 1.5
+    of_same = np.array([0.9, 0.6]) / 1.5
+    for voting_iou, expected in ((0.0, of_all), (0.5, np.sqrt(of_all * of_same))):
+        found = localize(Vote(Source(XYXY[:2]), trust=1.0, voting_iou=voting_iou), (0,))
+        np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+
+
+def test_a_second_object_keeps_its_box_where_only_boxes_of_the_same_object_vote() -> None:
+    corners = np.array([[0, 0], [2, 0], [0, 2], [60, 60], [20, 20], [24, 22]])  # three on one object, one on another
+    xyxy = np.concatenate([corners, corners + 30], axis=1).astype(np.float32)
+    rank = [
+        localize(Vote(Source(xyxy), voting_iou=voting_iou, sharpness=None, nms_iou=0.3), (2,)).xyxy.tolist()
+        for voting_iou in (0.0, 0.5)
+    ]
+    second = xyxy[3].tolist()
+    assert rank[1].index(second) <= rank[0].index(second)
 
 
 def test_of_boxes_with_equal_votes_the_one_without_which_less_is_left_comes_first() -> None:
     pair = Source(np.array([[2, 30, 12, 60], [30, 2, 60, 12]]))  # the class is seen alike in both
-    by_votes = localize(Vote(pair, hiding=0.0), (0,))
-    found = localize(Vote(pair, hiding=0.1), (0,))
+    by_votes = localize(Vote(pair, n_hidden=40, hiding=0.0), (0,))
+    found = localize(Vote(pair, n_hidden=40, hiding=0.1), (0,))
     assert by_votes.scores[0] == by_votes.scores[1]
     assert found.xyxy[0].tolist() == [30, 2, 60, 12]
     np.testing.assert_allclose(found.scores, by_votes.scores * [1, (0.001 / 0.501) ** 0.1], rtol=1e-5)
@@ -100,7 +115,7 @@ def test_a_kept_box_is_where_those_that_overlap_it_agree() -> None:
 def test_boxes_are_not_hidden_for_a_class_without_output_but_are_for_an_image_without_label() -> None:
     for labels, expected in (((2,), 0), ((), 3)):
         network = oracle()
-        localize(Vote(Source()), labels, network)
+        localize(Vote(Source(), n_hidden=40), labels, network)
         assert count_hidden(network) == expected
 
 
@@ -132,7 +147,7 @@ def test_every_label_has_boxes_a_class_without_output_and_an_image_without_label
 
 @pytest.mark.parametrize("xyxy", [np.zeros((0, 4)), XYXY[5:]], ids=["none", "a crumb"])
 def test_without_a_candidate_it_is_the_whole_image(xyxy: Floats) -> None:
-    assert localize(Vote(Source(xyxy)), (0,)).xyxy.tolist() == [[0, 0, 100, 100]]
+    assert localize(Vote(Source(xyxy), smallest=0.02), (0,)).xyxy.tolist() == [[0, 0, 100, 100]]
 
 
 def test_so_many_are_looked_at_and_kept() -> None:

@@ -57,8 +57,12 @@ def features() -> RoiFeatures:
     return RoiFeatures(network, grid=1)
 
 
-def train(features: RoiFeatures, folder: Path, epochs: int = 6) -> Path:
-    patches = Patches()
+def no_evidence(image_id: str, described: Tensor) -> np.ndarray:
+    return np.ones((len(described), 2), np.float32)
+
+
+def train(features: RoiFeatures, folder: Path, epochs: int = 6, patches: Patches | None = None) -> Path:
+    patches = patches or Patches()
     maps = {}
 
     def describe(image_id: str) -> Tensor:
@@ -71,6 +75,8 @@ def train(features: RoiFeatures, folder: Path, epochs: int = 6) -> Path:
         [*patches.places],
         describe,
         folder,
+        xyxy_of=lambda _: patches.xyxy(range(16)),
+        evidence=no_evidence,
         grid=1,
         network=features.network.fingerprint,
         made_of={},
@@ -95,6 +101,21 @@ def test_the_labels_teach_where_each_class_is(features: RoiFeatures, tmp_path: P
     assert len(classifier.class_weights) == 5
     for head in classifier.region_weights[1:]:  # which begin alike, and learn from other regions
         assert not np.allclose(head, classifier.region_weights[0], rtol=0.1)
+
+
+def test_refined_heads_label_what_they_did_not_learn_from(features: RoiFeatures, tmp_path: Path) -> None:
+    patches = Patches(60)
+    classifier = RegionClassifier.load(train(features, tmp_path, patches=patches))
+    assert len(classifier.refined_weights) == 3
+    right = []
+    for image_id, places in patches.places.items():
+        if image_id != "i3":
+            described = features.features(features.maps(patches.load(image_id)), patches.xyxy(range(16))).numpy()
+            refined = classifier.refined(described, image_id)
+            assert ((refined >= 0) & (refined.sum(axis=1, keepdims=True) <= 1)).all()  # the rest is background
+            right += [int(refined[:, label].argmax() == place) for label, place in places.items()]
+    assert np.mean(right) > 0.9
+    assert not (tmp_path / "regions.npy").exists()
 
 
 def test_a_killed_training_goes_on_to_the_same_classifier(
@@ -128,4 +149,14 @@ def test_a_finished_training_is_kept_and_one_with_other_settings_refused(
 
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs images with labels and proposals"):
-        train_region_classifier(Patches(), [], lambda _: Tensor(), tmp_path, grid=1, network="", made_of={})  # type: ignore[arg-type]
+        train_region_classifier(
+            Patches(),  # type: ignore[arg-type]
+            [],
+            lambda _: Tensor(),
+            tmp_path,
+            xyxy_of=lambda _: np.zeros((0, 4), np.float32),
+            evidence=no_evidence,
+            grid=1,
+            network="",
+            made_of={},
+        )

@@ -9,23 +9,43 @@ and the sum over i, in [0, 1], says how surely the image has class c: so labels 
 are averages of a frozen network's map over a grid in each region, there is no regularizer for overlapping regions, and
 several such pairs of maps, heads that learned from other regions, answer together: their s_ic's geometric mean.
 
+Refined heads, which learned from the boxes of an earlier stage (`wsdet.training.region_refinement`), say r_ic, the
+probability that region i shows class c rather than another class or background. Each learned from the images of one
+fold; an image is judged by those that have not learned from it.
+
 A saved classifier is one safetensors file without any code in it; its header says what it belongs to.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from wsdet.storage import tensors
 from wsdet.types import Floats, InputError
 
-_FORMAT = "wsdet region classifier 2"
-_ARRAYS = ("class_weights", "class_biases", "region_weights")
+REFINED_EXPONENT = 2  # of r_ic where it weighs in a vote
+
+_HEAD_EXPONENT = 1 / 3  # of s_ic: on VOC's training images 0.2 to 0.5 do as well
+_FORMAT = "wsdet region classifier 3"
+_ARRAYS = ("class_weights", "class_biases", "region_weights", "refined_weights", "refined_biases")
+
+
+def fold_of(image_id: str, folds: int) -> int:
+    """The fold that an image belongs to, whatever the other images are, in [0, folds)."""
+    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:4], "big") % folds
+
+
+def clean_heads(image_id: str, folds: int) -> list[int]:
+    """The heads that have not learned from an image: all but that of its fold; the only one where there is one."""
+    own = fold_of(image_id, folds)
+    return [head for head in range(folds) if head != own or folds == 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +59,9 @@ class RegionClassifier:
         classes: names of the classes.
         grid: cells along a side of a region, whose averages are the features.
         network: fingerprint of the network that gives them.
+        refined_weights: (f, d, k + 1) of the refined heads, a fold each, the last column background; f is 0 when not
+            given.
+        refined_biases: (f, k + 1).
 
     Raises:
         ValueError: shapes do not fit together, or a value is not finite.
@@ -50,6 +73,8 @@ class RegionClassifier:
     classes: tuple[str, ...]
     grid: int
     network: str
+    refined_weights: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    refined_biases: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         h, k = len(self.class_weights), len(self.classes)
@@ -59,7 +84,16 @@ class RegionClassifier:
                 f"weights and biases must have shapes (heads, features, {k}), (heads, {k}) and (heads, features, {k}), "
                 f"got {self.class_weights.shape}, {self.class_biases.shape} and {self.region_weights.shape}"
             )
-        if not all(np.isfinite(part).all() for part in (self.class_weights, self.class_biases, self.region_weights)):
+        if not len(self.refined_weights):
+            object.__setattr__(self, "refined_weights", np.zeros((0, self.n_features, k + 1), np.float32))
+            object.__setattr__(self, "refined_biases", np.zeros((0, k + 1), np.float32))
+        f, d = len(self.refined_weights), self.class_weights.shape[1]
+        if self.refined_weights.shape != (f, d, k + 1) or self.refined_biases.shape != (f, k + 1):
+            raise ValueError(
+                f"refined weights and biases must have shapes (folds, {d}, {k + 1}) and (folds, {k + 1}), "
+                f"got {self.refined_weights.shape} and {self.refined_biases.shape}"
+            )
+        if not all(np.isfinite(getattr(self, name)).all() for name in _ARRAYS):
             raise ValueError("weights and biases must be finite")
         if self.grid < 1 or self.n_features % self.grid**2:
             raise ValueError(
@@ -71,22 +105,51 @@ class RegionClassifier:
         """How many numbers describe a region: d."""
         return int(self.class_weights.shape[1])
 
+    def prior_weights(self, features: Floats, image_id: str) -> Floats:
+        """(n, k) how much each region of an image is taken for an object of each class: s_ic^(1/3) r_ic^2.
+
+        Args:
+            features: (n, d) of the regions.
+            image_id: of the image.
+
+        Raises:
+            InputError: the features are those of another network.
+        """
+        weights: Floats = self.scores(features) ** np.float32(_HEAD_EXPONENT)
+        if len(self.refined_weights):
+            weights = weights * self.refined(features, image_id) ** REFINED_EXPONENT
+        return weights
+
     def scores(self, features: Floats) -> Floats:
         """(n, k) the heads' mean s_ic of the (n, d) features of an image's regions.
 
         Raises:
             InputError: the features are those of another network.
         """
-        if features.shape[1] != self.n_features:
-            raise InputError(
-                f"the region classifier takes {self.n_features} features, this network gives "
-                f"{features.shape[1]}; give the network= that it was trained with, or train one for this network"
-            )
+        self._check_features(features)
         if not len(features):  # softmax over no regions
             return np.zeros((0, len(self.classes)), np.float32)
         seen = log_softmax(features @ self.class_weights + self.class_biases[:, None], axis=2)
         counts = log_softmax(features @ self.region_weights, axis=1)
         return np.exp((seen + counts).mean(axis=0)).astype(np.float32)
+
+    def refined(self, features: Floats, image_id: str) -> Floats:
+        """(n, k) r_ic of the (n, d) features of an image's regions: the mean of the heads that did not learn from it.
+
+        Raises:
+            InputError: the features are those of another network.
+        """
+        self._check_features(features)
+        heads = clean_heads(image_id, len(self.refined_weights))
+        logits = features @ self.refined_weights[heads] + self.refined_biases[heads, None]
+        return np.asarray(softmax(logits, axis=2).mean(axis=0)[:, :-1], np.float32)
+
+    def _check_features(self, features: Floats) -> None:
+        if features.shape[1] != self.n_features:
+            raise InputError(
+                f"the region classifier takes {self.n_features} features, this network gives "
+                f"{features.shape[1]}; give the network= that it was trained with, or train one for this network"
+            )
 
     def check(self, classes: Sequence[str], network: str) -> None:
         """Whether it fits a data set's classes and a network's fingerprint.
@@ -120,12 +183,10 @@ class RegionClassifier:
         arrays, header = tensors.load(Path(path), _FORMAT)
         try:
             return cls(
-                arrays["class_weights"].astype(np.float32),
-                arrays["class_biases"].astype(np.float32),
-                arrays["region_weights"].astype(np.float32),
-                tuple(str(name) for name in header["classes"]),
-                int(header["grid"]),
-                str(header["network"]),
+                classes=tuple(str(name) for name in header["classes"]),
+                grid=int(header["grid"]),
+                network=str(header["network"]),
+                **{name: arrays[name].astype(np.float32) for name in _ARRAYS},
             )
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise InputError(f"{path} is no usable region classifier: {error}; train it again") from error

@@ -1,16 +1,21 @@
 """Proposals in the order of their expected overlap with the object: every proposal votes for those that overlap it.
 
 A class score alone prefers the part that tells the class best, a cat's face to the cat. Proposals crowd around whole
-objects, faces and scenes alike, so a box is better judged by all of them: proposal i is believed to be the object as
-far as the network sees the class in it, p_i ~ f(i)^trust, and a box is worth E[IoU(b)] = sum_i p_i IoU(b, b_i).
+objects, faces and scenes alike, so a box is better judged by all of them: proposal i is taken to be the object as far
+as the network sees the class in it, p_i ~ f(i)^trust, and a box is worth its expected IoU with the object. Summed over
+all proposals, that pulls every box to one place in the image, and a second object's box never comes up. Summed over the
+proposals that may be of the same object, IoU(b, b_i) >= voting_iou, several objects keep their boxes, but a single one
+is found less often. The score is the geometric mean of both (docs/pseudo_boxes.md has the measurements):
 
-What the data's own labels teach about its regions (`wsdet.linear_models.region_classifier`) can be believed as well:
-p_i ~ f(i)^trust s_ic^(1/3).
+    E(b) = sqrt( sum_i p_i IoU(b, b_i) * sum_{i: IoU(b, b_i) >= voting_iou} p_i IoU(b, b_i) )
+
+What the data's own labels teach about its regions (`wsdet.linear_models.region_classifier`) weighs as well:
+p_i ~ f(i)^trust s_ic^(1/3) r_ic^2, with s_ic of its WSDDN heads and r_ic of its refined ones.
 
 Of the best boxes it is tried, as in self-taught localization, how much of the class is left when they are hidden, g(b):
 the less, the more of the object they hold. The logarithm counts, so that the drop does not saturate:
 
-    score(b) = E[IoU(b)] (e / (e + g(b)))^hiding
+    score(b) = E(b) (e / (e + g(b)))^hiding
 
 Each box that is kept takes the average place of the boxes that overlap it, by their scores ("box voting", Gidaris and
 Komodakis, ICCV 2015).
@@ -30,7 +35,6 @@ from wsdet.localizers.responses import has_output, response_of
 from wsdet.questions import Masked, Note, RegionFeatures, Regions, Whole
 from wsdet.types import Boxes, ProposalSource, Sample
 
-_LEARNED_TRUST = 1 / 3  # on VOC's training images 0.2 to 0.5 do as well
 _LITTLE = 1e-3  # e: of a class; less than that left is as good as nothing
 _SAME = 0.8  # IoU of boxes that need not both be hidden
 
@@ -50,6 +54,7 @@ class Vote:
         hiding: how much it counts what is left then, the exponent above, >= 0.
         smallest: smaller boxes than this share of the image are no candidates for the object, in [0, 1).
         top_classes: how many classes are followed where there is no label.
+        voting_iou: least overlap with a box of what votes for it as the same object, in [0, 1]; 0: everything does.
         nms_iou: overlap above which the lesser box is dropped.
         sharpness: how much more the better of the overlapping boxes count for a kept box's place, the exponent of their
             scores, >= 0; None: it stays where it was proposed.
@@ -66,10 +71,11 @@ class Vote:
         weights: Path | str | None = None,
         n_proposals: int = 400,
         trust: float = 0.2,
-        n_hidden: int = 40,
+        n_hidden: int = 0,
         hiding: float = 0.1,
-        smallest: float = 0.02,
+        smallest: float = 0.002,
         top_classes: int = 5,
+        voting_iou: float = 0.5,
         nms_iou: float = 0.5,
         sharpness: float | None = 10.0,
         max_boxes: int = 0,
@@ -79,7 +85,7 @@ class Vote:
         check.at_least(0.0, hiding=hiding)
         check.positive(trust=trust)
         check.within("[0, 1)", smallest=smallest)
-        check.share(nms_iou=nms_iou)
+        check.share(nms_iou=nms_iou, voting_iou=voting_iou)
         if sharpness is not None:
             check.at_least(0.0, sharpness=sharpness)
         self.source = source
@@ -90,6 +96,7 @@ class Vote:
         self.hiding = hiding
         self.smallest = smallest
         self.top_classes = top_classes
+        self.voting_iou = voting_iou
         self.nms_iou = nms_iou
         self.sharpness = sharpness
         self.max_boxes = max_boxes
@@ -112,14 +119,14 @@ class Vote:
         whole, inside = yield [Whole(), Regions(xyxy)]
         if self.classifier:
             (features,) = yield [RegionFeatures(xyxy, self.classifier.grid)]
-            learned = self.classifier.scores(features) ** _LEARNED_TRUST
+            learned = self.classifier.prior_weights(features, sample.image_id)
         found = []
         for label in sample.labels or (-1,):
             response = response_of(label, whole, self.top_classes)
             belief = response(inside).sum(axis=1) ** self.trust
             if self.classifier and label >= 0:
                 belief = belief * learned[:, label]
-            scores = boxes.expected_iou(xyxy, belief)
+            scores = boxes.vote_scores(xyxy, belief, self.voting_iou)
             # what the network knows nothing of cannot be missed
             if self.n_hidden and self.hiding and (label < 0 or has_output(label, whole)):
                 best = boxes.nms(xyxy, scores, _SAME)[: self.n_hidden]

@@ -19,7 +19,7 @@ from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.class_scores import ClassScores
 from wsdet.networks.forward_passes import ForwardPasses
 from wsdet.networks.gradients import Gradients
-from wsdet.networks.imagenet_classes import class_outputs
+from wsdet.networks.imagenet_classes import class_outputs, has_counterpart
 from wsdet.networks.masked_passes import MaskedPasses
 from wsdet.networks.preprocessor import Preprocessor, View
 from wsdet.networks.region_passes import RegionPasses, level_maps
@@ -125,7 +125,7 @@ class Network:
         is_incremental = False if incremental == "auto" and self.device.type != "cpu" else incremental
         forward = ForwardPasses(self.backbone, self.preprocessor, self.scores)
         masked = MaskedPasses(self.backbone, self.preprocessor, self.scores, is_incremental)
-        regions = RegionPasses(self.backbone, self.preprocessor, self.scores)
+        self._regions = regions = RegionPasses(self.backbone, self.preprocessor, self.scores)
         gradients = Gradients(self.backbone, self.scores.class_outputs)
         # a new question takes its class in `wsdet.questions` and a line here
         self.handlers: dict[type, Handler] = {
@@ -198,6 +198,10 @@ class Network:
         """The answer whose rows are `logits`, (n, c)."""
         return self.scores.outputs(logits)
 
+    def outputs_of_features(self, features: Tensor) -> Outputs:
+        """The answer to `Regions` from the (n, d) features that `RegionFeatures` gives of the same boxes."""
+        return self.outputs(self._regions.logits(features))
+
 
 def load_network(
     architecture: str,
@@ -210,6 +214,7 @@ def load_network(
     device: str = "auto",
     precision: str = "auto",
     incremental: bool | Literal["auto"] = "auto",
+    need_counterpart: bool = True,
 ) -> Network:
     """The network of an architecture and its weights, with its outputs mapped to a data set's classes.
 
@@ -226,13 +231,16 @@ def load_network(
         device: see `Network`.
         precision: see `Network`.
         incremental: see `Network`.
+        need_counterpart: whether weights that know none of the classes are refused.
 
     Raises:
-        InputError: the weights cannot be used, or know none of the classes.
+        InputError: the weights cannot be used, or know none of the classes and have to.
     """
     metadata = None if weights in (None, "imagenet") else read_metadata(str(weights))
     if metadata is None or not metadata.classes:
         backbone = build_backbone(architecture, input_size=input_size, weights=weights, model_name=model_name)
+        if not need_counterpart and not has_counterpart(classes, wnids):
+            return Network(backbone, [()] * len(classes), activation, device, precision, incremental)
         if not backbone.has_imagenet_outputs:
             raise InputError(
                 f"{backbone.architecture} has no outputs for the 1000 classes of ImageNet; "

@@ -61,6 +61,11 @@ def class_outputs(classes: Sequence[str], wnids: Sequence[str] | None = None) ->
     return outputs
 
 
+def has_counterpart(classes: Sequence[str], wnids: Sequence[str] | None = None) -> bool:
+    """Whether any of the classes is known to ImageNet; arguments as of `class_outputs`."""
+    return any(_outputs_of(name, wnid) for name, wnid in zip(classes, wnids or [""] * len(classes), strict=True))
+
+
 def _outputs_of(name: str, wnid: str) -> tuple[int, ...]:
     in_name = _WNID.search(name)
     wnid = wnid or (in_name.group() if in_name else "")

@@ -46,9 +46,14 @@ class RegionPasses:
         averages = self._pyramid.averages(self._levels_of(view), view.size_hw, question.xyxy, grid)
         if isinstance(question, RegionFeatures):
             return averages.flatten(1).cpu().numpy()
-        cells = averages.unflatten(1, (_GRID, _GRID)).permute(0, 3, 1, 2)  # (n, d, grid, grid)
+        return self.logits(averages.flatten(1))
+
+    @torch.inference_mode()
+    def logits(self, features: Tensor) -> Floats:
+        """(n, c) of (n, d) features of boxes, as a `RegionFeatures` of the default grid gives them."""
+        cells = features.unflatten(1, (_GRID, _GRID, -1)).permute(0, 3, 1, 2)  # (n, d, grid, grid)
         parts = [self._backbone.head(part.to(self._preprocessor.dtype)).float() for part in cells.split(_HEAD_BATCH)]
-        return torch.cat([averages.new_empty(0, self._backbone.n_outputs), *parts]).cpu().numpy()
+        return torch.cat([features.new_empty(0, self._backbone.n_outputs), *parts]).cpu().numpy()
 
     def _levels_of(self, view: View) -> tuple[SummedMap, ...]:
         """The image's maps at several scales, which cost as many passes as the image has network inputs there."""

@@ -62,6 +62,13 @@ def localization_table(localization: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
+def instances_table(instances: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a localizer, from the `instances` part of `metrics.json`."""
+    names = ("recall", "precision", "boxes_per_image", "objects_per_image", "images")
+    headers = ["pseudo-boxes of", "recall", "precision", "boxes/image", "objects/image", "images"]
+    return table(headers, [[name, *(figures[of] for of in names)] for name, figures in instances.items()])
+
+
 def detectors_table(detectors: Mapping[str, Mapping[str, Any]]) -> str:
     """One row a detector, from the `detectors` part of `metrics.json`, with its mAP as a fraction of the truth's."""
     truth = detectors.get("ground_truth", {}).get("map")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
+from wsdet.metrics.instances import count_instances
 from wsdet.storage.files import write_csv
 from wsdet.types import Boxes, Dataset, readable
 
@@ -69,6 +70,23 @@ def evaluate_localization(
         "center_correct": {str(margin): _plain(localization.center_correct(top, margin)) for margin in MARGINS},
         "images": len(counted),
     }
+
+
+def evaluate_instances(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequence[str]) -> dict[str, Any]:
+    """How well sets of pseudo-boxes stand for all objects of their images' labels.
+
+    Args:
+        boxes: the set of each image, by image id; boxes flagged difficult count neither way.
+        dataset: where the images come from. Of its truth, the classes count that an image is labeled with.
+        ids: the images; those without boxes or without truth are left out.
+
+    Returns:
+        `recall` and `precision` over all objects, `boxes_per_image`, `objects_per_image` and `images`.
+    """
+    truth = {image_id: _labeled(true, dataset.labels(image_id)) for image_id, true in _truth(dataset, boxes, ids)}
+    counted = count_instances(boxes, truth, list(truth), len(dataset.classes))
+    names = ("recall", "precision", "boxes_per_image", "objects_per_image")
+    return {name: _plain(getattr(counted, name)) for name in names} | {"images": len(truth)}
 
 
 def evaluate_detections(

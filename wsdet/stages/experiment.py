@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet import check
 from wsdet.data.loading import ids_with_known_classes
-from wsdet.stages.evaluate import evaluate_run, write_average_precision
+from wsdet.stages.evaluate import evaluate_instances, evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
 from wsdet.storage.box_store import BoxStore
@@ -39,7 +39,9 @@ class Positives:
 
     Attributes:
         train_on: some of pseudo, ground_truth, center_box.
-        top_k: pseudo-boxes to train on, of each label of an image.
+        top_k: maximum number of pseudo-boxes to train on, of each label of an image.
+        keep_above: which of them stand for objects, see `wsdet.localizers.instances.choose_instances`; None: all.
+        ignore_above: which further ones may.
         weighting: what becomes of low-confidence pseudo-boxes, see `wsdet.detectors.rcnn.confidence.weigh`.
         doubtful_below: a box has low confidence below this quantile of its class's boxes.
         agree_with: folders of other localizers' boxes of these images, whose agreement adds to the confidence.
@@ -49,7 +51,9 @@ class Positives:
     """
 
     train_on: Sequence[str] = TRAIN_ON
-    top_k: int = 1
+    top_k: int = 10
+    keep_above: float | None = 0.7
+    ignore_above: float = 1.0
     weighting: str = "none"
     doubtful_below: float = 0.25
     agree_with: Sequence[str] = ()
@@ -60,7 +64,9 @@ class Positives:
         check.each(partial(check.one_of, TRAIN_ON), train_on=self.train_on)
         check.at_least(1, top_k=self.top_k)
         check.one_of(WEIGHTINGS, weighting=self.weighting)
-        check.share(doubtful_below=self.doubtful_below)
+        check.share(doubtful_below=self.doubtful_below, ignore_above=self.ignore_above)
+        if self.keep_above is not None:
+            check.share(keep_above=self.keep_above)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,11 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
     with run.timings.stage("evaluate"):
         named = {experiment.proposals.name: proposals} if proposals is not None else {}
         metrics = evaluate_run(run.dataset, run.train_ids, run.test_ids, localized, named, detections)
+        if "localization" in metrics:
+            metrics["instances"] = {
+                name: evaluate_instances(chosen(experiment.positives, boxes, run.train_ids), run.dataset, run.train_ids)
+                for name, boxes in localized.items()
+            }
     metrics |= _costs(run)
     write_json(run.out / "metrics.json", metrics)
     if "detectors" in metrics:
@@ -146,7 +157,7 @@ def _positives(
 ) -> dict[str, Mapping[str, Boxes]]:
     """The boxes that each detector is trained on, by image id."""
     from wsdet.detectors.rcnn.confidence import confidences, weigh
-    from wsdet.detectors.rcnn.detector import best_positives, ground_truth_positives
+    from wsdet.detectors.rcnn.detector import ground_truth_positives
 
     options, method, ids = experiment.positives, experiment.localizer.name, run.train_ids
     pseudo = localized[method]
@@ -161,10 +172,20 @@ def _positives(
             positives[name] = ground_truth_positives(run.dataset, ids)
             continue
         boxes = pseudo if name == "pseudo" else localized["center_box"]
-        best = best_positives(boxes, ids, options.top_k)
+        best = chosen(options, boxes, ids)
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
         positives[name] = weigh(best, confidence, options.weighting, options.doubtful_below)
     return positives
+
+
+def chosen(options: Positives, boxes: Mapping[str, Boxes], ids: Sequence[str]) -> dict[str, Boxes]:
+    """The boxes of a localizer that stand for objects, by image id; those that may are flagged difficult."""
+    from wsdet.detectors.rcnn.detector import best_positives
+    from wsdet.localizers.instances import choose_instances
+
+    if options.keep_above is None:
+        return best_positives(boxes, ids, options.top_k)
+    return choose_instances(boxes, ids, options.top_k, keep_above=options.keep_above, ignore_above=options.ignore_above)
 
 
 def _train_detectors(
@@ -243,6 +264,7 @@ def _summarize(run: Run, metrics: Mapping[str, Any], failed: Mapping[str, str]) 
 
     if "localization" in metrics:
         log.info("pseudo-boxes of the training images\n%s", table.localization_table(metrics["localization"]))
+        log.info("all objects of the training images\n%s", table.instances_table(metrics["instances"]))
     if "proposals" in metrics:
         log.info("proposals of the test images\n%s", table.proposals_table(metrics["proposals"]))
     if "detectors" in metrics:

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wsdet.localizers.constant_boxes import average_shares
 from wsdet.questions import Localizer
 from wsdet.runners.job import Runner
@@ -29,7 +31,7 @@ from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import read_settings
 from wsdet.storage.timings import Ledger
 from wsdet.training.options import RegionClassifierTraining
-from wsdet.types import Boxes, Dataset, ProposalSource, Split
+from wsdet.types import Boxes, Dataset, Floats, ProposalSource, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -219,7 +221,9 @@ class Run:
             store = self.propose(source, ids)
             made["source"] = Files(store.folder)
             if recipe.settings.get("weights") == "labels":
-                made["weights"] = self._region_classifier(recipe.settings["n_proposals"], store)
+                made["weights"] = self._region_classifier(
+                    recipe.settings["n_proposals"], recipe.settings["trust"], store
+                )
         if "members" in recipe.settings:
             members = recipe.part("members", name)
             made["members"] = {
@@ -229,7 +233,7 @@ class Run:
         localizer: Localizer = recipe.build(**made)
         return localizer
 
-    def _region_classifier(self, n_proposals: int, proposals: BoxStore) -> Path:
+    def _region_classifier(self, n_proposals: int, trust: float, proposals: BoxStore) -> Path:
         """The weights of a region classifier for the training images, trained now if they are not there yet."""
         from wsdet.detectors.rcnn.features import RoiFeatures
         from wsdet.detectors.rcnn.map_cache import MapCache
@@ -240,7 +244,14 @@ class Run:
 
         def describe(image_id: str) -> Tensor:
             maps = cache.maps(image_id, lambda: features.maps(self.dataset.load(image_id)))
-            return features.features(maps, proposals[image_id].xyxy[: n_proposals or None])
+            return features.features(maps, xyxy_of(image_id))
+
+        def xyxy_of(image_id: str) -> Floats:
+            return proposals[image_id].xyxy[: n_proposals or None]
+
+        def evidence(image_id: str, described: Tensor) -> Floats:
+            seen = self.network.outputs_of_features(described).class_scores
+            return np.nan_to_num(seen, nan=1.0) ** np.float32(trust)  # no output: no evidence, all regions alike
 
         with self.timings.stage("region_classifier"):
             return train_region_classifier(
@@ -248,12 +259,15 @@ class Run:
                 [image_id for image_id in self.train_ids if len(proposals.get(image_id, Boxes.empty()))],
                 describe,
                 self.shared / "region_classifier",
+                xyxy_of=xyxy_of,
+                evidence=evidence,
                 grid=features.grid,
                 network=self.network.fingerprint,
                 made_of={
                     "network": self.network.settings,
                     "features": features.settings,
                     "n_proposals": n_proposals,
+                    "trust": trust,
                 },
                 options=self.region_classifier,
                 trainer_options=self.trainer,

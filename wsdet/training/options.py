@@ -59,7 +59,7 @@ class ClassifierTraining:
 
 @dataclass(frozen=True)
 class RegionClassifierTraining:
-    """Training of a region classifier from class labels (WSDDN).
+    """Training of a region classifier from class labels: WSDDN's heads, then refined ones.
 
     Attributes:
         heads: pairs of linear classifiers that are trained side by side.
@@ -68,6 +68,11 @@ class RegionClassifierTraining:
         batch_size: images of a step.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
+        stages: how often refined heads are trained, each time on the boxes of the time before; 0: never.
+        folds: parts of the images; a refined head learns from one part and labels the others. 1: it labels its own.
+        components: principal components that features are reduced to for refined heads.
+        background: regions of an image that are examples of background, sampled.
+        penalty: of refined heads' squared weights, beside a mean cross-entropy.
 
     Raises:
         InputError: a value is out of its range.
@@ -79,11 +84,18 @@ class RegionClassifierTraining:
     batch_size: int = 8
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
+    stages: int = 2
+    folds: int = 3
+    components: int = 256
+    background: int = 64
+    penalty: float = 1e-3
 
     def __post_init__(self) -> None:
         check.at_least(1, heads=self.heads, epochs=self.epochs, batch_size=self.batch_size)
+        check.at_least(1, folds=self.folds, components=self.components, background=self.background)
+        check.at_least(0, stages=self.stages)
         check.within("(0, 1]", share=self.share)
-        check.positive(learning_rate=self.learning_rate)
+        check.positive(learning_rate=self.learning_rate, penalty=self.penalty)
         check.at_least(0.0, weight_decay=self.weight_decay)
 
 

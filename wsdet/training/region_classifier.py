@@ -1,5 +1,9 @@
 """Training of a `RegionClassifier` from class labels alone, by Lightning (Bilen and Vedaldi, CVPR 2016).
 
+With more than one class, WSDDN's heads are trained first; refined heads (`wsdet.training.region_refinement`) follow.
+A single label tells nothing of which regions show it: then there are refined heads alone, taught by the network's own
+evidence, against the regions of the images that stand apart from the best ones.
+
 Features are made anew from the images' maps in every epoch, so memory holds those of one batch, whatever the number of
 images. The training's folder is that of `wsdet.training.resumable`, with
 
@@ -9,8 +13,9 @@ images. The training's folder is that of `wsdet.training.resumable`, with
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +24,16 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from wsdet.data.loading import ids_with_known_classes
 from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
 from wsdet.training.options import RegionClassifierTraining
+from wsdet.training.region_refinement import Regions, refine
 from wsdet.training.resumable import fit, train_once
-from wsdet.types import Dataset, InputError
+from wsdet.types import Dataset, Floats, InputError
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +107,8 @@ def train_region_classifier(
     describe: Callable[[str], Tensor],
     out: Path,
     *,
+    xyxy_of: Callable[[str], Floats],
+    evidence: Callable[[str, Tensor], Floats],
     grid: int,
     network: str,
     made_of: Mapping[str, Any],
@@ -114,12 +123,14 @@ def train_region_classifier(
         ids: images to learn from; those without a label teach nothing.
         describe: gives the (n, d) features of an image's regions; an `InputError` where it cannot be read.
         out: folder of the training.
+        xyxy_of: gives the (n, 4) corners of the same regions.
+        evidence: gives the (n, k) prior weights of an image's regions by the network alone, from the id and features.
         grid: cells along a side of a region whose averages the features are.
         network: fingerprint of the network that they come from.
         made_of: what the features depend on, as plain JSON values.
         options: how it learns; None: `RegionClassifierTraining()`.
         trainer_options: further arguments of `pytorch_lightning.Trainer`.
-        seed: of the order and the weights to begin with.
+        seed: of the order, the weights to begin with and the sampling of background.
 
     Returns:
         The file of the classifier. It is returned at once when it is there.
@@ -144,21 +155,52 @@ def train_region_classifier(
     path = Path(out) / "model.safetensors"
 
     def train() -> dict[str, Any]:
-        log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
         lessons = _Lessons(dataset, ids, describe)
         module = RegionModule(len(lessons.mean), len(dataset.classes), options, seed)
-        batches = Batches(lessons, batch_size=options.batch_size, collate=_readable, seed=seed)
-        fit(module, batches, path.parent, options.epochs, "region classifier", trainer_options or {})
+        if len(dataset.classes) > 1:
+            log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
+            batches = Batches(lessons, batch_size=options.batch_size, collate=_readable, seed=seed)
+            fit(module, batches, path.parent, options.epochs, "region classifier", trainer_options or {})
+        else:
+            log.info(
+                "region classifier: one class: only refined heads, by what the network sees in %d images", len(ids)
+            )
         class_weights, region_weights = (
             (weights.detach().numpy() / lessons.scale).astype(np.float32)
             for weights in (module.class_weights, module.region_weights)
         )
         class_biases = module.class_biases.detach().numpy() - lessons.mean.numpy() @ class_weights
-        RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network).save(path)
+        unrefined = RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network)
+        _refined(unrefined, lessons, xyxy_of, evidence, options, path.parent, seed).save(path)
         return {"images": len(ids)}
 
     train_once("region classifier", path, settings, train)
     return path
+
+
+def _refined(
+    classifier: RegionClassifier,
+    lessons: _Lessons,
+    xyxy_of: Callable[[str], Floats],
+    evidence: Callable[[str, Tensor], Floats],
+    options: RegionClassifierTraining,
+    folder: Path,
+    seed: int,
+) -> RegionClassifier:
+    """The classifier with refined heads; as it is where there is no stage."""
+    if not options.stages:
+        return classifier
+
+    def read() -> Iterator[Regions]:
+        for image_id, features, labels in lessons.images():
+            plain = features.cpu().numpy()
+            weights = evidence(image_id, features) * classifier.prior_weights(plain, image_id)
+            yield Regions(image_id, xyxy_of(image_id), plain, weights, labels)
+
+    start = time.perf_counter()
+    weights, biases = refine(read, len(classifier.classes), options, folder, seed)
+    log.info("region classifier: %d stages of refinement, %.1f s", options.stages, time.perf_counter() - start)
+    return replace(classifier, refined_weights=weights, refined_biases=biases)
 
 
 class _Lessons(torch.utils.data.Dataset[Lesson]):
@@ -190,6 +232,13 @@ class _Lessons(torch.utils.data.Dataset[Lesson]):
         labels = torch.zeros(len(self._dataset.classes))
         labels[list(self._dataset.labels(self._ids[index]))] = 1
         return features.sub_(self.mean.to(features)).div_(self.scale), labels.to(features)  # a copy of our own
+
+    def images(self) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:
+        """(image id, (n, d) features as they are, labels) of every image that can be read."""
+        for image_id in tqdm(self._ids, desc="refining", unit="image", smoothing=0.1):
+            features = self._described(image_id)
+            if features is not None:
+                yield image_id, features, self._dataset.labels(image_id)
 
     def _described(self, image_id: str) -> Tensor | None:
         """(n, d) features; None of an image that cannot be read."""

@@ -28,7 +28,7 @@ def confidences(
     """The confidence of each box of `positives`, by image id.
 
     Args:
-        positives: what `wsdet.detectors.rcnn.detector.best_positives` chose of `boxes_by_id`.
+        positives: what was chosen of `boxes_by_id`.
         boxes_by_id: all boxes of the localizer, for the margins.
         others: boxes of other localizers, best first; an image that one lacks counts as no agreement.
     """
@@ -76,7 +76,7 @@ def weigh(
         if weighting == "weight":
             weights *= confidence[image_id]
             weights /= np.array([means[label] for label in boxes.labels.tolist()], np.float32)
-        difficult = ~confident if weighting == "ignore" else np.zeros(len(boxes), bool)
+        difficult = boxes.difficult | ~confident if weighting == "ignore" else boxes.difficult
         one = Boxes(boxes.xyxy, weights, boxes.labels, difficult)
         weighed[image_id] = one[confident] if weighting == "keep" else one
     return weighed
@@ -86,10 +86,10 @@ def _margins(boxes: Boxes, all_boxes: Boxes) -> Floats:
     """(n,) how much higher each box scores than the next of its label in the image; infinite for the last."""
     margins = np.zeros(len(boxes), np.float32)
     for label in np.unique(boxes.labels):
-        scores = np.sort(all_boxes.scores[all_boxes.labels == label])[::-1]
-        steps = np.append(scores[:-1] - scores[1:], np.inf)
-        own = boxes.labels == label  # the first ones, in the same order
-        margins[own] = steps[: own.sum()]
+        scores = np.append(-np.inf, np.sort(all_boxes.scores[all_boxes.labels == label]))
+        own = boxes.labels == label
+        rank = np.searchsorted(scores, boxes.scores[own], side="right") - 1
+        margins[own] = scores[rank] - scores[rank - 1]
     return margins
 
 

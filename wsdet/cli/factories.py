@@ -76,6 +76,7 @@ def experiment_of(cfg: DictConfig) -> Experiment:
         settings_of(cfg, *cfg),
         cfg.visualize,
         title=" · ".join([*parts, f"seed {cfg.seed}"]) if cfg.report else "",
+        self_training=build(cfg.self_training, "self_training"),
     )
 
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet import check
 from wsdet.data.loading import ids_with_known_classes
+from wsdet.detectors.self_training import SelfTraining
 from wsdet.stages.evaluate import evaluate_instances, evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
+from wsdet.stages.self_training import self_train
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
@@ -24,7 +26,7 @@ from wsdet.storage.provenance import read_settings
 from wsdet.types import Boxes, Detector, InputError
 
 if TYPE_CHECKING:
-    from wsdet.detectors.trainer import DetectorTrainer
+    from wsdet.detectors.trainer import DetectorTrainer, TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class Experiment:
         depends_on: all that the experiment depends on, as plain JSON values.
         visualize: draw what the localizer saw in so many images.
         title: of the report; empty: no report.
+        self_training: rounds of it, from the detector that is trained on pseudo-boxes.
     """
 
     localizer: Recipe
@@ -90,6 +93,7 @@ class Experiment:
     depends_on: Mapping[str, Any] = field(default_factory=dict)
     visualize: int = 0
     title: str = ""
+    self_training: SelfTraining = field(default_factory=SelfTraining)
 
 
 def run_experiment(run: Run, experiment: Experiment) -> None:
@@ -116,6 +120,19 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
                 name: evaluate_instances(chosen(experiment.positives, boxes, run.train_ids), run.dataset, run.train_ids)
                 for name, boxes in localized.items()
             }
+    if experiment.self_training.rounds and "pseudo" in detectors:
+        with run.timings.stage("self_training"):
+            metrics["rounds"] = self_train(
+                trainer,
+                lambda ids, of: _training_set(run, experiment, of, proposals, ids),
+                detectors["pseudo"],
+                positives["pseudo"],
+                proposals,
+                run.train_ids,
+                run.test_ids,
+                experiment.self_training,
+                run.out / "rounds",
+            )
     metrics |= _costs(run)
     write_json(run.out / "metrics.json", metrics)
     if "detectors" in metrics:
@@ -196,13 +213,24 @@ def _train_detectors(
     proposals: BoxStore | None,
 ) -> Mapping[str, Detector]:
     """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
+    data = _training_set(run, experiment, positives, proposals, run.train_ids)
+    return trainer.train(data, run.out / "detectors")
+
+
+def _training_set(
+    run: Run,
+    experiment: Experiment,
+    positives: Mapping[str, Mapping[str, Boxes]],
+    proposals: BoxStore | None,
+    ids: Sequence[str],
+) -> TrainingSet:
     from wsdet.detectors.trainer import TrainingSet
 
     # an image of which nothing is known is no negative example; one with a box of a class is a positive one
-    known = {*ids_with_known_classes(run.dataset, run.train_ids)}
-    ids = [i for i in run.train_ids if i in known or any(_has_class(boxes, i) for boxes in positives.values())]
+    known = {*ids_with_known_classes(run.dataset, ids)}
+    ids = [i for i in ids if i in known or any(_has_class(boxes, i) for boxes in positives.values())]
     parts = ("data", "localizer", "proposals", "detector", "limit", "seed")
-    data = TrainingSet(
+    return TrainingSet(
         run.dataset,
         ids,
         positives,
@@ -210,13 +238,12 @@ def _train_detectors(
         {} if proposals is None else proposals,
         experiment.proposals.settings,
         {key: experiment.depends_on[key] for key in parts}
-        | {"network": run.network.settings, "images": Fingerprints(run.dataset, True).digest(run.train_ids)},
+        | {"network": run.network.settings, "images": Fingerprints(run.dataset, True).digest(ids)},
         run.shared / "feature_maps",
         run.execution.seed,
         run.execution.strict,
         run.trainer,
     )
-    return trainer.train(data, run.out / "detectors")
 
 
 def _has_class(boxes: Mapping[str, Boxes], image_id: str) -> bool:
@@ -265,7 +292,7 @@ def _summarize(run: Run, metrics: Mapping[str, Any], failed: Mapping[str, str]) 
     if "localization" in metrics:
         log.info("pseudo-boxes of the training images\n%s", table.localization_table(metrics["localization"]))
         log.info("all objects of the training images\n%s", table.instances_table(metrics["instances"]))
-    if "proposals" in metrics:
+    if metrics.get("proposals"):
         log.info("proposals of the test images\n%s", table.proposals_table(metrics["proposals"]))
     if "detectors" in metrics:
         log.info("detectors on the test images\n%s", table.detectors_table(metrics["detectors"]))

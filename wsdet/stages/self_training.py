@@ -1,0 +1,129 @@
+"""Rounds of self-training of any kind of detector; each leaves its boxes, detector and detections in `rounds/N`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsdet.detectors.filtering import filtered
+from wsdet.detectors.self_training import SelfTraining, agreement, class_divergence, parts
+from wsdet.detectors.trainer import DetectorTrainer, TrainingSet
+from wsdet.stages.detect import detect
+from wsdet.stages.evaluate import evaluate_detections, evaluate_localization
+from wsdet.storage.box_store import BoxStore
+from wsdet.types import Boxes, Detector, InputError
+
+log = logging.getLogger(__name__)
+
+NAME = "pseudo"
+SetOf = Callable[[Sequence[str], Mapping[str, Mapping[str, Boxes]]], TrainingSet]
+
+
+def self_train(
+    trainer: DetectorTrainer,
+    set_of: SetOf,
+    detector: Detector,
+    positives: Mapping[str, Boxes],
+    proposals: BoxStore | None,
+    train_ids: Sequence[str],
+    test_ids: Sequence[str],
+    options: SelfTraining,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Runs the rounds and gives what each measured; a stopped run goes on where it was.
+
+    Args:
+        trainer: of the kind of detector.
+        set_of: what to train on, from the images and their positives by detector's name.
+        detector: of round 0.
+        positives: its boxes by image id.
+        proposals: of all images, for kinds that look at them.
+        train_ids: images whose boxes are found anew.
+        test_ids: images to measure on.
+        options: how many rounds, and how.
+        folder: of the rounds.
+
+    Returns:
+        One entry for each round: `boxes`, `agreement`, `class_divergence` and, where there is ground truth,
+        `localization` of its boxes and `detector`, the average precision of the detector trained on them.
+    """
+    measured: list[dict[str, Any]] = []
+    for number in range(1, options.rounds + 1):
+        own = folder / str(number)
+        data = set_of(train_ids, {NAME: positives})
+        store = _relocate(trainer, set_of, detector, positives, proposals, options, own, data)
+        boxes = {image_id: store[image_id] for image_id in train_ids if image_id in store}
+        figures = _figures(positives, boxes, data)
+        if figures["agreement"] >= options.stop_agreement:
+            log.info("round %d: boxes agree with those before to %.3f; it is the last", number, figures["agreement"])
+            return [*measured, figures]
+        positives = {i: Boxes(one.xyxy, np.ones(len(one), np.float32), one.labels) for i, one in boxes.items()}
+        detector = trainer.train(set_of(train_ids, {NAME: positives}), own / "detectors")[NAME]
+        found = BoxStore(own / "detections", dict(data.depends_on) | {"round": number})
+        detect(data.dataset, test_ids, {NAME: detector}, proposals, {NAME: found}, data.strict)
+        if any(image_id in data.dataset.truth for image_id in test_ids):
+            figures["detector"] = evaluate_detections(found, data.dataset, test_ids)
+        measured.append(figures)
+        log.info("round %d: %s", number, _said(figures))
+    return measured
+
+
+def _relocate(
+    trainer: DetectorTrainer,
+    set_of: SetOf,
+    detector: Detector,
+    positives: Mapping[str, Boxes],
+    proposals: BoxStore | None,
+    options: SelfTraining,
+    folder: Path,
+    data: TrainingSet,
+) -> BoxStore:
+    """The boxes of a round: what was found, never of a class that the image does not have, filtered."""
+    depends_on = dict(data.depends_on) | {"filtering": vars(options)}
+    found: dict[str, Boxes] = {}
+    for number, (learned_from, looked_at) in enumerate(parts(data.ids, options.folds, data.seed)):
+        finder = detector
+        if options.folds >= 2:
+            one = {NAME: {image_id: positives[image_id] for image_id in learned_from if image_id in positives}}
+            finder = trainer.train(set_of(learned_from, one), folder / "folds" / str(number))[NAME]
+        store = BoxStore(folder / "found" / str(number), depends_on)
+        detect(data.dataset, looked_at, {NAME: finder}, proposals, {NAME: store}, data.strict)
+        found |= {image_id: store[image_id] for image_id in looked_at if image_id in store}
+    boxes = BoxStore(folder / "boxes", depends_on)
+
+    def kept(missing: Sequence[str]) -> Any:
+        for image_id in missing:
+            if image_id not in found:
+                yield image_id, InputError(f"{image_id} could not be read; see the failed.json in {folder / 'found'}")
+                continue
+            labels, before = data.dataset.labels(image_id), positives.get(image_id)
+            yield image_id, filtered(found[image_id], labels, options.filtering, before)
+
+    boxes.fill(data.ids, kept, "filter", data.strict)
+    return boxes
+
+
+def _figures(before: Mapping[str, Boxes], after: Mapping[str, Boxes], data: TrainingSet) -> dict[str, Any]:
+    dataset = data.dataset
+    labels = {image_id: dataset.labels(image_id) for image_id in after}
+    figures: dict[str, Any] = {
+        "boxes": sum(map(len, after.values())),
+        "agreement": agreement(before, after),
+        "class_divergence": class_divergence(after, labels, len(dataset.classes)),
+    }
+    if any(image_id in dataset.truth for image_id in after):
+        figures["localization"] = evaluate_localization(after, dataset, list(after))
+    return figures
+
+
+def _said(figures: Mapping[str, Any]) -> str:
+    said = f"{figures['boxes']} boxes, agreement {figures['agreement']:.3f}"
+    if "localization" in figures:
+        said += f", CorLoc {figures['localization']['corloc']:.3f}"
+    if "detector" in figures:
+        said += f", mAP {figures['detector']['map']:.3f}"
+    return said

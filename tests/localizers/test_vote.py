@@ -78,7 +78,7 @@ def test_scores_are_the_geometric_mean_of_the_expected_iou_with_all_and_with_wha
     of_all = np.array([0.9 + 0.6 * overlap, 0.6 + 0.9 * overlap]) / 1.5
     of_same = np.array([0.9, 0.6]) / 1.5
     for voting_iou, expected in ((0.0, of_all), (0.5, np.sqrt(of_all * of_same))):
-        found = localize(Vote(Source(XYXY[:2]), trust=1.0, voting_iou=voting_iou), (0,))
+        found = localize(Vote(Source(XYXY[:2]), trust=1.0, n_hidden=0, voting_iou=voting_iou), (0,))
         np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
 
 

@@ -77,6 +77,7 @@ def fit(
     name: str,
     options: Mapping[str, Any],
     callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[pl.loggers.Logger] = (),
 ) -> pl.Trainer:
     """Trains `module` in place, going on from the last checkpoint in `<out>/checkpoints`, and returns its trainer.
 
@@ -88,6 +89,7 @@ def fit(
         name: what is trained, for the bar and the log: "classifier".
         options: further arguments of `pytorch_lightning.Trainer`; what is decided here cannot be changed by them.
         callbacks: further callbacks.
+        loggers: what Lightning writes the logged values to.
 
     Raises:
         InputError: Lightning refuses the options; or the training diverged, and its checkpoints are removed.
@@ -100,7 +102,7 @@ def fit(
     fixed = {
         "max_epochs": epochs,
         "default_root_dir": out,
-        "logger": False,
+        "logger": list(loggers) or False,
         "callbacks": [checkpoint, diverged, TrainingBar(f"training the {name}"), *callbacks],
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -84,8 +84,8 @@ def test_a_stopped_training_ends_with_the_same_weights(
                 raise KeyError("killed")
 
     def fit_and_stop(*arguments: Any) -> Any:
-        module, batches, out, epochs, name, options, callbacks = arguments
-        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()])
+        module, batches, out, epochs, name, options, callbacks, loggers = arguments
+        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()], loggers)
 
     monkeypatch.setattr(training, "fit", fit_and_stop)
     with pytest.raises(KeyError, match="killed"):
@@ -94,6 +94,7 @@ def test_a_stopped_training_ends_with_the_same_weights(
     assert not (tmp_path / "stopped" / "model.json").exists()
     resumed = train(tiny_dataset, backbone, tmp_path / "stopped", kind, training=averaged)
     assert resumed.fingerprint == whole.fingerprint
+    assert len(list((tmp_path / "stopped" / "log").iterdir())) == 2
 
 
 def test_a_finished_training_is_loaded_and_other_settings_are_refused(
@@ -105,6 +106,7 @@ def test_a_finished_training_is_loaded_and_other_settings_are_refused(
     with pytest.raises(InputError, match=r"losses\.roi_drop"):
         train(tiny_dataset, backbone, tmp_path, losses=WeakLosses(roi_drop=True))
     assert not (tmp_path / "checkpoints").exists()
+    assert "classification" in (tmp_path / "log" / "start_0" / "metrics.csv").read_text(encoding="utf-8")
 
 
 def test_validation_stops_early(tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -248,13 +249,27 @@ def _train(
              len(validation_ids), training.epochs, options["precision"])  # fmt: skip
     start = time.perf_counter()
     loaders = _Loaders(train, validation, training, seed, workers)
-    trainer = fit(module, loaders, out, training.epochs, name, options, callbacks)
+    trainer = fit(module, loaders, out, training.epochs, name, options, callbacks, _loggers(out, training))
     seconds = time.perf_counter() - start
     network = {"architecture": backbone.architecture, "input_size": backbone.input_size}
     NeuralDetector(detector, dataset.classes, model, network, "cpu", "float32", {"trained_on": name}).save(out)
     measured = {key: float(value) for key, value in trainer.callback_metrics.items()}
     looks = len(train) * training.epochs
     return {"images": len(train), **measured, "images_per_second": round(looks / seconds, 2)}
+
+
+def _loggers(out: Path, training: TrainingOptions) -> list[Logger]:
+    """Each start of a training, resumed ones too, writes a folder of its own, so nothing of before is lost."""
+    version = f"start_{len(list((out / 'log').glob('start_*')))}"
+    loggers: list[Logger] = [CSVLogger(out, "log", version)]
+    if training.logger == "tensorboard":
+        try:
+            loggers.append(TensorBoardLogger(out, "log", version))
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "detector.training.logger=tensorboard needs the package tensorboard: pip install 'wsdet[tensorboard]'"
+            ) from error
+    return loggers
 
 
 def training_precision(wanted: str, options: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def choose_instances(
     ids: Sequence[str],
     max_boxes: int = 10,
     nms_iou: float = 0.3,
-    keep_above: float = 0.7,
+    keep_above: float = 0.8,
     ignore_above: float = 1.0,
 ) -> dict[str, Boxes]:
     """The boxes that stand for objects, from which pseudo-boxes to train on are made; what may be one is flagged.

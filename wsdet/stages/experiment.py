@@ -54,7 +54,7 @@ class Positives:
 
     train_on: Sequence[str] = TRAIN_ON
     top_k: int = 10
-    keep_above: float | None = 0.7
+    keep_above: float | None = 0.8
     ignore_above: float = 1.0
     weighting: str = "none"
     doubtful_below: float = 0.25

@@ -54,6 +54,8 @@ def plan(run: Run, experiment: Experiment, options: NetworkOptions, classifier_o
     Raises:
         InputError: the configuration is not possible, or none of the images can be read.
     """
+    from wsdet.detectors.neural.trainer import TorchvisionDetectors
+
     n_train, n_test = len(run.train_ids), len(run.test_ids)
     samples = _samples(run)
     network, is_trained = _network(run, options)
@@ -76,8 +78,16 @@ def plan(run: Run, experiment: Experiment, options: NetworkOptions, classifier_o
     untrained_weights = {"weights": None} if learns else {}
     found, seconds = _localized(run, samples, localizer.build(**known, **untrained_weights), network)
     stages.append(Stage(f"localize, {localizer.name}", n_train, seconds, _stored_bytes(found)))
-    stages += [stage._replace(images=n_train + n_test) for stage in proposing]
-    costs = experiment.detector.build().costs(network)
+    trainer, n_detectors = experiment.detector.build(), len(experiment.positives.train_on)
+    if trainer.needs_proposals:
+        stages += [stage._replace(images=n_train + n_test) for stage in proposing]
+    if isinstance(trainer, TorchvisionDetectors):
+        neural = trainer.costs(network, samples, len(run.dataset.classes))
+        passes = neural.epochs * n_detectors
+        stages.append(Stage("train the detectors", n_train, neural.step_seconds, passes=passes))
+        stages.append(Stage("detect", n_test, neural.detect_seconds, passes=n_detectors))
+        return stages
+    costs = trainer.costs(network)
     maps, described, n_bytes = _described(samples, proposals, costs.features, costs.max_proposals)
     kept = min(n_bytes, costs.cache_gigabytes * 1e9 / max(1, n_train))
     stages.append(Stage("feature maps", n_train, maps, kept))

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
+from wsdet.storage.shard import Shard
 from wsdet.types import Boxes, InputError
 
 SETTINGS = {"localizer": {"name": "stl", "n": (1, 2)}, "seed": 0}
@@ -98,7 +99,7 @@ def test_a_store_larger_than_its_cache_reads_in_any_order(tmp_path: Path) -> Non
 def test_part_files_are_plain_parquet_of_part_size_images(tmp_path: Path) -> None:
     fill(tmp_path)
     parts = sorted((tmp_path / "parts").iterdir())
-    assert [pq.ParquetFile(path).metadata.num_rows for path in parts] == [4, 4, 4]
+    assert [pq.ParquetFile(path).metadata.num_rows for path in parts] == [3, 4, 3, 2]  # less those that failed
     assert pq.ParquetFile(parts[0]).schema_arrow.names == [
         "image_id", "x1", "y1", "x2", "y2", "score", "label", "difficult", "fingerprint",
     ]  # fmt: skip
@@ -242,7 +243,7 @@ def test_a_damaged_part_is_named_with_the_remedy(tmp_path: Path, damage: Callabl
     with pytest.raises(InputError, match=r"000000\.parquet is not a readable part .* delete it and run again"):
         dict(BoxStore(tmp_path))
     part.unlink()
-    assert fill(tmp_path).done == 4  # and no other part is written over
+    assert fill(tmp_path).done == 3  # and no other part is written over
     assert_same(BoxStore(tmp_path)[IDS[0]], boxes_of(IDS[0]))
     assert_same(BoxStore(tmp_path)[IDS[13]], boxes_of(IDS[13]))
 
@@ -274,7 +275,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"what is finished is kept.*000000\.parquet"):
         fill(tmp_path)
     (tmp_path / "parts").unlink()
-    assert fill(tmp_path).kept == 4
+    assert fill(tmp_path).kept == 3
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
@@ -283,7 +284,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path, uninterrupted: d
     _, errors = end.communicate(timeout=60)
     assert "File too large; mend that and run the same command again" in errors
     assert "000000.parquet" in errors
-    assert fill(tmp_path).kept == 4
+    assert fill(tmp_path).kept == 3
     assert content(tmp_path) == uninterrupted
 
 
@@ -367,6 +368,75 @@ def test_kill_9_at_random_moments_resumes_to_the_same_bytes(tmp_path: Path, unin
             child.send_signal(signal.SIGKILL)
     fill(tmp_path)
     assert content(tmp_path) == uninterrupted
+
+
+# --- shards
+
+
+def fill_shard(folder: Path, number: int, of: int = 3, made: Callable[..., Iterable[Outcome]] = produce) -> FillReport:
+    shard = Shard(number, of, folder.parent / "shards")
+    return BoxStore(folder, SETTINGS, part_size=4).fill(IDS, made, "test", shard=shard)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (3, 1, 0, 2)])
+def test_shards_in_any_order_leave_the_bytes_of_one_run(
+    tmp_path: Path, order: Sequence[int], uninterrupted: dict[str, bytes]
+) -> None:
+    reports = [fill_shard(tmp_path / "store", number, len(order)) for number in order]
+    assert sum(report.done for report in reports) == 12
+    found = content(tmp_path / "store")
+    assert {image_id for report in reports for image_id in report.failed} == BAD
+    assert json.loads(found.pop("failed.json")) == json.loads(uninterrupted["failed.json"])
+    assert found == {name: there for name, there in uninterrupted.items() if name != "failed.json"}
+
+
+def test_a_shard_leaves_alone_what_others_have_under_way(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    store = tmp_path / "store"
+
+    def killed(ids: Sequence[str]) -> Iterator[Outcome]:
+        yield from list(produce(ids))[:2]
+        half_written.parent.mkdir(exist_ok=True)
+        half_written.touch()
+        raise KeyboardInterrupt
+
+    half_written = store / "pending" / ".000006.parquet.1.part"
+    with pytest.raises(KeyboardInterrupt):
+        fill_shard(store, 1, made=killed)
+    before = content(store)
+    assert {"pending/000004.parquet", "pending/000005.parquet"} < before.keys()
+    fill_shard(store, 0)
+    fill_shard(store, 2)
+    assert before.items() <= content(store).items()
+    assert fill_shard(store, 1).kept == 2
+    assert content(store) == uninterrupted
+
+
+def test_what_a_killed_shard_left_is_finished_without_shards(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    def killed(ids: Sequence[str]) -> Iterator[Outcome]:
+        yield from list(produce(ids))[:2]
+        raise KeyboardInterrupt
+
+    for number in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            fill_shard(tmp_path / "store", number, made=killed)
+    assert fill(tmp_path / "store").kept == 4
+    assert content(tmp_path / "store") == uninterrupted
+
+
+def test_pending_images_that_are_not_wanted_any_more_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        fill(tmp_path, strict=True)  # the first three are pending
+    fill(tmp_path, IDS[2:])
+    assert set(BoxStore(tmp_path)) == set(IDS) - BAD
+    assert list((tmp_path / "pending").iterdir()) == []
+
+
+def test_a_row_made_again_counts_wherever_the_image_moves_to(tmp_path: Path) -> None:
+    fill_named(tmp_path, dict.fromkeys("abcdef", "1"), 1)
+    for score in (2, 3):  # the last images come first: to a part with a lower number
+        _, done = fill_named(tmp_path, dict.fromkeys("fedcba", str(score)), score)
+        assert done == list("fedcba")
+        assert scores(BoxStore(tmp_path)) == dict.fromkeys("abcdef", score)
 
 
 # --- images that have changed

@@ -4,11 +4,12 @@ A store is a folder:
 
     settings.json     what the boxes depend on; opening it with other settings refuses
     parts/*.parquet   finished images, `part_size` to a file, one row per image with list columns
-    pending/*.parquet finished images of the part under way, one file per image
+    pending/*.parquet finished images of the parts under way, one file per image
     failed.json       images that could not be done, with the reason; tried again on the next run
 
-Every file is moved into place whole, and which image goes to which part depends on the order of the ids alone, so a
-run that was killed and resumed leaves the same bytes as one that was not.
+Every file is moved into place whole. The images at positions 64 k to 64 k + 63 of the ids go to parts/<k>.parquet, so
+a run that was killed and resumed leaves the same bytes as one that was not, and several processes may each fill parts
+of their own (`wsdet.storage.shard`). What comes to a part later goes to parts/more-<n>-<k>.parquet.
 
 Each row has a fingerprint of what it was made from: the image and, for methods that look at them, its labels. An image
 whose fingerprint has changed is done again; its row in a later part counts. Each part names the settings of its store,
@@ -18,9 +19,11 @@ so that a part of another one is noticed. A store may come from anywhere: whatev
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import Path
@@ -33,6 +36,7 @@ import pyarrow.parquet as pq
 from wsdet.progress import Bar
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import claim, digest, read_settings
+from wsdet.storage.shard import Shard
 from wsdet.storage.untrusted import opened, read_object, shown
 from wsdet.types import Boxes, InputError
 
@@ -52,6 +56,7 @@ _COLUMNS = {
 _OLD_SCHEMA = pa.schema([("image_id", pa.string()), *((name, pa.list_(dtype)) for name, dtype in _COLUMNS.items())])
 _SCHEMA = _OLD_SCHEMA.append(pa.field("fingerprint", pa.string()))
 _SETTINGS_KEY = b"wsdet settings"  # of a part's metadata: a digest of its store's settings
+_LATER = re.compile(r"more-(\d{3,9})-\d{6,}\.parquet")  # a part of images that came to a part later
 _CACHED_PARTS = 8
 _MAX_PART_BYTES = 2**30
 _MAX_BOXES = 5_000_000  # of a part: 64 images with 10,000 boxes are 640,000
@@ -100,7 +105,8 @@ class BoxStore(Mapping[str, Boxes]):
         elif not (self.folder / "settings.json").exists():
             raise InputError(f"{self.folder} is not a box store: it has no settings.json")
         self._digest = digest(self.settings)
-        for path in sorted((self.folder / "parts").glob("*.parquet")):
+        self._outdated: dict[str, int] = {}  # image id -> the round of a part that holds it as it was before
+        for path in sorted((self.folder / "parts").glob("*.parquet"), key=lambda path: (_round_of(path), path)):
             self._add_part(path)
         self._pending = self._read_pending()
 
@@ -143,6 +149,7 @@ class BoxStore(Mapping[str, Boxes]):
         description: str,
         strict: bool = False,
         fingerprint: Callable[[str], str] | None = None,
+        shard: Shard | None = None,
     ) -> FillReport:
         """Computes and writes the boxes of those of `ids` that the store does not have yet.
 
@@ -153,6 +160,7 @@ class BoxStore(Mapping[str, Boxes]):
             strict: raise the first `InputError` instead of recording it.
             fingerprint: what an image's boxes depend on beside the store's settings; where it has changed, the image
                 counts as missing. None: nothing.
+            shard: the images of its parts alone are done; None: all.
 
         Raises:
             InputError: with `strict`, an image could not be done. What was finished before stays.
@@ -162,7 +170,7 @@ class BoxStore(Mapping[str, Boxes]):
             for image_id, outcome in produce(missing):
                 yield image_id, outcome if isinstance(outcome, InputError) else {"": outcome}
 
-        return fill_together({"": self}, ids, produce_named, description, strict, fingerprint)[""]
+        return fill_together({"": self}, ids, produce_named, description, strict, fingerprint, shard)[""]
 
     def _add_part(self, path: Path) -> None:
         table = self._read_table(path, ["image_id", "fingerprint"])
@@ -179,6 +187,8 @@ class BoxStore(Mapping[str, Boxes]):
                 names, fingerprints = _texts(table, "image_id", path), _texts(table, "fingerprint", path)
                 rows = list(zip(names, fingerprints, _boxes_of(table, path), strict=True))
             except InputError as error:  # as after a loss of power
+                if not path.exists():  # another shard has just written its part
+                    continue
                 log.warning("%s; its image is done again", error)
                 continue
             for image_id, fingerprint, boxes in rows:
@@ -208,17 +218,18 @@ class BoxStore(Mapping[str, Boxes]):
     def _drop(self, ids: Iterable[str]) -> None:
         """Forgets images, whose rows in a later part will count."""
         for image_id in ids:
-            self._where.pop(image_id, None)
+            if image_id in self._where:
+                self._outdated[image_id] = _round_of(self._parts[self._where.pop(image_id)[0]])
             self._pending.pop(image_id, None)
             self._fingerprints.pop(image_id, None)
 
-    def _add_pending(self, image_id: str, boxes: Boxes, fingerprint: str) -> None:
-        path = _free_path(self.folder / "pending", len(self._pending))
-        self._write(path, {image_id: boxes}, [fingerprint], durable=False)
+    def _add_pending(self, image_id: str, boxes: Boxes, fingerprint: str, position: int) -> None:
+        self._write(self._pending_path(position), {image_id: boxes}, [fingerprint], durable=False)
         self._pending[image_id] = boxes
         self._fingerprints[image_id] = fingerprint
-        if len(self._pending) >= self.part_size:
-            self._flush()
+
+    def _pending_path(self, position: int) -> Path:
+        return self.folder / "pending" / f"{position:06d}.parquet"
 
     def _write(
         self, path: Path, boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str], durable: bool = True
@@ -227,24 +238,59 @@ class BoxStore(Mapping[str, Boxes]):
         with replacing(path, durable) as beside:
             pq.write_table(table, beside, write_page_checksum=True)
 
-    def _flush(self) -> None:
-        if self._pending:
-            path = _free_path(self.folder / "parts", len(self._parts))
-            self._write(path, self._pending, [self._fingerprints[image_id] for image_id in self._pending])
-            self._add_part(path)
-            self._pending = {}
-        # what is finished is in a part now; a killed run leaves files half written beside their place
-        for leftover in [*(self.folder / "pending").glob("*.parquet"), *self.folder.rglob(".*.part")]:
-            leftover.unlink(missing_ok=True)
+    def _places(self, order: Mapping[str, int]) -> Mapping[str, int]:
+        """The positions of images; those that an earlier run with other ids left pending come in parts behind."""
+        others = [image_id for image_id in self._pending if image_id not in order]
+        behind = -(-len(order) // self.part_size) * self.part_size
+        return {**order, **{image_id: n for n, image_id in enumerate(others, behind)}} if others else order
 
-    def _record_failed(self, tried: Sequence[str], failed: Mapping[str, str]) -> None:
-        before, path = self.failed, self.folder / "failed.json"
-        others = before.keys() - set(tried)
-        after = {image_id: why for image_id, why in before.items() if image_id in others} | dict(failed)
-        if not after:
-            path.unlink(missing_ok=True)
-        elif after != before:
-            write_json(path, after)
+    def _flush(self, positions: Mapping[str, int], shard: Shard | None, before: int | None = None) -> None:
+        """Writes the pending images as parts; of a shard, those of its own.
+
+        Args:
+            positions: of the images.
+            shard: which parts; None: all.
+            before: only parts with a lower number, which are through.
+        """
+        parts: dict[int, list[str]] = {}
+        for image_id in self._pending:
+            if image_id in positions:
+                parts.setdefault(positions[image_id] // self.part_size, []).append(image_id)
+        for number, unsorted in sorted(parts.items()):
+            if (before is None or number < before) and (shard is None or shard.has(number)):
+                self._flush_part(number, sorted(unsorted, key=positions.__getitem__))
+                for image_id in unsorted:
+                    self._pending_path(positions[image_id]).unlink(missing_ok=True)
+
+    def _flush_part(self, number: int, ids: Sequence[str]) -> None:
+        old = [self._outdated[image_id] for image_id in ids if image_id in self._outdated]
+        old += [_round_of(self._parts[self._where[image_id][0]]) for image_id in ids if image_id in self._where]
+        path = _free_path(self.folder / "parts", number, max(old, default=-1) + 1)
+        boxes_by_id = {image_id: self._pending[image_id] for image_id in ids}
+        self._write(path, boxes_by_id, [self._fingerprints[image_id] for image_id in ids])
+        self._add_part(path)
+        for image_id in ids:
+            del self._pending[image_id]
+
+    def _clear(self, shard: Shard | None) -> None:
+        """Removes what killed runs left: pending images that are in a part now, files half written."""
+        pending, parts = self.folder / "pending", self.folder / "parts"
+        numbered = [(path, _number_of(path) // self.part_size) for path in pending.glob("*.parquet")]
+        numbered += [(path, _number_of(path) // self.part_size) for path in pending.glob(".*.part")]
+        numbered += [(path, _number_of(path)) for path in parts.glob(".*.part")]
+        for leftover, part in numbered:
+            if shard is None or (part >= 0 and shard.has(part)):
+                leftover.unlink(missing_ok=True)
+
+    def _record_failed(self, tried: Sequence[str], failed: Mapping[str, str], shard: Shard | None) -> None:
+        with shard.alone("failed") if shard else nullcontext():
+            before, path = self.failed, self.folder / "failed.json"
+            others = before.keys() - set(tried)
+            after = {image_id: why for image_id, why in before.items() if image_id in others} | dict(failed)
+            if not after:
+                path.unlink(missing_ok=True)
+            elif after != before:
+                write_json(path, after)
 
 
 def fill_together(
@@ -254,6 +300,7 @@ def fill_together(
     description: str,
     strict: bool = False,
     fingerprint: Callable[[str], str] | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, FillReport]:
     """Fills several stores in one pass over the images; an image that only some of them have is computed again.
 
@@ -264,11 +311,17 @@ def fill_together(
         description: what the progress bar says.
         strict: raise the first `InputError` instead of recording it.
         fingerprint: see `BoxStore.fill`.
+        shard: see `BoxStore.fill`.
 
     Raises:
         InputError: no image could be done; or, with `strict`, one could not. What was finished before stays.
     """
     start = time.perf_counter()
+    order = {image_id: position for position, image_id in enumerate(dict.fromkeys(ids))}
+    (part_size,) = {store.part_size for store in stores.values()} or {1}
+    if shard is not None:
+        ids = shard.own(order, part_size)
+        log.info("%s: shard %d of %d has %d of %d images", description, shard.number, shard.of, len(ids), len(order))
     if fingerprint is not None:
         changed = {image_id for store in stores.values() for image_id in store._changed(ids, fingerprint)}
         if changed:
@@ -280,14 +333,13 @@ def fill_together(
             )
             for store in stores.values():
                 store._drop(changed)
-    missing = [image_id for image_id in ids if any(image_id not in store for store in stores.values())]
+    missing = [image_id for image_id in dict.fromkeys(ids) if any(image_id not in store for store in stores.values())]
+    last = {order[image_id] // part_size: image_id for image_id in missing}  # of each part
+    places = {name: order if shard else store._places(order) for name, store in stores.items()}
     kept = {name: sum(image_id in store for image_id in ids) for name, store in stores.items()}
     done, failed = dict.fromkeys(stores, 0), dict[str, str]()
     if missing:
         log.info("%s: %d images to do, %d there already", description, len(missing), len(ids) - len(missing))
-        for store in stores.values():
-            if len(store._pending) >= store.part_size:  # killed before the part that was due
-                store._flush()
         for image_id, outcome in Bar(
             produce(missing), desc=description, total=len(missing), unit="image", smoothing=0.1
         ):
@@ -296,16 +348,20 @@ def fill_together(
                     raise outcome
                 log.warning("%s: %s", image_id, outcome)
                 failed[image_id] = str(outcome)
-                continue
             for name, store in stores.items():
-                if image_id not in store:
-                    store._add_pending(image_id, outcome[name], fingerprint(image_id) if fingerprint else "")
+                if not isinstance(outcome, InputError) and image_id not in store:
+                    made_of = fingerprint(image_id) if fingerprint else ""
+                    store._add_pending(image_id, outcome[name], made_of, order[image_id])
                     done[name] += 1
+                part = order[image_id] // part_size
+                if image_id == last[part]:
+                    store._flush(places[name], shard, before=part + 1)
     reports = {}
     for name, store in stores.items():
         failed_here = {image_id: why for image_id, why in failed.items() if image_id not in store}
-        store._flush()
-        store._record_failed(ids, failed_here)
+        store._flush(places[name], shard)
+        store._clear(shard)
+        store._record_failed(ids, failed_here, shard)
         reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
         log.info(
             "%s: %d done, %d there already, %d failed, %.1f s -> %s",
@@ -324,9 +380,22 @@ def fill_together(
     return reports
 
 
-def _free_path(folder: Path, number: int) -> Path:
-    """The place of the file that comes after `number` others: further on where damaged ones were deleted."""
-    return next(path for n in count(number) if not (path := folder / f"{n:06d}.parquet").exists())
+def _free_path(folder: Path, number: int, least_round: int) -> Path:
+    """The place of a part: behind those of earlier rounds, which hold some of its images as they were before."""
+    names = (f"more-{n:03d}-{number:06d}.parquet" if n else f"{number:06d}.parquet" for n in count(least_round))
+    return next(path for name in names if not (path := folder / name).exists())
+
+
+def _round_of(part: Path) -> int:
+    """How often images had come to the part before it was written; rows of a later round count."""
+    later = _LATER.fullmatch(part.name)
+    return int(later[1]) if later else 0
+
+
+def _number_of(path: Path) -> int:
+    """The number in the name of a part or a pending image, or of such a file half written; -1: it has none."""
+    number = re.fullmatch(r"\.?(?:more-\d+-)?(\d+)\.parquet(?:\.\d+\.part)?", path.name)
+    return int(number[1]) if number else -1
 
 
 def _table_of(boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str]) -> pa.Table:

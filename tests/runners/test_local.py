@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wsdet.data.synthetic import Synthetic
@@ -11,11 +12,11 @@ from wsdet.localizers.cam import Cam
 from wsdet.localizers.stl import Stl
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.questions import Localizer
+from wsdet.questions import Localizer, NetworkInput, Whole
 from wsdet.runners.local import Local
 from wsdet.stages.localize import localize
 from wsdet.storage.box_store import BoxStore
-from wsdet.types import InputError
+from wsdet.types import InputError, Sample
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +38,18 @@ def test_two_workers_leave_the_bytes_of_one(tmp_path: Path, network: Network, lo
 def test_the_number_of_workers_is_checked() -> None:
     with pytest.raises(InputError, match="workers must be"):
         Local(-1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_that_travels_is_the_same_network(precision: str) -> None:
+    network = Network(
+        build_backbone("tiny", 8, 64), [(label,) for label in range(8)], device="cpu", precision=precision
+    )
+    arrived = network.parts.network()
+    assert arrived.settings == network.settings
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    answers = []
+    for one in (network, arrived):
+        (row,) = one.answer([NetworkInput(one.prepare(Sample("a", pixels)), Whole(), 0)])
+        answers.append(one.assemble(Whole(), [row]).logits)
+    np.testing.assert_array_equal(*answers)

@@ -76,6 +76,7 @@ class Backbone(nn.Module):
         self.mean = mean
         self.std = std
         self.has_imagenet_outputs = has_imagenet_outputs
+        self.fingerprint = ""  # of its weights before a `Network` cast them; "" until then
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, 3, s, s) normalized inputs -> (n, n_outputs) outputs."""

@@ -117,7 +117,8 @@ class Network:
         self.incremental = incremental
         self.dtype = resolve_precision(precision, self.device)
         self.input_size = backbone.input_size
-        self.fingerprint = _fingerprint(backbone)
+        # once cast, weights are others: what is made of this network's backbone again is the same network
+        backbone.fingerprint = self.fingerprint = backbone.fingerprint or _fingerprint(backbone)
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocessor = Preprocessor(self.input_size, backbone.mean, backbone.std, self.device, self.dtype)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsdet import detect, localize
+from wsdet import detect
 from wsdet.cli.entry_point import compose
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.localize import _run as _localize
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.stages.detect import find_images
@@ -48,7 +49,7 @@ def run_localize(data: Path, *overrides: str) -> BoxStore:
     out.mkdir(exist_ok=True)
     (out / "config.yaml").write_text("")  # an entry point writes it
     cfg = compose("localize", [*fixed, *options, *overrides, f"data.root={data}", f"out={out}"])
-    localize._run(cfg)
+    _localize(cfg)
     return BoxStore(out / "localization" / "center_box")
 
 

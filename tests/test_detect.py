@@ -13,7 +13,8 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from wsdet.cli.entry_point import CONF
-from wsdet.detect import _check_harmless, _run
+from wsdet.cli.saved_parts import check_harmless
+from wsdet.detect import _run
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import Maps, RoiFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
@@ -229,11 +230,11 @@ KNOWN: set[str] = {PROPOSALS["_target_"]}
 )
 def test_a_detector_cannot_name_code_to_run(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="proposals"):
-        _check_harmless(settings, KNOWN, "model.json", top=True)
+        check_harmless(settings, KNOWN, "model.json", "proposals", "give others")
 
 
 def test_plain_proposals_are_harmless() -> None:
-    _check_harmless(PROPOSALS, KNOWN, "model.json", top=True)
+    check_harmless(PROPOSALS, KNOWN, "model.json", "proposals", "give others")
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "detector" / "protocol").glob("*.yaml")))

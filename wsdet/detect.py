@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import build
-from wsdet.cli.entry_point import CONF, entry_point
-from wsdet.types import InputError
+from wsdet.cli.entry_point import entry_point
+from wsdet.cli.saved_parts import saved_proposals
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DRAW_ABOVE = {True: -0.6, False: 0.3}  # by whether it looks at proposals: an SVM's score, or a probability
-_LARGEST, _LONGEST = 1e9, 1000  # numbers and lists in what a detector says of its proposals
 
 
 def _run(cfg: DictConfig) -> None:
@@ -75,37 +73,7 @@ def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any
 
     if cfg.get("proposals"):
         return dict(OmegaConf.to_container(cfg.proposals, resolve=True))  # type: ignore[arg-type]
-    if not detector.proposals:
-        raise InputError(f"{cfg.model}/model.json names no proposals; give proposals=NAME, such as selective_search")
-    paths = [path for group in ("proposals", "localizer") for path in (CONF / group).glob("*.yaml")]
-    known = {OmegaConf.load(path).get("_target_") for path in paths} - {None}  # type: ignore[arg-type]
-    _check_harmless(detector.proposals, known, f"{cfg.model}/model.json", top=True)
-    if not str(detector.proposals["_target_"]).startswith("wsdet.proposals."):
-        raise InputError(f"{cfg.model}/model.json: its proposals are no source of proposals; give proposals=NAME")
-    return detector.proposals
-
-
-def _check_harmless(settings: Any, known: set[str], name: str, top: bool = False) -> None:
-    """A detector may come from a stranger: its proposals are one of ours by name, with plain values."""
-    remedy = "give proposals=NAME instead (python -m wsdet.detect --help lists them)"
-    if isinstance(settings, int | float) and not abs(settings) <= _LARGEST:
-        raise InputError(f"{name}: proposals hold the number {settings}; {remedy}")
-    if isinstance(settings, list) and len(settings) > _LONGEST:
-        raise InputError(f"{name}: proposals hold a list of {len(settings)} values; {remedy}")
-    if isinstance(settings, Mapping):
-        if isinstance(settings.get("localizer"), Mapping) and not isinstance(settings.get("name"), str):
-            raise InputError(f"{name}: the localizer of proposals has no name; {remedy}")
-        if (top or "_target_" in settings) and settings.get("_target_") not in known:
-            raise InputError(f"{name}: proposals are of no known kind, {settings.get('_target_')!r}; {remedy}")
-        if any(str(key).startswith("_") and key != "_target_" for key in settings):
-            raise InputError(f"{name}: proposals have a key that is not allowed; {remedy}")
-        for value in settings.values():
-            _check_harmless(value, known, name)
-    elif isinstance(settings, list):
-        for value in settings:
-            _check_harmless(value, known, name)
-    elif isinstance(settings, str) and "${" in settings:
-        raise InputError(f"{name}: proposals hold an interpolation; {remedy}")
+    return saved_proposals(detector, f"{cfg.model}/model.json")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A bar on a terminal; a line in the log once a minute where the output goes to a file."""
+"""A bar on a terminal or in a notebook; a line in the log once a minute where the output goes to a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Bar(tqdm):  # type: ignore[type-arg]
     """As tqdm's, which fills a file with every step of the bar."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.is_drawn = sys.stderr.isatty()
+        self.is_drawn = sys.stderr.isatty() or "ipykernel" in sys.modules
         if not self.is_drawn:
             options |= {"file": _Nowhere(), "mininterval": _SECONDS, "maxinterval": _SECONDS, "leave": False}
         super().__init__(*args, **options)

@@ -66,7 +66,7 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable
             # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
             # is not slowed down by those that spin
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            with locked(Path(cfg.out)), _recorded(cfg), _shared_locked(cfg):
+            with run_folder(cfg):
                 run(cfg)
         except (InputError, OSError, OmegaConfBaseException) as error:  # the last: a setting was taken away (~limit)
             log.debug("traceback", exc_info=True)
@@ -137,6 +137,18 @@ def _log_plainly() -> None:
     logging.raiseExceptions = False
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_PlainFormatter(handler.formatter or logging.Formatter()))
+
+
+@contextmanager
+def run_folder(cfg: DictConfig) -> Iterator[None]:
+    """The folder `out` (and `shared`, where it is another) to itself, with a `config.yaml` that stays true.
+
+    Raises:
+        InputError: nothing can be written there, or another process works there.
+    """
+    check_writable(Path(cfg.out))
+    with locked(Path(cfg.out)), _recorded(cfg), _shared_locked(cfg):
+        yield
 
 
 @contextmanager

@@ -47,6 +47,20 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
         return np.array(_to_rgb(_upright(image), path))
 
 
+def pixels_of(image: object) -> Pixels:
+    """(h, w, 3) uint8 RGB pixels of an image in memory: Pillow's as `read_image` reads a file, an array as it is.
+
+    Raises:
+        InputError: it is neither, or an array of another shape or type.
+    """
+    if isinstance(image, Image.Image):
+        return np.array(_to_rgb(_upright(image), Path("in memory")))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return image
+    got = f"an array {image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise InputError(f"an image must be a file, a PIL image or an (h, w, 3) uint8 array in RGB order, got {got}")
+
+
 def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width of what `read_image` would return, from the header alone.
 

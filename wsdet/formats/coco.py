@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsdet import __version__
 from wsdet.boxes import area, xyxy_to_xywh
 from wsdet.formats.contents import Contents, Picture
 from wsdet.storage.files import write_json
 from wsdet.types import Split
+from wsdet.version import __version__
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from wsdet import __version__
 from wsdet.types import Boxes, Split
+from wsdet.version import __version__
 
 _NOT_AS_IT_IS = re.compile(r"\\|%(?=[0-9A-F]{2})|^ | (?=\.[^.]*$)| $")
 _LONGEST = 255  # bytes of a file's name, on every usual file system

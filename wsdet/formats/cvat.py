@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from wsdet import __version__
 from wsdet.formats.contents import Contents, Picture
 from wsdet.formats.xml_file import add, write_xml
+from wsdet.version import __version__
 
 
 def image_path(picture: Picture) -> str:

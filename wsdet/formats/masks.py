@@ -13,10 +13,10 @@ import hotcoco
 import numpy as np
 from PIL import Image
 
-from wsdet import __version__
 from wsdet.formats.contents import added_suffix, file_name
 from wsdet.storage.files import replacing
 from wsdet.types import Bools
+from wsdet.version import __version__
 
 _ANY = "any"  # stands for label -1
 

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsdet import __version__
 from wsdet.formats.contents import Contents, Picture
 from wsdet.storage.files import replacing
 from wsdet.types import Boxes
+from wsdet.version import __version__
 
 
 def image_path(picture: Picture) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
-from wsdet import __version__
 from wsdet.formats.contents import Contents, Picture
 from wsdet.formats.xml_file import add, write_xml
 from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Split
+from wsdet.version import __version__
 
 _YEAR = "VOCdevkit/VOC2007"
 _LISTS: dict[Split, str] = {"train": "trainval", "test": "test"}

@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import yaml  # type: ignore[import-untyped]
 
-from wsdet import __version__
 from wsdet.boxes import xyxy_to_xywh
 from wsdet.formats.contents import Contents, Picture
 from wsdet.storage.files import replacing
 from wsdet.types import Split
+from wsdet.version import __version__
 
 _FOLDERS: dict[Split, str] = {"train": "train", "test": "val"}
 

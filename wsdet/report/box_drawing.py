@@ -23,6 +23,12 @@ def draw_boxes(path: Path, pixels: Pixels, boxes: Boxes, classes: Sequence[str])
         boxes: labelled and scored.
         classes: names that the labels index.
     """
+    with replacing(path) as beside:
+        drawn(pixels, boxes, classes).save(beside, format="JPEG", quality=90)
+
+
+def drawn(pixels: Pixels, boxes: Boxes, classes: Sequence[str]) -> Image.Image:
+    """The image that `draw_boxes` writes."""
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
     short = min(image.size)
@@ -36,8 +42,7 @@ def draw_boxes(path: Path, pixels: Pixels, boxes: Boxes, classes: Sequence[str])
         left, top, right, bottom = draw.textbbox((x1 + 2, y1 + 1), text, font=font)
         draw.rectangle((left - 2, top - 1, right + 2, bottom + 1), fill=color)
         draw.text((x1 + 2, y1 + 1), text, fill="black", font=font)
-    with replacing(path) as beside:
-        image.save(beside, format="JPEG", quality=90)
+    return image
 
 
 def _color(label: int) -> tuple[int, int, int]:

@@ -30,6 +30,7 @@ from wsdet.formats.yolo import write_yolo
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import claim
+from wsdet.storage.untrusted import read_yaml
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def export_store(
 
 
 def find_store(folder: Path) -> BoxStore:
-    """The store in `folder`, which is one, or is a run's with exactly one in its `localization`.
+    """The store in `folder`, which is one, or is a run's: that of its localizer, or the only one in `localization`.
 
     Raises:
         InputError: it is neither.
@@ -185,6 +186,12 @@ def find_store(folder: Path) -> BoxStore:
     if (folder / "settings.json").exists():
         return BoxStore(folder)
     stores = sorted(path.parent for path in folder.glob("localization/*/settings.json"))
+    if len(stores) > 1 and (folder / "config.yaml").is_file():
+        config = read_yaml(folder / "config.yaml")
+        names = config.get("names") if isinstance(config, dict) else None
+        stores = [
+            store for store in stores if isinstance(names, dict) and store.name == names.get("localizer")
+        ] or stores
     if len(stores) == 1:
         return BoxStore(stores[0])
     if not stores:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wsdet import __version__
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
 from wsdet.types import InputError
+from wsdet.version import __version__
 
 
 def seal(path: Path, made_of: Mapping[str, Any], left: Iterable[Path]) -> None:

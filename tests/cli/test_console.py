@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.test_layout import PROGRAMS
+from wsdet.cli.console import main, programs
+from wsdet.version import __version__
+
+
+def test_every_program_is_listed_with_what_it_does() -> None:
+    assert programs().keys() == PROGRAMS | {"predict"}
+    assert all(10 < len(does) <= 120 for does in programs().values())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_lists_the_programs(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wsdet", *arguments])
+    main()
+    assert PROGRAMS | {"predict"} <= set(capsys.readouterr().out.split())
+
+
+def test_an_unknown_program_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["wsdet", "lokalize"])
+    with pytest.raises(SystemExit, match="wsdet lokalize: there is no such program"):
+        main()
+
+
+@pytest.mark.parametrize(("name", "module"), [("localize", "localize"), ("predict", "detect")])
+def test_a_program_is_given_the_rest_of_the_line(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["wsdet", name, "seed=1"])
+    __import__(f"wsdet.{module}")
+    monkeypatch.setattr(sys.modules[f"wsdet.{module}"], "main", lambda: seen.extend(sys.argv))
+    main()
+    assert seen == [f"wsdet {name}", "seed=1"]
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["wsdet", "--version"])
+    main()
+    assert capsys.readouterr().out.strip() == __version__

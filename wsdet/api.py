@@ -1,0 +1,372 @@
+"""What a notebook imports: the programs as functions, and detectors that predict. `docs/api.md` shows their use.
+
+Nothing here computes: each function composes the config that its program would run with and calls the same stages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from wsdet.data.auto import open_any as open_dataset
+from wsdet.data.given_images import GivenImage, GivenLabels
+from wsdet.types import Boxes, Dataset, InputError, Split
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from wsdet import types
+    from wsdet.storage.box_store import BoxStore
+
+__all__ = [
+    "Boxes",
+    "Detections",
+    "Detector",
+    "InputError",
+    "evaluate",
+    "export",
+    "load",
+    "localize",
+    "open_dataset",
+    "train_detector",
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Detections(Boxes):
+    """`Boxes` that know what their labels mean.
+
+    Attributes:
+        classes: names that `labels` index.
+    """
+
+    classes: tuple[str, ...] = ()
+
+    def __getitem__(self, index: Any) -> Detections:
+        """The rows that a mask, slice, integer array or integer selects."""
+        return _named(super().__getitem__(index), self.classes)
+
+    def draw(self, image: str | Path | types.Pixels | Image) -> Image:
+        """The image with its boxes, one color for each class, with names and scores, as a new PIL image.
+
+        Args:
+            image: a file, an (h, w, 3) uint8 RGB array or a PIL image.
+        """
+        from wsdet.data.images import pixels_of, read_image
+        from wsdet.report.box_drawing import drawn
+
+        pixels = read_image(Path(image)) if isinstance(image, str | Path) else pixels_of(image)
+        return drawn(pixels, self, self.classes)
+
+    def to_supervision(self) -> Any:
+        """As `supervision.Detections`, with the classes' names in `data["class_name"]`.
+
+        Raises:
+            ImportError: the package supervision is not installed.
+        """
+        import numpy as np
+
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError(
+                "to_supervision() needs the package supervision; install it: pip install supervision"
+            ) from error
+        names = np.array([self.classes[label] for label in self.labels], dtype=str)
+        return supervision.Detections(
+            self.xyxy.copy(), confidence=self.scores.copy(), class_id=self.labels.copy(), data={"class_name": names}
+        )
+
+
+class Detector:
+    """A trained detector; `load` and `train_detector` give one.
+
+    Args:
+        folder: what a training wrote, `RUN/detectors/NAME`. It may come from anyone: no code in it is run.
+        device: "cpu", "cuda", or "auto": CUDA where there is one.
+
+    Raises:
+        InputError: the folder holds no detector that this version knows.
+    """
+
+    def __init__(self, folder: str | Path, device: str = "auto") -> None:
+        from wsdet.detectors.loading import load_detectors
+
+        self.folder = Path(folder)
+        self._detector = load_detectors({"detector": self.folder}, device)["detector"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the labels of boxes index."""
+        return self._detector.classes
+
+    def predict(
+        self, images: str | Path | types.Pixels | Image, min_score: float | None = None
+    ) -> Any:  # Detections, or a dict of them: typed so that neither use needs a cast
+        """Boxes found, best first.
+
+        A detector that looks at proposals makes them as those that it was trained with.
+
+        Args:
+            images: one image: a file, an (h, w, 3) uint8 RGB array, a PIL image; or a folder or a pattern.
+            min_score: boxes scored lower are left out; None: see `wsdet.stages.detect.default_min_score`.
+
+        Returns:
+            `Detections` of one image; of a folder or a pattern, a dict of them by the file's path from the folder.
+            Images that cannot be read are missing there, with a warning in the log.
+
+        Raises:
+            InputError: the one image cannot be read, or there is none.
+        """
+        from wsdet.data.given_images import OneImage
+        from wsdet.stages.detect import default_min_score, find_images
+
+        above = default_min_score(self._detector) if min_score is None else min_score
+        if not isinstance(images, str | Path):
+            return next(iter(self._found(OneImage(images), above, strict=True).values()))
+        dataset, single = find_images(str(images), self.classes), Path(images).is_file()
+        found = self._found(dataset, above, strict=single)
+        return found[dataset.ids("test")[0]] if single else found
+
+    def _found(self, dataset: Dataset, above: float, strict: bool) -> dict[str, Detections]:
+        from wsdet.progress import Bar
+        from wsdet.stages.detect import DetectJob
+
+        ids = dataset.ids("test")
+        job = DetectJob(
+            dataset, {"detector": self._detector}, self._proposals(dataset, ids, strict), {}, "auto", "auto"
+        )
+        found = {}
+        for image_id, boxes in Bar(job(ids), total=len(ids), desc="predict", unit="image", disable=len(ids) == 1):
+            if not isinstance(boxes, InputError):
+                kept = boxes["detector"]
+                found[image_id] = _named(kept[kept.scores >= above], self.classes)
+            elif strict:
+                raise boxes
+            else:
+                log.warning("%s is left out: %s", image_id, boxes)
+        return found
+
+    def _proposals(self, dataset: Dataset, ids: Sequence[str], strict: bool) -> dict[str, Boxes] | None:
+        from wsdet.cli.build import build
+        from wsdet.cli.saved_parts import saved_proposals
+        from wsdet.detectors.rcnn.detector import RcnnDetector
+        from wsdet.stages.recipe import Recipe
+        from wsdet.stages.run import Execution, Run
+
+        if not isinstance(self._detector, RcnnDetector):
+            return None
+        settings = saved_proposals(self._detector, f"{self.folder}/model.json")
+        with TemporaryDirectory() as scratch:
+            how = Execution(workers=0, strict=strict)
+            run = Run(dataset, {}, {"test": ids}, Path(scratch), self._detector.features.network, how)
+            store = run.propose(Recipe("proposals", settings, "proposals", build), ids)
+            return {image_id: store[image_id] for image_id in ids if image_id in store}
+
+
+def load(folder: str | Path, device: str = "auto") -> Detector:
+    """A saved detector, such as `RUN/detectors/pseudo`; see `Detector`.
+
+    Example:
+        >>> load("RUN/detectors/pseudo").predict("photo.jpg").scores  # doctest: +SKIP
+        array([0.93, 0.41], dtype=float32)
+    """
+    return Detector(folder, device)
+
+
+def localize(
+    images: str | Path | Sequence[GivenImage],
+    labels: GivenLabels | None = None,
+    *,
+    network: str = "tiny",
+    localizer: str = "wsddn",
+    out: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> BoxStore:
+    """Pseudo-boxes of images whose class labels alone are known: `python -m wsdet.localize`.
+
+    Example:
+        >>> boxes = localize(["a.jpg", "b.jpg"], ["cat", ["cat", "dog"]], network="tiny")  # doctest: +SKIP
+        >>> boxes["a.jpg"].xyxy[:1]  # doctest: +SKIP
+        array([[ 12.,  40., 210., 300.]], dtype=float32)
+
+    Args:
+        images: a folder of any layout that `open_dataset` reads; or a list of files, (h, w, 3) uint8 RGB arrays and PIL
+            images, which are copied to `out/images` with their labels.
+        labels: the label or labels of each image of a list.
+        network: a name in conf/network. "tiny" is trained from the labels now.
+        localizer: a name in conf/localizer.
+        out: the run folder; None: a new one below `outputs/`. The same call goes on there where it was stopped.
+        options: whatever else the command line takes, by dotted key: `{"network.training.epochs": 5, "seed": 1}`.
+
+    Returns:
+        A mapping from image id to `Boxes`, best first, on disk. An id is the file's path from the folder of all.
+
+    Raises:
+        InputError: an argument, an image or a label cannot be used.
+    """
+    from wsdet.cli.build import check_parts
+    from wsdet.cli.entry_point import run_folder
+    from wsdet.cli.factories import open_run, recipe
+    from wsdet.cli.python_call import config_of
+    from wsdet.data.given_images import keep
+    from wsdet.stages.pseudo_label import Exports, pseudo_label
+
+    choices = {"network": network, "localizer": localizer, "out": out, **(options or {})}
+    if isinstance(images, str | Path):
+        cfg = config_of("localize", {"data": "auto", "data.root": images} | choices)
+    else:
+        if labels is None:
+            log.info("images have no labels: only a localizer that needs none, such as vote, finds boxes")
+        data = {"data": "csv", "data.separator": ";", "data.test_fraction": 0}
+        where = Path(config_of("localize", choices).out) / "images"
+        keep(where, images, labels)
+        cfg = config_of("localize", data | {"data.root": where} | choices | {"out": where.parent})
+    check_parts(cfg, "localizer")
+    title = " · ".join([Path(cfg.data.root).resolve().name, network, localizer])
+    with run_folder(cfg):
+        return pseudo_label(open_run(cfg), recipe(cfg, "localizer"), Exports(), title=title if cfg.report else "")
+
+
+def train_detector(
+    boxes: BoxStore | str | Path,
+    *,
+    detector: str = "fcos",
+    proposals: str | None = None,
+    out: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Detector:
+    """A detector trained on pseudo-boxes: `python -m wsdet.train` from the boxes on.
+
+    Data and network are those of the run that the boxes lie in. Where the data has ground truth, `out/metrics.json`
+    and `out/report` say how good the detector is.
+
+    Args:
+        boxes: what `localize` gave, or the folder of its run.
+        detector: a name in conf/detector, such as "fcos" or "rcnn_svm".
+        proposals: a name in conf/proposals, for detectors that look at any; None: "fast".
+        out: the run folder; None: a new one below `outputs/`.
+        options: whatever else the command line takes, by dotted key: `{"detector.training.epochs": 5}`.
+
+    Raises:
+        InputError: an argument cannot be used, or the boxes lie in no run.
+    """
+    from wsdet.cli.build import check_parts
+    from wsdet.cli.entry_point import run_folder
+    from wsdet.cli.factories import experiment_of, open_run
+    from wsdet.cli.python_call import config_of
+    from wsdet.cli.saved_parts import saved_network, saved_part
+    from wsdet.stages.experiment import run_experiment
+    from wsdet.stages.export import find_store
+
+    store = find_store(Path(boxes)) if isinstance(boxes, str | Path) else boxes
+    parts = {"data": saved_part(store.folder, "data"), "network": saved_network(store.folder)}
+    choices = {
+        "localizer": "stored",
+        "localizer.boxes.folder": store.folder,
+        "detector": detector,
+        "detector.train_on": ["pseudo"],
+        "proposals": proposals,
+        "out": out,
+    }
+    cfg = config_of("train", choices | dict(options or {}), parts)
+    check_parts(cfg, "localizer", "proposals")
+    with run_folder(cfg):
+        run_experiment(open_run(cfg), experiment_of(cfg))
+    return load(Path(cfg.out) / "detectors" / "pseudo", cfg.device)
+
+
+def evaluate(
+    boxes: Mapping[str, Boxes] | str | Path,
+    dataset: Dataset | None = None,
+    kind: Literal["localization", "detections", "proposals"] = "localization",
+    split: Split | None = None,
+) -> dict[str, Any]:
+    """Boxes against ground truth: `python -m wsdet.evaluate`.
+
+    Args:
+        boxes: by image id, such as a store or its folder, or what `Detector.predict` gave of a folder.
+        dataset: has the ground truth; None: the data of the run that the store lies in.
+        kind: "localization" (CorLoc and more, of pseudo-boxes), "detections" (mAP) or "proposals" (recall).
+        split: the images of one split alone; None: all that have boxes.
+
+    Returns:
+        The figures by name; see the functions in `wsdet.stages.evaluate`.
+
+    Raises:
+        InputError: no image has boxes, or no data is known.
+    """
+    from wsdet.stages import evaluate as stage
+    from wsdet.stages.export import find_store
+
+    stores = find_store(Path(boxes)) if isinstance(boxes, str | Path) else boxes
+    dataset = dataset or _data_of(stores)
+    splits: tuple[Split, ...] = ("train", "test") if split is None else (split,)
+    ids = [image_id for one in splits for image_id in dataset.ids(one) if image_id in stores]
+    if not ids:
+        raise InputError("boxes are of none of the dataset's images; give the dataset that they were made from")
+    kinds: dict[str, Callable[..., dict[str, Any]]] = {
+        "localization": stage.evaluate_localization,
+        "detections": stage.evaluate_detections,
+        "proposals": stage.evaluate_proposals,
+    }
+    if kind not in kinds:
+        raise InputError(f"kind must be one of {', '.join(kinds)}, got {kind!r}")
+    return kinds[kind](stores, dataset, ids)
+
+
+def export(
+    boxes: BoxStore | str | Path,
+    out: str | Path,
+    format: str = "coco",
+    *,
+    dataset: Dataset | None = None,
+    min_score: float | None = None,
+    top_k: int = 1,
+    images: Literal["none", "link", "copy"] = "none",
+) -> Path:
+    """Boxes in the format of another program: `python -m wsdet.export`.
+
+    Args:
+        boxes: a store, its folder, or the folder of a run with one.
+        out: receives the files.
+        format: coco, voc, yolo, label_studio, cvat or parquet.
+        dataset: that the boxes were made from; None: the data of the run that they lie in.
+        min_score: boxes scored lower are left out; None: none is.
+        top_k: maximum number of boxes of each class in an image, the best; 0: all.
+        images: "none" names the images only; "link" and "copy" put them beside the boxes.
+
+    Returns:
+        The folder `out`.
+
+    Raises:
+        InputError: an argument is not possible, no data is known, or `out` holds another export.
+    """
+    from wsdet.stages.export import export_store, find_store
+
+    store = find_store(Path(boxes)) if isinstance(boxes, str | Path) else boxes
+    dataset = dataset or _data_of(store)
+    ids: dict[Split, Sequence[str]] = {"train": dataset.ids("train"), "test": dataset.ids("test")}
+    export_store(dataset, ids, store, Path(out), format, min_score=min_score, top_k=top_k, images=images)
+    return Path(out)
+
+
+def _data_of(boxes: Mapping[str, Boxes]) -> Dataset:
+    from wsdet.cli.build import build
+    from wsdet.cli.saved_parts import saved_part
+    from wsdet.storage.box_store import BoxStore
+
+    if not isinstance(boxes, BoxStore):
+        raise InputError("dataset must be given for boxes that are no store of a run; see wsdet.open_dataset")
+    dataset: Dataset = build(saved_part(boxes.folder, "data"), "data")
+    return dataset
+
+
+def _named(boxes: Boxes, classes: tuple[str, ...]) -> Detections:
+    return Detections(boxes.xyxy, boxes.scores, boxes.labels, boxes.difficult, classes)

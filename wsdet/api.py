@@ -162,7 +162,7 @@ class Detector:
 
         if not isinstance(self._detector, RcnnDetector):
             return None
-        settings = saved_proposals(self._detector, f"{self.folder}/model.json")
+        settings = saved_proposals(self._detector.proposals, f"{self.folder}/model.json")
         with TemporaryDirectory() as scratch:
             how = Execution(workers=0, strict=strict)
             run = Run(dataset, {}, {"test": ids}, Path(scratch), self._detector.features.network, how)

@@ -73,7 +73,7 @@ def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any
 
     if cfg.get("proposals"):
         return dict(OmegaConf.to_container(cfg.proposals, resolve=True))  # type: ignore[arg-type]
-    return saved_proposals(detector, f"{cfg.model}/model.json")
+    return saved_proposals(detector.proposals, f"{cfg.model}/model.json")
 
 
 def main() -> None:

@@ -7,35 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsdet.cli.entry_point import CONF
 from wsdet.storage.untrusted import read_yaml
 from wsdet.types import InputError
 
-if TYPE_CHECKING:
-    from wsdet.detectors.rcnn.detector import RcnnDetector
-
 _LARGEST, _LONGEST = 1e9, 1000  # numbers and lists in what is read
 _OTHER_PROPOSALS = "give proposals=NAME instead (python -m wsdet.detect --help lists them)"
 
 
-def saved_proposals(detector: RcnnDetector, name: str) -> dict[str, Any]:
-    """The settings of the proposals that a detector was trained with.
+def saved_proposals(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of the proposals that a detector was trained with, checked.
 
     Args:
-        detector: names them.
+        settings: as the detector's file has them.
         name: of its file, for messages.
 
     Raises:
         InputError: it names none, or something else than a source of proposals of ours with plain values.
     """
-    if not detector.proposals:
+    if not settings:
         raise InputError(f"{name} names no proposals; give proposals=NAME, such as selective_search")
-    check_harmless(detector.proposals, known_targets("proposals", "localizer"), name, "proposals", _OTHER_PROPOSALS)
-    if not str(detector.proposals["_target_"]).startswith("wsdet.proposals."):
+    check_harmless(settings, known_targets("proposals", "localizer"), name, "proposals", _OTHER_PROPOSALS)
+    if not str(settings["_target_"]).startswith("wsdet.proposals."):
         raise InputError(f"{name}: its proposals are no source of proposals; give proposals=NAME")
-    return detector.proposals
+    return dict(settings)
 
 
 def run_of(folder: Path) -> Path | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from wsdet import doctor
 from wsdet.cli.entry_point import compose
-from wsdet.doctor import plan_of as plan
-from wsdet.stages import plan as stage
-from wsdet.stages.plan import Stage, plan_table
+from wsdet.cli.factories import experiment_of, open_run
+from wsdet.doctor import plan_of
+from wsdet.stages.experiment import run_experiment
+from wsdet.stages.plan import Plan, Stage, plan, plan_table
 from wsdet.types import InputError
 from wsdet.vision import opencv
 
@@ -32,55 +35,76 @@ def test_what_is_missing_is_marked(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert "MISSING" in printed
 
 
-def test_a_plan_names_every_stage_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+_SMALL = ["data.n_train=9", "data.n_test=4", "data.size=48", "network.input_size=48", "device=cpu", "workers=0"]
+_SMALL += ["network.training.epochs=1", "report=false"]
+
+
+def test_a_plan_has_the_stages_of_the_run_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "MEASURED", 2)
-    small = ["data.n_train=20", "data.n_test=4", "data.size=64", "network.input_size=64", "device=cpu", "limit=5"]
-    stages = plan(compose("train", [*small, "localizer=stl_fast"]))
-    assert [stage.name for stage in stages] == [
-        "train the classifier",
-        "localize, stl_fast",
-        "propose, fast",
-        "feature maps",
-        "train the detectors",
-        "detect",
-    ]
-    assert [stage.images for stage in stages] == [5, 5, 9, 5, 5, 4]
-    assert [stage.passes for stage in stages] == [20, 1, 1, 1, 3, 1]
-    assert all(stage.seconds > 0 for stage in stages)
-    assert all(stages[place].n_bytes > 0 for place in (1, 2, 3))
+    cfg = compose("train", [*_SMALL, "localizer=fuse", f"out={tmp_path / 'run'}"])
+    planned = plan_of(cfg)
     assert not list(tmp_path.iterdir())
+    assert planned.is_complete
+    assert planned.images == (9, 4)
+    assert all(stage.seconds > 0 and stage.peak_bytes > 1e8 for stage in planned.stages)
+
+    run_experiment(open_run(cfg), experiment_of(cfg))
+    ledger = json.loads((tmp_path / "run" / "ledger.json").read_text())
+    assert [stage.name for stage in planned.stages] == list(ledger)
+    names = {stage.name: stage for stage in planned.stages}
+    for folder, name in (("localization/fuse", "localize/fuse"), ("proposals", "propose"), ("detections", "detect")):
+        files = [path for path in (tmp_path / "run" / folder).rglob("*") if path.is_file()]
+        assert names[name].n_bytes == pytest.approx(sum(path.stat().st_size for path in files), rel=0.7)
 
 
-def test_a_plan_counts_proposals_once_and_localizers_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "MEASURED", 1)
-    small = ["data.n_train=20", "data.n_test=4", "data.size=32", "network.input_size=32", "device=cpu", "limit=5"]
+@pytest.fixture
+def _two_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsdet.stages.plan.MOST", 0)
 
-    def stages(*overrides: str) -> list[tuple[str, int]]:
-        planned = plan(compose("train", [*small, "network.head=pretrained", "localizer=vote", *overrides]))
-        return [(stage.name, stage.images) for stage in planned][:-3]
 
-    assert stages() == [("localize, vote", 5), ("propose, fast", 9)]
-    assert stages("proposals=stl_wl") == [
-        ("propose, for_vote", 5),
-        ("localize, vote", 5),
-        ("localize, stl_wl", 9),
-        ("propose, stl_wl", 9),
-    ]
-    assert stages("localizer=wsddn")[:2] == [("localize, wsddn", 5), ("propose, fast", 9)]
-    learning = plan(compose("train", [*small, "localizer=wsddn"]))[-3]
-    assert (learning.name, learning.images, learning.passes) == ("train the region classifier", 5, 5)
+@pytest.mark.usefixtures("_two_rehearsals")
+def test_a_localizer_that_learns_from_labels_is_planned_with_its_training() -> None:
+    planned = plan_of(compose("train", [*_SMALL, "localizer=wsddn"]))
+    names = [stage.name for stage in planned.stages]
+    assert names[:4] == ["propose", "classifier", "region_classifier", "localize/wsddn"]
+
+
+@pytest.mark.usefixtures("_two_rehearsals")
+def test_a_plan_of_the_classifier_alone_has_one_stage() -> None:
+    planned = plan_of(compose("train", [*_SMALL, "task=classifier"]))
+    assert [stage.name for stage in planned.stages] == ["classifier"]
     with pytest.raises(InputError, match="plan knows task=experiment and task=classifier, got task=box_regressor"):
-        stages("task=box_regressor")
+        plan_of(compose("train", [*_SMALL, "task=box_regressor"]))
+
+
+def test_a_plan_ends_when_its_time_is_over_and_says_so() -> None:
+    cfg = compose("train", [*_SMALL, "network.training.epochs=100000"])
+    start = time.process_time()
+    planned = plan(open_run(cfg), experiment_of(cfg), budget=3)
+    assert time.process_time() - start < 20
+    assert planned.stages[-1].name == "classifier"
+    assert not planned.is_complete
+    assert str(planned).startswith("more than ")
+    assert "time was over" in plan_table(planned, 4e9)
+
+
+@pytest.mark.usefixtures("_two_rehearsals")
+def test_workers_divide_what_is_done_image_by_image() -> None:
+    def planned(*overrides: str) -> dict[str, float]:
+        cfg = compose("train", [*_SMALL, "data.n_train=3000", "localizer=center_box", *overrides])
+        return {stage.name: stage.seconds for stage in plan_of(cfg).stages}
+
+    alone, many = planned(), planned("runner=ray", "runner.address=local", "runner.workers=20")
+    assert many["propose"] < alone["propose"] / 4
+    assert many["train_detectors"] > alone["train_detectors"] / 4
 
 
 @pytest.mark.parametrize(("free", "word"), [(4e9, "enough"), (2.5e9, "TOO LITTLE")])
-def test_hours_and_disk_add_up(free: float, word: str) -> None:
-    printed = plan_table([Stage("a", 3600, 2.0, 5e5), Stage("b", 100, 36.0, passes=2)], free)
-    assert "0.50" in printed.split("\n")[2]
-    assert "2.000" in printed.split("\n")[2]
-    assert [cell.strip() for cell in printed.split("\n")[4].split("|")][5:7] == ["4.000", "1.800"]
-    assert printed.endswith(f"GB of disk are free: {word}")
+def test_times_and_disk_add_up(free: float, word: str) -> None:
+    printed = plan_table(Plan([Stage("a", 7200, 2e9, 1.6e9), Stage("b", 1800, 1e9, 0.2e9)], (9, 3), [3], 20), free)
+    assert "| a     | 2 h    | 2 GB   | 1.6 GB |" in printed
+    assert "all of 9 training and 3 test images: 2.5 h, 2 GB of memory, 1.8 GB of disk" in printed
+    assert printed.endswith(f"of disk are free: {word}")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What this machine has, and what a run would cost: `python -m wsdet.doctor`, `python -m wsdet.doctor plan ...`.
 
-`plan` takes the overrides of `python -m wsdet.train`, measures its stages on a few images and leaves nothing behind.
+`plan` takes the overrides of `python -m wsdet.train`, rehearses the run on a few images for half a minute and leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdet.cli.entry_point import compose
-from wsdet.cli.factories import experiment_of, network_options, open_run
+from wsdet.cli.factories import experiment_of, open_run
 from wsdet.report.text_tables import table
-from wsdet.stages.plan import Stage, plan, plan_table
+from wsdet.stages.plan import Plan, plan, plan_table
 from wsdet.types import InputError
 from wsdet.vision import opencv
 
@@ -47,7 +48,7 @@ def main() -> None:
         sys.exit(str(error))
 
 
-def plan_of(cfg: DictConfig) -> list[Stage]:
+def plan_of(cfg: DictConfig) -> Plan:
     """The cost of each stage of the run that `cfg` describes.
 
     Raises:
@@ -55,7 +56,7 @@ def plan_of(cfg: DictConfig) -> list[Stage]:
     """
     if cfg.task not in ("experiment", "classifier"):
         raise InputError(f"plan knows task=experiment and task=classifier, got task={cfg.task}")
-    return plan(open_run(cfg), experiment_of(cfg), network_options(cfg), cfg.task == "classifier")
+    return plan(open_run(cfg), experiment_of(cfg) if cfg.task == "experiment" else None)
 
 
 # --- the machine

@@ -45,7 +45,13 @@ class Job(Protocol, Generic[T_co]):
 
 
 class Runner(Protocol):
-    """Where jobs are done."""
+    """Where jobs are done.
+
+    Attributes:
+        workers: how many work side by side; 0: not known before they start.
+    """
+
+    workers: int
 
     @property
     def n_forward_passes(self) -> int:

@@ -44,12 +44,12 @@ class Local:
 
     def __init__(self, workers: int = 1) -> None:
         check.at_least(0, workers=workers)
-        self._workers = workers
+        self.workers = workers
         self.n_forward_passes = 0
 
     def run(self, job: Job[T], ids: Sequence[str]) -> Iterator[tuple[str, T | InputError]]:
         """See `wsdet.runners.job.Runner`."""
-        workers = min(self._workers, len(ids))
+        workers = min(self.workers, len(ids))
         if workers > 1:
             yield from self._side_by_side(job.packed(), ids, workers)
             return

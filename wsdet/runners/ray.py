@@ -47,7 +47,7 @@ class Ray:
         check.at_least(0, workers=workers, gpus_per_worker=gpus_per_worker)
         check.positive(cpus_per_worker=cpus_per_worker)
         self._address = address
-        self._workers = workers
+        self.workers = workers
         self._resources = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
         self.n_forward_passes = 0
 
@@ -56,7 +56,7 @@ class Ray:
         if not ids:
             return
         ray = self._joined()
-        wanted = min(self._workers or self._room(ray), len(ids))
+        wanted = min(self.workers or self._room(ray), len(ids))
         chunks = chunks_of(ids, job.chunk_size, wanted)
         pool = _Pool(ray, ray.put(job.packed()), self._resources, min(wanted, len(chunks)))
         try:

@@ -1,225 +1,339 @@
-"""What a run would cost, measured by its stages on a few images; nothing is left behind."""
+"""What a run would cost, found by rehearsing it: the same stages on a few of its images, in a folder that goes again.
+
+A rehearsal is the run itself, so it has the run's stages and no list of its own. The first one pays what is paid once
+(modules, start-up); two more of different size, in a process that is warm, tell what an image costs beside it.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import tempfile
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from wsdet.report.text_tables import table
-from wsdet.stages.experiment import Experiment
-from wsdet.stages.network import NetworkOptions, untrained
-from wsdet.stages.recipe import Recipe, with_localized
-from wsdet.stages.run import Run
-from wsdet.storage.box_store import BoxStore
-from wsdet.types import Boxes, InputError
+from wsdet.runners.local import Local
+from wsdet.sampling import limited
+from wsdet.stages.experiment import BASELINES, Experiment, run_experiment
+from wsdet.stages.run import SPLITS, Run
+from wsdet.types import Split
 
 if TYPE_CHECKING:
-    from wsdet.networks.classifier import Network
+    from wsdet.detectors.trainer import DetectorTrainer
 
-MEASURED = 8  # images
+BUDGET = 25.0  # seconds of the processor that rehearsals may take: on a machine that others use, more go by
+FEWEST, MOST = 3, 24  # training images of a rehearsal; a classifier needs two to learn from and one to measure on
+
+_SURE = 0.7  # share of the time left that a larger rehearsal is to take by what a smaller one took
 _SPARE = 1e9  # bytes that a disk should keep
+_FOLDERS = {  # whose stage is not of their name
+    "localization": "localize/",  # and the store's name
+    "proposals": "propose",
+    "feature_maps": "train_detectors",
+    "detectors": "train_detectors",
+    "detections": "detect",
+    "rounds": "self_training",
+}
+_TRAINED = {"classifier", "region_classifier", "detectors"}
+_OTHERS = "evaluate"  # the stage of all other files
 
 
-class Stage(NamedTuple):
-    """What one stage of a run costs.
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of a run is expected to cost.
 
     Attributes:
-        name: of the stage.
-        images: how many it has to do, times the passes over them.
-        seconds: for one image.
-        n_bytes: that one image leaves on the disk.
-        passes: over the images.
+        name: as in the run's `ledger.json`.
+        seconds: in all.
+        peak_bytes: the most memory of the process, without its workers.
+        n_bytes: left on the disk.
+        is_complete: whether a rehearsal got to the end of it; else it takes at least this.
     """
 
     name: str
-    images: int
     seconds: float
+    peak_bytes: float = 0.0
     n_bytes: float = 0.0
-    passes: int = 1
+    is_complete: bool = True
 
 
-def plan(run: Run, experiment: Experiment, options: NetworkOptions, classifier_only: bool = False) -> list[Stage]:
-    """Measures each stage of a run on a few of its images.
+@dataclass(frozen=True)
+class Plan:
+    """What a run is expected to cost.
+
+    Attributes:
+        stages: in their order; those that no rehearsal reached are missing.
+        images: training and test images of the run.
+        rehearsed: training images of each rehearsal.
+        seconds: that finding out took.
+    """
+
+    stages: Sequence[Stage]
+    images: tuple[int, int]
+    rehearsed: Sequence[int]
+    seconds: float
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all stages were reached."""
+        return all(stage.is_complete for stage in self.stages)
+
+    def __str__(self) -> str:
+        seconds = sum(stage.seconds for stage in self.stages)
+        peak = max((stage.peak_bytes for stage in self.stages), default=0.0)
+        disk = sum(stage.n_bytes for stage in self.stages)
+        least = "" if self.is_complete else "more than "
+        return f"{least}{duration(seconds)}, {amount(peak)} of memory, {amount(disk)} of disk"
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one rehearsal took.
+
+    Attributes:
+        counts: its training and test images.
+        seconds: by stage.
+        peaks: bytes by stage.
+        disk: by stage, see `_disk_by_stage`.
+        grown: bytes by stage that the whole run holds beside them.
+        broken_off: the stage in which its time was over.
+    """
+
+    counts: tuple[int, int]
+    seconds: Mapping[str, float]
+    peaks: Mapping[str, float]
+    disk: Mapping[str, tuple[float, float]]
+    grown: Mapping[str, float]
+    broken_off: str = ""
+
+
+def plan(run: Run, experiment: Experiment | None, budget: float = BUDGET) -> Plan:
+    """Rehearses a run on a few of its images, in at most `budget` seconds, and scales what it took.
 
     Args:
-        run: the run; its own network is not asked for.
-        experiment: what it does.
-        options: of its network.
-        classifier_only: the run trains the classifier, and stops there.
+        run: the run; nothing is written into its folders, and its own network is not asked for.
+        experiment: what it does; None: it trains the classifier, and stops there.
+        budget: seconds of the processor.
 
     Raises:
         InputError: the configuration is not possible, or none of the images can be read.
     """
-    from wsdet.detectors.neural.trainer import TorchvisionDetectors
+    start, begun = time.perf_counter(), time.process_time()
 
-    n_train, n_test = len(run.train_ids), len(run.test_ids)
-    samples = _samples(run)
-    network, is_trained = _network(run, options)
-    stages = []
-    if is_trained or classifier_only:
-        training = options.training
-        seconds = _seconds_of_training(network, training.head_only)
-        stages.append(Stage("train the classifier", n_train, seconds, passes=training.epochs))
-    if classifier_only:
-        return stages
-    proposals, proposing = _proposed(run, samples, experiment.proposals, network)
-    known, localizer = {}, experiment.localizer
-    if "source" in localizer.settings:  # it looks at proposals, which a run makes beforehand
-        looked_at, source = proposals, localizer.part("source", f"for_{localizer.name}")
-        if source.settings != experiment.proposals.settings:
-            looked_at, before = _proposed(run, samples, source, network)
-            stages += [stage._replace(images=n_train) for stage in before]
-        known["source"] = _Known(looked_at)
-    learns = localizer.settings.get("weights") == "labels"  # what it learns does not change what it costs
-    untrained_weights = {"weights": None} if learns else {}
-    found, seconds = _localized(run, samples, localizer.build(**known, **untrained_weights), network)
-    stages.append(Stage(f"localize, {localizer.name}", n_train, seconds, _stored_bytes(found)))
-    trainer, n_detectors = experiment.detector.build(), len(experiment.positives.train_on)
-    if trainer.needs_proposals:
-        stages += [stage._replace(images=n_train + n_test) for stage in proposing]
-    if isinstance(trainer, TorchvisionDetectors):
-        neural = trainer.costs(network, samples, len(run.dataset.classes))
-        passes = neural.epochs * n_detectors
-        stages.append(Stage("train the detectors", n_train, neural.step_seconds, passes=passes))
-        stages.append(Stage("detect", n_test, neural.detect_seconds, passes=n_detectors))
-        return stages
-    costs = trainer.costs(network)
-    maps, described, n_bytes = _described(samples, proposals, costs.features, costs.max_proposals)
-    kept = min(n_bytes, costs.cache_gigabytes * 1e9 / max(1, n_train))
-    stages.append(Stage("feature maps", n_train, maps, kept))
-    if learns:
-        passes = run.region_classifier.epochs
-        stages.append(Stage("train the region classifier", n_train, described, passes=passes))
-    stages.append(Stage("train the detectors", n_train, described, passes=costs.passes))
-    stages.append(Stage("detect", n_test, maps + described))
-    return stages
+    def left() -> float:
+        return budget - (time.process_time() - begun)
+
+    few = min(FEWEST, len(run.train_ids))
+    cold = _rehearse(run, experiment, few, left())
+    rehearsals = [cold]
+    if not cold.broken_off:
+        before = left()
+        rehearsals.append(_rehearse(run, experiment, few, before))
+        more = min(MOST, len(run.train_ids), int(few * _SURE * left() / max(1e-3, before - left())))
+        if more >= 2 * few:
+            rehearsals.append(_rehearse(run, experiment, more, left()))
+    complete = [one for one in rehearsals if not one.broken_off] or [cold]
+    counts = len(run.train_ids), len(run.test_ids)
+    stages = [_scaled(name, complete, run, experiment) for name in cold.seconds]
+    return Plan(stages, counts, [one.counts[0] for one in complete], time.perf_counter() - start)
 
 
-def plan_table(stages: Sequence[Stage], free: float) -> str:
-    """The stages with what they take in all, and whether the disk is large enough."""
-    rows: list[list[Any]] = []
-    for stage in stages:
-        hours = stage.images * stage.passes * stage.seconds / 3600
-        each_second = f"{1 / stage.seconds:.2f}" if stage.seconds else "-"
-        rows.append([stage.name, each_second, stage.images, stage.passes, hours, stage.images * stage.n_bytes / 1e9])
-    hours, gigabytes = sum(row[4] for row in rows), sum(row[5] for row in rows)
-    rows.append(["all", "", "", "", hours, gigabytes])
-    enough = "enough" if free - 1e9 * gigabytes > _SPARE else "TOO LITTLE"
-    return (
-        table(["stage", "images/s", "images", "passes", "hours", "GB"], rows)
-        + f"\nmeasured on {MEASURED} images; a rough estimate, without the solving of the SVMs. "
-        + f"{free / 1e9:.1f} GB of disk are free: {enough}"
+def plan_table(planned: Plan, free: float) -> str:
+    """The stages with what they take, and whether the disk is large enough."""
+    rows = []
+    for stage in planned.stages:
+        least = "" if stage.is_complete else "> "
+        rows.append([stage.name, least + duration(stage.seconds), amount(stage.peak_bytes), amount(stage.n_bytes)])
+    disk = sum(stage.n_bytes for stage in planned.stages)
+    enough = "enough" if free - disk > _SPARE else "TOO LITTLE"
+    train, test = planned.images
+    lines = [
+        table(["stage", "time", "memory", "disk"], rows),
+        f"all of {train} training and {test} test images: {planned}",
+        f"scaled from rehearsals of {', '.join(map(str, planned.rehearsed))} training images, {planned.seconds:.0f} s",
+        f"{amount(free)} of disk are free: {enough}",
+    ]
+    if not planned.is_complete:
+        lines.insert(1, "time was over before the last of these stages ended, and further ones follow")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would take.
+
+    >>> duration(42), duration(600), duration(36_000), duration(864_000)
+    ('42 s', '10 min', '10 h', '10 days')
+    """
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds / 86400:.3g} days"
+
+
+def amount(n_bytes: float) -> str:
+    """Bytes in the unit that a person would take.
+
+    >>> amount(20_000), amount(3_500_000), amount(1.25e12)
+    ('20 kB', '3.5 MB', '1.2 TB')
+    """
+    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if n_bytes < 1000 * size:
+            return f"{n_bytes / size:.3g} {unit}" if n_bytes / size >= 100 else f"{n_bytes / size:.2g} {unit}"
+    return f"{n_bytes / 1e12:.2g} TB"
+
+
+# --- rehearsals
+
+
+class _TimeIsOver(BaseException):
+    """Not an `Exception`: nothing on the way is to handle it."""
+
+
+def _rehearse(run: Run, experiment: Experiment | None, n: int, seconds: float) -> _Measured:
+    """The run with `n` training images and its share of test images, in this process."""
+    n_test = min(len(run.test_ids), max(1, round(n * len(run.test_ids) / max(1, len(run.train_ids)))))
+    seed = run.execution.seed
+    ids: dict[Split, Sequence[str]] = {
+        split: limited(of, k, seed)
+        for split, of, k in zip(SPLITS, (run.train_ids, run.test_ids), (n, n_test), strict=True)
+    }
+    with tempfile.TemporaryDirectory(prefix="wsdet-plan-") as folder:
+        small = run.rehearsal(ids, Path(folder))
+        grown: Mapping[str, float] = {}
+        is_over = False
+        try:
+            with _quiet(), _time_limit(seconds):
+                if experiment is None:
+                    small.train_classifier()
+                else:
+                    run_experiment(small, replace(experiment, visualize=0, title=""))
+                    grown = _grown(small, experiment, len(run.train_ids))
+        except _TimeIsOver:
+            is_over = True
+        taken, peaks = small.timings.column("seconds"), small.timings.column("peak_mb")
+        disk = _disk_by_stage(Path(folder))
+    bytes_held = {name: 1e6 * mb for name, mb in peaks.items()}
+    return _Measured((n, n_test), taken, bytes_held, disk, grown, [*taken, ""][-2 if taken else -1] if is_over else "")
+
+
+def _grown(small: Run, experiment: Experiment, n: int) -> dict[str, float]:
+    """Bytes by stage that are held for `n` images at once, beside what a few of them take."""
+    trainer: DetectorTrainer = experiment.detector.build()
+    return {
+        "classifier": min(2 * 2**30, n * 3 * small.network.input_size**2),
+        "train_detectors": trainer.memory(n, len(experiment.positives.train_on), small.network),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a run says: it is about a few images, and of no interest."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Ends the block with `_TimeIsOver`, where the system has timers; elsewhere it goes on to its end."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def over(*_: object) -> NoReturn:
+        raise _TimeIsOver
+
+    handler = signal.signal(signal.SIGPROF, over)
+    signal.setitimer(signal.ITIMER_PROF, max(0.1, seconds))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
+
+
+def _disk_by_stage(folder: Path) -> dict[str, tuple[float, float]]:
+    """(bytes of what was trained, whose size does not depend on the images; bytes of everything else) by stage."""
+    disk: dict[str, tuple[float, float]] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            top, *rest = path.relative_to(folder).parts
+            stage = _FOLDERS.get(top, top if rest else _OTHERS)
+            stage += rest[0] if stage.endswith("/") else ""
+            trained, others = disk.get(stage, (0.0, 0.0))
+            size = path.stat().st_size
+            disk[stage] = (trained + size, others) if top in _TRAINED else (trained, others + size)
+    return disk
+
+
+# --- from rehearsals to the run
+
+
+def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Experiment | None) -> Stage:
+    """A stage of the whole run, from that of a cold, a warm and a larger rehearsal, or of as many as there are."""
+    cold, last = rehearsals[0], rehearsals[-1]
+
+    def images(n_train: int, n_test: int) -> int:
+        """How many the stage goes over."""
+        return max(1, {"train": n_train, "test": n_test, "both": n_train + n_test}[_split_of(name, experiment)])
+
+    wanted = images(len(run.train_ids), len(run.test_ids))
+    points = [(images(*one.counts), one.seconds[name]) for one in rehearsals[1:] or [cold]]
+    once, rate = _line(points)
+    start_up = max(0.0, cold.seconds[name] - points[0][1])
+    trained, others = last.disk.get(name, (0.0, 0.0))
+    others *= wanted / images(*last.counts)
+    if name == "train_detectors" and experiment is not None:  # feature maps are kept up to a limit
+        others = min(others, 1e9 * experiment.detector.settings.get("cache_gigabytes", 0))
+    return Stage(
+        name,
+        start_up + once + rate * wanted / _workers(name, run),
+        max(one.peaks[name] for one in rehearsals) + last.grown.get(name, 0.0),
+        trained + others,
+        name != cold.broken_off,
     )
 
 
-def _samples(run: Run) -> list[Any]:
-    from wsdet.data.loading import load_samples
-
-    samples = []
-    for _, sample in load_samples(run.dataset, run.train_ids):
-        if not isinstance(sample, InputError):
-            samples.append(sample)
-        if len(samples) == MEASURED:
-            return samples
-    if not samples:
-        raise InputError("none of the training images can be read; see python -m wsdet.localize for the reasons")
-    return samples
+def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """(what is there once, what comes with each image) of values at a few numbers of images; neither is negative."""
+    (few, low), (many, high) = points[0], points[-1]
+    rate = max(0.0, high - low) / (many - few) if many > few else high / many
+    return max(0.0, high - rate * many), rate
 
 
-def _network(run: Run, options: NetworkOptions) -> tuple[Network, bool]:
-    """The network, and whether the run would train it first; what it answers does not matter here."""
-    from wsdet.networks.classifier import Network
-
-    if options.head != "finetune":
-        return run.network, False
-    outputs = [[label] for label in range(len(run.dataset.classes))]
-    backbone = untrained(options, run.dataset, run.execution.seed)
-    activation = options.activation
-    return Network(backbone, outputs, activation, options.device, options.precision, options.incremental), True
+def _split_of(name: str, experiment: Experiment | None) -> Literal["train", "test", "both"]:
+    kind, _, of = name.partition("/")
+    if kind == "detect":
+        return "test"
+    own = {*BASELINES, experiment.localizer.name if experiment else ""}
+    return "both" if kind in ("propose", "evaluate") or (kind == "localize" and of not in own) else "train"
 
 
-def _seconds_of_training(network: Network, head_only: bool) -> float:
-    """For one image, forward and back; reading images is not counted: they are read once."""
-    import copy
+def _workers(name: str, run: Run) -> int:
+    """How many work side by side at a stage, as a rehearsal does not."""
+    kind = name.partition("/")[0]
+    if kind not in ("localize", "propose", "detect"):
+        return 1
+    if not isinstance(run.runner, Local):
+        return max(1, run.runner.workers)
+    # on one machine processes share the cores that one of them would have had for its threads
+    workers, shared = (run.execution.workers, 1) if kind == "propose" else (run.runner.workers, _threads())
+    return max(1, min(workers, os.cpu_count() or 1) // shared)
 
+
+def _threads() -> int:
     import torch
 
-    backbone = copy.deepcopy(network.backbone).float().train()
-    backbone.requires_grad_(not head_only)
-    backbone.last_layer.requires_grad_(True)
-    pictures = torch.zeros(MEASURED, 3, network.input_size, network.input_size, device=network.device)
-    for _ in range(2):  # the first warms up
-        start = time.perf_counter()
-        backbone(pictures).square().mean().backward()
-        seconds = (time.perf_counter() - start) / MEASURED
-    return seconds
-
-
-def _localized(run: Run, samples: Sequence[Any], localizer: Any, network: Network) -> tuple[dict[str, Boxes], float]:
-    """Boxes by image id, and the seconds of one image."""
-    from wsdet.engine import localize_all
-
-    start = time.perf_counter()
-    named = [(sample.image_id, sample) for sample in samples]
-    found = dict(localize_all(named, localizer, network, run.execution.batch_size, run.execution.in_flight))
-    seconds = (time.perf_counter() - start) / len(samples)
-    return {image_id: boxes for image_id, boxes in found.items() if isinstance(boxes, Boxes)}, seconds
-
-
-def _proposed(
-    run: Run, samples: Sequence[Any], recipe: Recipe, network: Network
-) -> tuple[dict[str, Boxes], list[Stage]]:
-    """Proposals by image id, and the stages that make them, of one image each: a localizer may have to run first."""
-    stages: list[Stage] = []
-    with tempfile.TemporaryDirectory() as folder:
-
-        def localizer_boxes(localizer: Recipe) -> Path:
-            found, seconds = _localized(run, samples, localizer.build(), network)
-            stages.append(Stage(f"localize, {localizer.name}", 1, seconds, _stored_bytes(found)))
-            store = BoxStore(Path(folder) / localizer.name, {})
-            store.fill(list(found), lambda ids: ((i, found[i]) for i in ids), "measure")
-            return store.folder
-
-        source = with_localized(recipe, localizer_boxes).build()
-        start = time.perf_counter()
-        proposals = {sample.image_id: source.propose(sample) for sample in samples}
-    workers = max(1, min(run.execution.workers, os.cpu_count() or 1))
-    seconds = (time.perf_counter() - start) / len(samples) / workers
-    return proposals, [*stages, Stage(f"propose, {recipe.name}", 1, seconds, _stored_bytes(proposals))]
-
-
-class _Known:
-    """A source of proposals that have been made."""
-
-    def __init__(self, proposals: dict[str, Boxes]) -> None:
-        self._proposals = proposals
-
-    def propose(self, sample: Any) -> Boxes:
-        return self._proposals[sample.image_id]
-
-
-def _described(
-    samples: Sequence[Any], proposals: dict[str, Boxes], features: Any, max_proposals: int
-) -> tuple[float, float, float]:
-    """Of one image: seconds for its maps, seconds for the features of its proposals, bytes of its maps."""
-    seconds, n_bytes = [0.0, 0.0], 0
-    for sample in samples:
-        start = time.perf_counter()
-        maps = features.maps(sample)
-        between = time.perf_counter()
-        features.features(maps, proposals[sample.image_id].xyxy[: max_proposals or None])
-        seconds[0] += between - start
-        seconds[1] += time.perf_counter() - between
-        n_bytes += sum(level.nbytes for level in maps.levels)
-    return seconds[0] / len(samples), seconds[1] / len(samples), n_bytes / len(samples)
-
-
-def _stored_bytes(boxes: dict[str, Boxes]) -> float:
-    """What one image takes in a store."""
-    with tempfile.TemporaryDirectory() as folder:
-        BoxStore(folder, {}).fill(list(boxes), lambda ids: ((i, boxes[i]) for i in ids), "measure")
-        return sum(path.stat().st_size for path in Path(folder).rglob("*.parquet")) / max(1, len(boxes))
+    return torch.get_num_threads()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +109,20 @@ class Run:
         self.proposals_recipe = proposals
         self.config = config
         self.timings = Ledger(out / "ledger.json")
+
+    def rehearsal(self, ids: Mapping[Split, Sequence[str]], folder: Path) -> Run:
+        """The same run on other images and in another folder, in this process alone."""
+        return Run(
+            self.dataset,
+            self.data,
+            ids,
+            folder,
+            self._network,
+            replace(self.execution, workers=0),
+            trainer=self.trainer,
+            region_classifier=self.region_classifier,
+            proposals=self.proposals_recipe,
+        )
 
     @property
     def ids(self) -> list[str]:

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import numpy as np
-import torch
+from typing import Literal
 
 from wsdet import check
-from wsdet.detectors.neural.detector import NeuralDetector, build_detector, resize
-from wsdet.detectors.neural.examples import make_target
+from wsdet.detectors.neural.detector import NeuralDetector
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
 from wsdet.detectors.neural.training import train_detector
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.storage.provenance import claim
-from wsdet.types import Boxes, Sample
-
-
-class Costs(NamedTuple):
-    """What a training's time depends on.
-
-    Attributes:
-        step_seconds: of a training step, for one image.
-        detect_seconds: of detecting, for one image.
-        epochs: passes over the images.
-    """
-
-    step_seconds: float
-    detect_seconds: float
-    epochs: int
 
 
 class TorchvisionDetectors:
@@ -73,29 +52,10 @@ class TorchvisionDetectors:
         self._memory_gib = memory_gib
         self._workers = workers
 
-    def costs(self, network: Network, samples: Sequence[Sample], n_classes: int) -> Costs:
-        """What `wsdet.doctor plan` says: measured on these images, forward and back."""
-        options = self._model.fitted_to(network.input_size)
-        model = build_detector(options, self._backbone_of(network), n_classes, self._losses)
-        model.train().to(network.device)
-        inputs = [
-            torch.from_numpy(resize(one.pixels, options.size_of(one.size_hw))).permute(2, 0, 1).to(network.device)
-            for one in samples
-        ]
-        whole = [Boxes(np.array([[0, 0, x.shape[2], x.shape[1]]], np.float32), labels=np.zeros(1, int)) for x in inputs]
-        targets = [
-            {name: value.to(network.device) for name, value in make_target(boxes, (0,), n_classes).items()}
-            for boxes in whole
-        ]
-        for _ in range(2):  # the first warms up
-            start = time.perf_counter()
-            torch.stack(list(model([x.float() / 255 for x in inputs], targets).values())).sum().backward()
-            step = (time.perf_counter() - start) / len(samples)
-        detector = NeuralDetector(model, [str(n) for n in range(n_classes)], options, {}, str(network.device))
-        start = time.perf_counter()
-        for sample in samples:
-            detector.detect(sample)
-        return Costs(step, (time.perf_counter() - start) / len(samples), self._training.epochs)
+    def memory(self, n_images: int, n_detectors: int, network: Network) -> float:
+        """See `wsdet.detectors.trainer.DetectorTrainer`: images as they are kept, four by three."""
+        short, long = sorted(self._model.fitted_to(network.backbone.input_size).size_of((3, 4)))
+        return min(self._memory_gib * 2**30, 3.0 * n_images * short * long)
 
     def train(self, data: TrainingSet, folder: Path) -> dict[str, NeuralDetector]:
         """See `wsdet.detectors.trainer.DetectorTrainer`."""

@@ -24,15 +24,19 @@ _SHARE = 1 / 3  # of the free memory
 log = logging.getLogger(__name__)
 
 
+def bytes_of_row(dim: int) -> int:
+    """What the features of one example take."""
+    return dim * _STORED.itemsize
+
+
 def rows_that_fit(dim: int, device: torch.device) -> int:
     """How many rows of `dim` numbers take at most a third of the free memory, and at most 120,000."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()
-    bytes_of_row = dim * _STORED.itemsize
-    n = max(1, min(_MOST_ROWS, int(_SHARE * free) // bytes_of_row))
+    n = max(1, min(_MOST_ROWS, int(_SHARE * free) // bytes_of_row(dim)))
     log.info(
         "detector.max_rows=%d: at most %.2g GB of examples, of %.2g GB that are free",
         n,
-        n * bytes_of_row / 1e9,
+        n * bytes_of_row(dim) / 1e9,
         free / 1e9,
     )
     return n

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from wsdet import check
 from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
+from wsdet.detectors.rcnn.examples import bytes_of_row, rows_that_fit
 from wsdet.detectors.rcnn.features import BoxFeatures, RoiFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.options import SvmOptions
@@ -17,22 +18,6 @@ from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.classifier import Network
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import claim
-
-
-class Costs(NamedTuple):
-    """What a training's time and disk depend on.
-
-    Attributes:
-        features: describes boxes.
-        max_proposals: of an image that are looked at; 0: all.
-        passes: over the images.
-        cache_gigabytes: feature maps kept on disk.
-    """
-
-    features: BoxFeatures
-    max_proposals: int
-    passes: int
-    cache_gigabytes: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +49,12 @@ class RcnnSvm(SvmOptions):
         check.one_of(self.protocols, protocol=self.protocol)
         check.at_least(0.0, cache_gigabytes=self.cache_gigabytes)
 
-    def costs(self, network: Network) -> Costs:
-        """What `wsdet.doctor plan` measures with."""
+    def memory(self, n_images: int, n_detectors: int, network: Network) -> float:
+        """See `wsdet.detectors.trainer.DetectorTrainer`: the examples, of which a few are forgotten again."""
         features, protocol = self.feature_kinds[self.features](network=network), self.protocols[self.protocol]
-        return Costs(features, protocol.max_proposals, 1 + protocol.rounds, self.cache_gigabytes)
+        of_image = protocol.random_negatives + protocol.rounds * n_detectors * protocol.hard_rows_per_image
+        most = self.max_rows or rows_that_fit(features.dim, network.device)
+        return float(bytes_of_row(features.dim) * min(most, n_images * of_image if of_image else most))
 
     def train(self, data: TrainingSet, folder: Path) -> dict[str, RcnnDetector]:
         """See `wsdet.detectors.trainer.DetectorTrainer`."""

@@ -40,6 +40,9 @@ class ShiftedTrainer:
     needs_proposals: bool = False
     trained: list[tuple[str, ...]] = field(default_factory=list)
 
+    def memory(self, n_images: int, n_detectors: int, network: object) -> float:
+        return 0.0
+
     def train(self, data: TrainingSet, folder: Path) -> dict[str, Detector]:
         self.trained.append(tuple(data.ids))
         return {name: Shifted(data.dataset.classes, boxes, self.by) for name, boxes in data.positives.items()}

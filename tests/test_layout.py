@@ -17,7 +17,7 @@ import pytest
 
 EVERYWHERE = {"types", "check", "sampling", "progress", "version"}
 VOCABULARY = EVERYWHERE | {"boxes", "questions", "engine"}
-PROGRAMS = {"train", "localize", "propose", "detect", "evaluate", "export", "compare", "doctor"}
+PROGRAMS = {"train", "localize", "propose", "detect", "evaluate", "export", "compare", "doctor", "review", "improve"}
 
 # From the ground up: each room, and the rooms below it that it may import; those of `EVERYWHERE` may be imported
 # everywhere.

@@ -61,12 +61,14 @@ def _stores(**arguments: object) -> None:
 
 # By place in the config of whichever program has it. What a class owns (`_target_`) is checked by that class.
 SETTINGS: dict[str, Check] = {
-    **dict.fromkeys(("limit", "workers", "visualize", "top_k", "draw", "resamples"), _count),
+    **dict.fromkeys(("limit", "workers", "visualize", "top_k", "draw", "resamples", "judge", "port"), _count),
     "seed": _seed,
     **dict.fromkeys(("batch_size", "in_flight", "every"), partial(check.at_least, 1)),
     **dict.fromkeys(("strict", "masks", "report"), _flag),
-    **dict.fromkeys(("device", "images", "shared"), _text),
-    "model": partial(_or_null, _text),
+    **dict.fromkeys(("device", "images", "shared", "run"), _text),
+    **dict.fromkeys(("model", "corrections"), partial(_or_null, _text)),
+    "budget": partial(check.at_least, 1),
+    **dict.fromkeys(("trust", "serve"), _flag),
     **dict.fromkeys(("boxes", "proposal_stores", "detections"), _stores),
     **dict.fromkeys(("runs", "show", "export"), partial(_list_of, _text)),
     "incremental": partial(check.one_of, (True, False, "auto")),

@@ -199,6 +199,7 @@ def sections_of(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> list[
         sizes_wh: width and height of the images shown, by id.
     """
     sections = [
+        _judged(found.metrics),
         _pseudo_boxes(found) if len(found.top(found.method).iou) else _without_truth(found, sizes_wh),
         _box_kinds(found),
         _detectors(found.metrics),
@@ -327,6 +328,16 @@ def _pseudo_boxes(found: Findings) -> Section | None:
             ),
         ],
     )
+
+
+def _judged(metrics: Mapping[str, Any]) -> Section | None:
+    """What a person said of some of the boxes; see `wsdet.stages.review_page`."""
+    judged = metrics.get("judged")
+    if not judged:
+        return None
+    tile = Tile("CorLoc as a person judged it", judged["corloc"], judged["corloc_interval"], ".2f")
+    note = f"{judged['right']} of {judged['judged']} boxes drawn at random are right. The interval is Wilson's."
+    return Section("judged", "Judged", "What a person says of the boxes", note, tiles=[tile])
 
 
 def _without_truth(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> Section | None:

@@ -21,6 +21,7 @@ from wsdet.report import contents
 from wsdet.report.contents import BoxesById, Findings, Section, spaced
 from wsdet.report.gallery import gallery
 from wsdet.storage.files import replacing
+from wsdet.storage.untrusted import read_object
 from wsdet.types import Dataset, readable
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def write_report(
         detections: detections by detector and image id.
         max_images: maximum number of images in the gallery, half of each split.
     """
+    if (out / "judged.json").exists():
+        metrics = {**metrics, "judged": read_object(out / "judged.json")}
     truth = dict(readable(dataset.truth, [*train_ids, *test_ids], "is shown without ground-truth boxes"))
     found = contents.findings(dataset, metrics, truth, train_ids, test_ids, localized, detections)
     firsts = found.firsts.get(found.method, {})

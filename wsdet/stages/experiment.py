@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wsdet import check
 from wsdet.data.loading import ids_with_known_classes
+from wsdet.data.relabelled import Relabelled
 from wsdet.detectors.self_training import SelfTraining
 from wsdet.stages.evaluate import evaluate_instances, evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 BASELINES = {"center_box": 0.7, "full_image": 1.0}  # side relative to the image's
 
 TRAIN_ON = ("pseudo", "ground_truth", "center_box")
+CORRECTED = "corrected"  # pseudo-boxes, and in the images that a person has corrected that person's boxes
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Positives:
     """Which boxes detectors are trained on, a detector for each entry of `train_on`.
 
     Attributes:
-        train_on: some of pseudo, ground_truth, center_box.
+        train_on: some of pseudo, ground_truth, center_box; and corrected, where there are corrections.
         top_k: maximum number of pseudo-boxes to train on, of each label of an image.
         keep_above: which of them stand for objects, see `wsdet.localizers.instances.choose_instances`; None: all.
         ignore_above: which further ones may.
@@ -63,7 +67,7 @@ class Positives:
     def __post_init__(self) -> None:
         from wsdet.detectors.rcnn.confidence import WEIGHTINGS
 
-        check.each(partial(check.one_of, TRAIN_ON), train_on=self.train_on)
+        check.each(partial(check.one_of, (*TRAIN_ON, CORRECTED)), train_on=self.train_on)
         check.at_least(1, top_k=self.top_k)
         check.one_of(WEIGHTINGS, weighting=self.weighting)
         check.share(doubtful_below=self.doubtful_below, ignore_above=self.ignore_above)
@@ -84,6 +88,8 @@ class Experiment:
         visualize: draw what the localizer saw in so many images.
         title: of the report; empty: no report.
         self_training: rounds of it, from the detector that is trained on pseudo-boxes.
+        corrected: by image id, all boxes of the training images that a person has corrected: those of
+            train_on=corrected in these images.
     """
 
     localizer: Recipe
@@ -94,6 +100,7 @@ class Experiment:
     visualize: int = 0
     title: str = ""
     self_training: SelfTraining = field(default_factory=SelfTraining)
+    corrected: Mapping[str, Boxes] = field(default_factory=dict)
 
 
 def run_experiment(run: Run, experiment: Experiment) -> None:
@@ -183,16 +190,27 @@ def _positives(
             f"localizer={method} gave no box with a label, and train_on=pseudo needs labels; take one "
             "that follows the labels, such as stl_cl, or set localizer.class_known=true where there is such a key"
         )
+    if CORRECTED in train_on and not experiment.corrected:
+        raise InputError(
+            "train_on=corrected needs corrections: python -m wsdet.improve run=RUN corrections=PATH has some"
+        )
     positives: dict[str, Mapping[str, Boxes]] = {}
     for name in train_on:
         if name == "ground_truth":
             positives[name] = ground_truth_positives(run.dataset, ids)
             continue
-        boxes = pseudo if name == "pseudo" else localized["center_box"]
+        boxes = localized["center_box"] if name == "center_box" else pseudo
         best = chosen(options, boxes, ids)
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
         positives[name] = weigh(best, confidence, options.weighting, options.doubtful_below)
+        if name == CORRECTED:
+            positives[name] = {**positives[name], **_weight_one(experiment.corrected, ids)}
     return positives
+
+
+def _weight_one(boxes: Mapping[str, Boxes], ids: Sequence[str]) -> dict[str, Boxes]:
+    found = {image_id: boxes[image_id] for image_id in ids if image_id in boxes}
+    return {image_id: replace(of, scores=np.ones(len(of), np.float32)) for image_id, of in found.items()}
 
 
 def chosen(options: Positives, boxes: Mapping[str, Boxes], ids: Sequence[str]) -> dict[str, Boxes]:
@@ -227,11 +245,20 @@ def _training_set(
     from wsdet.detectors.trainer import TrainingSet
 
     # an image of which nothing is known is no negative example; one with a box of a class is a positive one
-    known = {*ids_with_known_classes(run.dataset, ids)}
+    known = {*ids_with_known_classes(run.dataset, ids), *experiment.corrected}
     ids = [i for i in ids if i in known or any(_has_class(boxes, i) for boxes in positives.values())]
-    parts = ("data", "localizer", "proposals", "detector", "limit", "seed")
+    parts = [
+        "data",
+        "localizer",
+        "proposals",
+        "detector",
+        "limit",
+        "seed",
+        *([CORRECTED] if experiment.corrected else []),
+    ]
+    labels = {image_id: tuple(np.unique(boxes.labels).tolist()) for image_id, boxes in experiment.corrected.items()}
     return TrainingSet(
-        run.dataset,
+        Relabelled(run.dataset, labels) if labels else run.dataset,  # what a person deleted is not there
         ids,
         positives,
         run.network,

@@ -107,7 +107,7 @@ def export(
         try:
             picture = _fitted(picture, dataset)
             if images != "none":
-                _place(folder / writer.image_path(picture), dataset, picture.image_id, link=images == "link")
+                place_image(folder / writer.image_path(picture), dataset, picture.image_id, link=images == "link")
         except InputError as error:
             if strict:
                 raise
@@ -240,7 +240,7 @@ def _pictures(
 ) -> Iterator[Picture]:
     """The pictures under their final names, with the boxes to write; sizes still to be read."""
     there = [(split, image_id) for split in ids for image_id in ids[split] if image_id in boxes]
-    names = [file_name(_name(dataset, image_id)) for _, image_id in there]
+    names = [file_name(image_name(dataset, image_id)) for _, image_id in there]
     for (split, image_id), name in zip(there, distinct_stems(names) if file_an_image else names, strict=True):
         found = boxes[image_id]
         if min_score is not None:
@@ -253,7 +253,7 @@ def _pictures(
         yield Picture(image_id, name, (0, 0), found, split)
 
 
-def _name(dataset: Dataset, image_id: str) -> str:
+def image_name(dataset: Dataset, image_id: str) -> str:
     """The image id, with the suffix of its file unless it is there already."""
     path = _path(dataset, image_id)
     if path is None:
@@ -278,7 +278,7 @@ def _fitted(picture: Picture, dataset: Dataset) -> Picture:
     return replace(picture, size_hw=size_hw, boxes=boxes[area(boxes.xyxy) > 0])
 
 
-def _place(target: Path, dataset: Dataset, image_id: str, link: bool) -> None:
+def place_image(target: Path, dataset: Dataset, image_id: str, link: bool) -> None:
     """Puts the image where the format has it, as it is."""
     path = _path(dataset, image_id)
     with replacing(target) as beside:

@@ -1,0 +1,96 @@
+"""Stage: boxes corrected, or judged right or wrong, on a local page; of judgments CorLoc with its interval."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsdet.report.review_server import Page
+from wsdet.stages.corrections import keep_corrections
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.files import write_json
+from wsdet.storage.untrusted import read_object
+from wsdet.types import Boxes, Dataset
+
+log = logging.getLogger(__name__)
+
+
+def correction_page(dataset: Dataset, ids: Sequence[str], boxes: Mapping[str, Boxes], kept: BoxStore) -> Page:
+    """A page on which the boxes of the images `ids` are corrected; each answer is in the store `kept` at once."""
+
+    def answer(number: int, corrected: Boxes | bool) -> str:
+        if isinstance(corrected, Boxes):
+            keep_corrections(kept, {ids[number]: corrected})
+        return ""
+
+    return Page("correct", dataset, [(i, boxes[i]) for i in ids], frozenset(), answer)
+
+
+def judging_page(
+    dataset: Dataset, store: Mapping[str, Boxes], ids: Sequence[str], n_boxes: int, seed: int, path: Path
+) -> Page:
+    """A page on which boxes drawn at random are judged right or wrong.
+
+    A box is the first of a label of an image, as CorLoc counts them; a label without a box counts as wrong, and is not
+    drawn.
+
+    Args:
+        dataset: gives images and labels.
+        store: all boxes of the localizer.
+        ids: the images to draw from.
+        n_boxes: maximum number of boxes.
+        seed: of the draw. The answers to the same draw are found again.
+        path: of the answers and of what they say, `judged.json`.
+    """
+    first = [
+        (image_id, Boxes(best.xyxy, best.scores, np.full(1, label)))
+        for image_id in ids
+        if image_id in store
+        for label in dataset.labels(image_id)
+        if len(best := store[image_id].first_of(label))
+    ]
+    drawn = np.random.default_rng(seed).permutation(len(first))[:n_boxes]
+    entries = [first[row] for row in drawn]
+    keys = [[image_id, int(box.labels[0]), *box.xyxy[0].tolist()] for image_id, box in entries]
+    before = read_object(path).get("answers", []) if path.exists() else []
+    known = [one for one in before if isinstance(one, dict) and isinstance(one.get("right"), bool)]
+    answers = {keys.index(one["box"]): one["right"] for one in known if one.get("box") in keys}
+
+    def answer(number: int, right: Boxes | bool) -> str:
+        answers[number] = bool(right)
+        result = judged(list(answers.values()))
+        write_json(path, result | {"seed": seed, "answers": [{"box": keys[n], "right": answers[n]} for n in answers]})
+        return judged_text(result) if len(answers) == len(entries) else ""
+
+    return Page("judge", dataset, entries, frozenset(answers), answer)
+
+
+def judged(answers: Sequence[bool]) -> dict[str, Any]:
+    """CorLoc as judged, over boxes, and its 95 % interval by Wilson's score (JASA 22, 1927).
+
+    >>> judged([True] * 24 + [False] * 6)["corloc"]
+    0.8
+    """
+    from scipy.stats import binomtest
+
+    n, n_right = len(answers), sum(answers)
+    interval = binomtest(n_right, n).proportion_ci(0.95, "wilson")
+    return {
+        "judged": n,
+        "right": n_right,
+        "corloc": n_right / n,
+        "corloc_interval": [float(interval.low), float(interval.high)],
+    }
+
+
+def judged_text(result: Mapping[str, Any]) -> str:
+    """What judgments say, in a line."""
+    low, high = result["corloc_interval"]
+    return (
+        f"{result['right']} of {result['judged']} boxes are right: CorLoc {result['corloc']:.2f}, "
+        f"95 % interval {low:.2f} to {high:.2f}"
+    )

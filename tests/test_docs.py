@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import importlib
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.conftest import FakeNetwork
+from tests.test_layout import ROOMS
 from wsdet import __version__
 from wsdet.engine import localize_all
 from wsdet.questions import Masked, NetworkInput
@@ -63,3 +65,15 @@ def test_the_citation_is_of_this_version_and_license() -> None:
 
 def test_hooks_before_a_commit_fetch_nothing() -> None:
     assert {repo["repo"] for repo in yaml_file(".pre-commit-config.yaml")["repos"]} == {"local"}
+
+
+def test_the_picture_of_the_house_has_every_room_on_its_floor() -> None:
+    """A room's floor is one above the highest of the rooms that it may import."""
+    floors: dict[str, int] = {}
+    for room in graphlib.TopologicalSorter(ROOMS).static_order():
+        floors[room] = 1 + max((floors[below] for below in ROOMS[room]), default=0)
+    page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
+    drawn = re.search(r"^ floor\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert drawn
+    pictured = dict(re.findall(r"^   (\d)((?:.*\n)(?:    .*\n)*)", drawn[1], re.MULTILINE))
+    assert {room: floor for room, floor in floors.items() if room not in re.findall(r"\w+", pictured[str(floor)])} == {}

@@ -34,7 +34,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "regressor": ("wsdet.train", *_SMALL, "task=box_regressor"),
     "boxes": ("wsdet.localize", *_SMALL, "localizer=stl_fast", "export=[voc,yolo]", "images=copy"),
     "proposed": ("wsdet.propose", *_DATA, "proposals=edge_boxes", "workers=2"),
-    "exported": ("wsdet.export", *_DATA, "boxes=boxes", "format=coco", "images=copy"),
+    "exported": ("wsdet.export", "data=synthetic", *_DATA, "boxes=boxes", "format=coco", "images=copy"),
     "found": ("wsdet.detect", "model=run/detectors/pseudo", "images=exported/images", "workers=2", "device=cpu"),
 }
 # they tell the time, or the folder's place

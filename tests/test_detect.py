@@ -160,7 +160,7 @@ def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path:
         "device=cpu",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("detect", [*overrides, "draw_above=-100"])
+        cfg = compose("detect", [*overrides, "min_score=-100"])
         _run(cfg)
         _run(cfg)  # nothing to do the second time
     store = BoxStore(tmp_path / "out" / "detections")
@@ -178,6 +178,13 @@ def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path:
     assert math.isclose(first["score"], float(box.scores[0]), rel_tol=1e-6)
     with Image.open(tmp_path / "out" / "drawn" / "sub" / "c.png.jpg") as drawn:
         assert drawn.size == (80, 60)
+    with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
+        assert sheet.size == (3 * 320, 320)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        _run(compose("detect", overrides))  # the default: nothing below an SVM's boundary
+    scores = [box["score"] for box in json.loads((tmp_path / "out" / "detections.json").read_text())["annotations"]]
+    assert min(scores) >= 0
+    assert len(scores) == sum(int((boxes.scores >= 0).sum()) for boxes in store.values()) < len(coco["annotations"])
 
 
 def test_the_command_on_a_video(detectors: dict[str, RcnnDetector], tmp_path: Path) -> None:
@@ -190,10 +197,14 @@ def test_the_command_on_a_video(detectors: dict[str, RcnnDetector], tmp_path: Pa
     writer.release()
     overrides = [f"model={tmp_path / 'model'}", f"images={tmp_path / 'clip.avi'}", f"out={tmp_path / 'out'}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("detect", [*overrides, "workers=0", "device=cpu", "every=2", "draw_above=-100"]))
+        _run(compose("detect", [*overrides, "workers=0", "device=cpu", "every=2", "min_score=-100"]))
     assert list(BoxStore(tmp_path / "out" / "detections")) == ["clip_000000.jpg", "clip_000002.jpg"]
     with Image.open(tmp_path / "out" / "drawn" / "clip_000002.jpg") as drawn:
         assert drawn.size == (80, 60)
+    video = cv2.VideoCapture(str(tmp_path / "out" / "drawn.mp4"))
+    assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (2, 2.5)
+    assert (video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (80, 60)
+    video.release()
 
 
 KNOWN: set[str] = {PROPOSALS["_target_"]}

@@ -245,6 +245,7 @@ def test_a_minimum_that_no_box_reaches_is_said(tmp_path: Path, caplog: pytest.Lo
     overrides = [
         f"boxes={tmp_path / 'store'}",
         f"out={tmp_path / 'out'}",
+        "data=synthetic",
         "data.n_test=1",
         "format=coco",
         "min_score=1",
@@ -257,7 +258,8 @@ def test_a_minimum_that_no_box_reaches_is_said(tmp_path: Path, caplog: pytest.Lo
 def test_the_command(tmp_path: Path) -> None:
     store = BoxStore(tmp_path / "run" / "localization" / "center_box", {"side": 0.7})
     store.fill(["test_000000"], lambda ids: [(image_id, some_boxes([0.5, 2])) for image_id in ids], "")
-    data = [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "data.n_train=2", "data.n_test=2", "data.size=64"]
+    given = ["data=synthetic", "data.n_train=2", "data.n_test=2", "data.size=64"]
+    data = [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", *given]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         _run(compose("export", [*data, "format=coco", "min_score=1", "images=copy"]))
         with pytest.raises(InputError, match=r"export\.min_score was 1, is 0"):
@@ -268,3 +270,39 @@ def test_the_command(tmp_path: Path) -> None:
     assert [annotation["bbox"] for annotation in coco["annotations"]] == [[5, 6, 20, 30]]
     assert coco["info"]["method"] == "center_box"
     assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["test_000000.png"]
+
+
+def run_with_boxes(folder: Path) -> BoxStore:
+    """A run on made-up data that trains on at most two boxes of a label."""
+    data = {"_target_": "wsdet.data.synthetic.Synthetic", "n_train": 1, "n_test": 1, "size": 64}
+    store = BoxStore(folder / "localization" / "full_image", {"localizer": {"_target_": "Some"}})
+    xyxy = np.array([[0, 0, 9, 9], [10, 0, 19, 9], [20, 0, 29, 9], [1, 0, 9, 9]], np.float32)
+    found = Boxes(xyxy, np.array([1, 0.9, 0.3, 0.95], np.float32), np.zeros(4, np.int64))
+    store.fill(["train_000000"], lambda ids: [(image_id, found) for image_id in ids], "")
+    config = {"data": data, "detector": {"top_k": 2, "keep_above": 0.5}, "names": {"localizer": "full_image"}}
+    (folder / "config.yaml").write_text(json.dumps(config))
+    return store
+
+
+def test_an_export_finds_its_data_and_takes_the_boxes_that_training_took(tmp_path: Path) -> None:
+    run_with_boxes(tmp_path / "run")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        _run(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "format=coco"]))
+        _run(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'all'}", "format=coco", "top_k=0"]))
+    files = [tmp_path / out / "annotations" / "instances_train.json" for out in ("out", "all")]
+    found = [json.loads(file.read_text()) for file in files]
+    assert [[box["bbox"][0] for box in one["annotations"]] for one in found] == [[0, 10], [0, 10, 20, 1]]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({}, "lies in no run whose config.yaml says its data"), ({"data": {"_target_": "os.system"}}, "no known kind")],
+)
+def test_the_data_of_a_run_is_checked(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    run_with_boxes(tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(InputError, match=message),
+    ):
+        _run(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "format=coco"]))

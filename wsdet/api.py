@@ -328,7 +328,7 @@ def export(
     *,
     dataset: Dataset | None = None,
     min_score: float | None = None,
-    top_k: int = 1,
+    top_k: int | None = None,
     images: Literal["none", "link", "copy"] = "none",
 ) -> Path:
     """Boxes in the format of another program: `python -m wsdet.export`.
@@ -339,7 +339,8 @@ def export(
         format: coco, voc, yolo, label_studio, cvat or parquet.
         dataset: that the boxes were made from; None: the data of the run that they lie in.
         min_score: boxes scored lower are left out; None: none is.
-        top_k: maximum number of boxes of each class in an image, the best; 0: all.
+        top_k: maximum number of boxes of each class in an image, the best; 0: all;
+            None: of pseudo-boxes those that training takes, else all.
         images: "none" names the images only; "link" and "copy" put them beside the boxes.
 
     Returns:
@@ -348,12 +349,14 @@ def export(
     Raises:
         InputError: an argument is not possible, no data is known, or `out` holds another export.
     """
+    from wsdet.cli.saved_parts import saved_positives
     from wsdet.stages.export import export_store, find_store
 
     store = find_store(Path(boxes)) if isinstance(boxes, str | Path) else boxes
     dataset = dataset or _data_of(store)
     ids: dict[Split, Sequence[str]] = {"train": dataset.ids("train"), "test": dataset.ids("test")}
-    export_store(dataset, ids, store, Path(out), format, min_score=min_score, top_k=top_k, images=images)
+    options: dict[str, Any] = {"min_score": min_score, "top_k": top_k, "images": images}
+    export_store(dataset, ids, store, Path(out), format, positives=saved_positives(store.folder), **options)
     return Path(out)
 
 

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DRAW_ABOVE = {True: -0.6, False: 0.3}  # by whether it looks at proposals: an SVM's score, or a probability
+_ON_SHEET = 48  # pictures on the contact sheet
 
 
 def _run(cfg: DictConfig) -> None:
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
-    from wsdet.data.video import write_frames
+    from wsdet.data.video import frames_per_second, write_frames, write_video
     from wsdet.detectors.loading import load_detectors
     from wsdet.detectors.rcnn.detector import RcnnDetector
+    from wsdet.report.box_drawing import write_contact_sheet
     from wsdet.sampling import limited
-    from wsdet.stages.detect import detect, draw_detections, find_images, write_coco
+    from wsdet.stages.detect import default_min_score, detect, draw_detections, find_images, write_coco
     from wsdet.stages.recipe import Recipe
     from wsdet.stages.run import Execution, Run
     from wsdet.storage.box_store import BoxStore
@@ -47,8 +48,9 @@ def _run(cfg: DictConfig) -> None:
     store = BoxStore(
         out / "detections", data | made_by | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
     )
-    if Path(images).suffix.lower() in VIDEO_SUFFIXES and Path(images).is_file():
-        write_frames(Path(images), out / "frames", cfg.every)
+    video = Path(images) if Path(images).suffix.lower() in VIDEO_SUFFIXES and Path(images).is_file() else None
+    if video is not None:
+        write_frames(video, out / "frames", cfg.every)
         images = str(out / "frames")
     dataset = find_images(images, detector.classes)
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
@@ -60,11 +62,20 @@ def _run(cfg: DictConfig) -> None:
         proposals = run.propose(sources, ids)
     where = (runner, {"detector": Path(cfg.model)}, cfg.device, cfg.precision)
     detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
-    write_coco(out / "detections.json", dataset, ids, detector.classes, store, str(cfg.model))
-    if cfg.draw:
-        above = cfg.draw_above if cfg.draw_above is not None else _DRAW_ABOVE[detector.needs_proposals]
-        draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, above)
-    log.info("%d boxes in %d images: %s", sum(len(store[i]) for i in ids if i in store), len(store), out)
+    above = default_min_score(detector) if cfg.min_score is None else float(cfg.min_score)
+    shown = {
+        image_id: boxes[boxes.scores >= above] for image_id in ids if image_id in store for boxes in [store[image_id]]
+    }
+    write_coco(out / "detections.json", dataset, ids, detector.classes, shown, str(cfg.model))
+    if cfg.draw and shown:
+        drawn_above = above if cfg.draw_above is None else float(cfg.draw_above)
+        pictures = draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, drawn_above)
+        on_sheet = [Path(name) for name in limited([str(one) for one in pictures], _ON_SHEET, cfg.seed)]
+        write_contact_sheet(out / "contact_sheet.jpg", on_sheet)
+        if video is not None:
+            write_video(out / "drawn.mp4", pictures, frames_per_second(video) / cfg.every)
+    n_boxes = sum(map(len, shown.values()))
+    log.info("%d boxes scored %g or more in %d images: %s", n_boxes, above, len(shown), out)
 
 
 def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Boxes in the formats of other programs: `python -m wsdet.export boxes=STORE format=coco data=... out=DIR`.
+"""Boxes in the formats of other programs: `python -m wsdet.export boxes=RUN format=coco out=DIR`.
 
 `python -m wsdet.export model=DIR format=onnx out=DIR` makes a file of a neural detector instead.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import entry_point
+from wsdet.cli.saved_parts import saved_part, saved_positives
 from wsdet.sampling import limited
 from wsdet.types import Dataset, InputError, Split
 
@@ -36,10 +37,10 @@ def _run(cfg: DictConfig) -> None:
     if not isinstance(cfg.boxes, str):
         raise InputError(f"boxes must be one store or run, or model a detector's folder, got {cfg.boxes}")
     store = find_store(Path(cfg.boxes))
-    dataset: Dataset = build(cfg.data, "data")
+    dataset = _dataset(cfg, store.folder)
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
     ids = {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in splits}
-    export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, **options)
+    export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, saved_positives(store.folder), **options)
 
 
 def _export_model(cfg: DictConfig) -> None:
@@ -47,9 +48,14 @@ def _export_model(cfg: DictConfig) -> None:
 
     if cfg.format != "onnx" or cfg.boxes is not None:
         raise InputError(f"model= is exported with format=onnx and without boxes=, got format={cfg.format}")
-    dataset: Dataset = build(cfg.data, "data")
+    dataset = _dataset(cfg, Path(cfg.model))
     ids = dataset.ids("test") or dataset.ids("train")
     export_model(Path(cfg.model), dataset, ids, Path(cfg.out) / "model.onnx")
+
+
+def _dataset(cfg: DictConfig, folder: Path) -> Dataset:
+    dataset: Dataset = build(saved_part(folder, "data") if cfg.get("data") is None else cfg.data, "data")
+    return dataset
 
 
 if __name__ == "__main__":

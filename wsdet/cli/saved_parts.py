@@ -6,12 +6,16 @@ They name classes. Only those of our own configs are built, with plain values.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.entry_point import CONF
 from wsdet.storage.untrusted import read_yaml
 from wsdet.types import InputError
+
+if TYPE_CHECKING:
+    from wsdet.stages.experiment import Positives
 
 _LARGEST, _LONGEST = 1e9, 1000  # numbers and lists in what is read
 _OTHER_PROPOSALS = "give proposals=NAME instead (python -m wsdet.detect --help lists them)"
@@ -56,6 +60,15 @@ def saved_network(folder: Path) -> dict[str, Any]:
     network, config = saved_part(folder, "network"), saved_config(folder)
     trained = Path(config.get("shared") or run_of(folder) or "", "classifier", "model.safetensors")
     return network | ({"weights": str(trained)} if network.get("head") == "finetune" and trained.is_file() else {})
+
+
+def saved_positives(folder: Path) -> Positives:
+    """Which pseudo-boxes the run that a store lies in trained detectors on; the defaults where it trained none."""
+    from wsdet.stages.experiment import Positives
+
+    detector = saved_config(folder).get("detector")
+    chosen = detector if isinstance(detector, dict) else {}
+    return Positives(**{field.name: chosen[field.name] for field in fields(Positives) if field.name in chosen})
 
 
 def saved_part(folder: Path, group: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
 from wsdet import check
+from wsdet.data.images import read_image, read_size
 from wsdet.storage.files import replacing
 from wsdet.types import InputError
 
@@ -15,6 +17,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv"})
 _JPEG_QUALITY = 95
+_FASTEST = 1000  # frames per second that a header may promise
 
 
 def write_frames(video: Path, folder: Path, every: int = 1) -> list[Path]:
@@ -55,6 +58,39 @@ def write_frames(video: Path, folder: Path, every: int = 1) -> list[Path]:
         )
     log.info("%s: %d frames, %d of them to look at, in %s", video, number, len(paths), folder)
     return paths
+
+
+def frames_per_second(video: Path) -> float:
+    """As the video's header says; 25 where it says nothing that is possible."""
+    capture = cv2.VideoCapture(str(video))
+    told = float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return told if 0 < told <= _FASTEST else 25.0
+
+
+def write_video(path: Path, frames: Sequence[Path], per_second: float) -> None:
+    """Writes image files of one size as an MP4 video.
+
+    Args:
+        path: the file, `NAME.mp4`, replaced whole.
+        frames: the images, in order.
+        per_second: frames of a second.
+
+    Raises:
+        InputError: this OpenCV cannot write MP4.
+    """
+    h, w = read_size(frames[0])
+    with replacing(path) as beside:
+        unfinished = beside.with_suffix(".mp4")  # OpenCV goes by the suffix
+        writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), per_second, (w, h))
+        try:
+            if not writer.isOpened():
+                raise InputError(f"{path} cannot be written: this OpenCV has no MP4; the frames lie beside it")
+            for frame in frames:
+                writer.write(cv2.cvtColor(read_image(frame), cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()
+        unfinished.replace(beside)
 
 
 def _write_frame(capture: cv2.VideoCapture, path: Path) -> Path:

@@ -175,16 +175,18 @@ def draw_detections(
     store: Mapping[str, Boxes],
     n_boxes: int,
     above: float,
-) -> None:
-    """Draws the best `n_boxes` boxes scored higher than `above` of each image, a JPEG each in `folder`."""
+) -> list[Path]:
+    """Draws the best `n_boxes` boxes scored `above` or higher of each image, a JPEG each in `folder`; gives them."""
     from wsdet.progress import Bar
     from wsdet.report.box_drawing import draw_boxes
 
-    names = _drawn_names(ids)
+    names, drawn = _drawn_names(ids), []
     for image_id in Bar([image_id for image_id in ids if image_id in store], desc="draw", unit="image"):
         boxes = store[image_id]
-        shown = boxes[boxes.scores > above][:n_boxes]
+        shown = boxes[boxes.scores >= above][:n_boxes]
         draw_boxes(folder / names[image_id], dataset.load(image_id).pixels, shown, classes)
+        drawn.append(folder / names[image_id])
+    return drawn
 
 
 def _drawn_names(ids: Sequence[str]) -> dict[str, str]:

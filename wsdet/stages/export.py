@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +34,7 @@ from wsdet.storage.untrusted import read_yaml
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
-    pass
+    from wsdet.stages.experiment import Positives
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +124,14 @@ def export(
     return contents
 
 
-def check_choices(format: str, min_score: float | None, top_k: int, images: str) -> None:
+def check_choices(format: str, min_score: float | None, top_k: int | None, images: str) -> None:
     """Raises an `InputError` that names the argument of `export` that is impossible, before any work is done."""
     if format not in FORMATS:
         raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if images not in IMAGES:
         raise InputError(f"images must be one of {', '.join(IMAGES)}, got {images!r}")
-    if type(top_k) is not int or top_k < 0:
-        raise InputError(f"top_k must be 0 (all boxes) or a larger whole number, got {top_k!r}")
+    if top_k is not None and (type(top_k) is not int or top_k < 0):
+        raise InputError(f"top_k must be 0 (all boxes), a larger whole number or null, got {top_k!r}")
     if min_score is not None and not isinstance(min_score, (int, float)):
         raise InputError(f"min_score must be a number, or null for none, got {min_score!r}")
 
@@ -143,6 +143,7 @@ def export_store(
     folder: Path,
     format: str,
     strict: bool = False,
+    positives: Positives | None = None,
     **options: Any,
 ) -> Contents:
     """Exports what a store has of the images `ids` into a folder that holds this one export.
@@ -154,19 +155,32 @@ def export_store(
         folder: receives the files; one that holds another export refuses.
         format: as for `export`.
         strict: as for `export`.
-        **options: `min_score`, `top_k`, `images` of `export`.
+        positives: what training takes of pseudo-boxes; None: as by default.
+        **options: `min_score`, `top_k`, `images` of `export`. Where `top_k` is None, pseudo-boxes are those
+            that training takes, and all boxes of other stores are exported.
 
     Raises:
         InputError: as `export`; or the folder holds another export, or the store has none of the images.
     """
+    from wsdet.stages.experiment import Positives, chosen
+
     asked = hashlib.sha256("\n".join(image_id for split in ids for image_id in ids[split]).encode()).hexdigest()[:16]
     ids = {split: [image_id for image_id in ids[split] if image_id in store] for split in ids}
     if not any(ids.values()):
         raise InputError(f"{store.folder} has boxes of none of the data's images; give data= as when it was made")
     # files of another export would stay among these, those of images that are left out now
-    claim(folder, {"export": {"format": format, "images_asked": asked} | options, "boxes": store.settings})
+    boxes: Mapping[str, Boxes] = store
+    taken: dict[str, Any] = {}
+    if options.get("top_k", 0) is None:
+        if "localizer" in store.settings and not {"detector", "model"} & store.settings.keys():
+            positives = positives or Positives()
+            boxes = chosen(positives, store, [image_id for split in ids for image_id in ids[split]])
+            options["top_k"], taken = positives.top_k, {"training_takes": asdict(positives)}
+        else:
+            options["top_k"] = 0
+    claim(folder, {"export": {"format": format, "images_asked": asked} | options | taken, "boxes": store.settings})
     made_by = (method_of(store), store.settings)
-    contents = export(dataset, ids, store, folder, format, *made_by, strict=strict, **options)
+    contents = export(dataset, ids, boxes, folder, format, *made_by, strict=strict, **options)
     n_boxes = sum(len(picture.boxes) for picture in contents.pictures)
     if not n_boxes and options.get("min_score") is not None:
         best = max((float(store[i].scores.max(initial=-np.inf)) for split in ids for i in ids[split]), default=-np.inf)

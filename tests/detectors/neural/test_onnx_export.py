@@ -90,7 +90,8 @@ def test_a_file_that_finds_something_else_is_not_written(
 
 def test_the_command(detector_of: Callable[..., NeuralDetector], tmp_path: Path) -> None:
     sure(detector_of("fcos")).save(tmp_path / "model")
-    overrides = [f"model={tmp_path / 'model'}", f"out={tmp_path / 'out'}", "data.n_test=2", "data.n_train=0"]
+    data = ["data=synthetic", "data.n_test=2", "data.n_train=0"]
+    overrides = [f"model={tmp_path / 'model'}", f"out={tmp_path / 'out'}", *data]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         _run(compose("export", [*overrides, "format=onnx"]))
         with pytest.raises(InputError, match="format=onnx"):

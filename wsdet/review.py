@@ -28,7 +28,7 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.stages.corrections import corrections_of, pseudo_boxed
     from wsdet.stages.experiment import Positives
     from wsdet.stages.review import pick, pseudo_boxes_of, shown_boxes, write_project
-    from wsdet.stages.review_page import correction_page, judged_text, judging_page
+    from wsdet.stages.review_page import correction_page, judged_text, judging_page, refresh_report
     from wsdet.storage.box_store import BoxStore
     from wsdet.storage.untrusted import read_object
 
@@ -43,6 +43,10 @@ def _run(cfg: DictConfig) -> None:
         path = folder / "judged.json"
         _serve(judging_page(dataset, store, ids, cfg.judge, cfg.seed, path), cfg.port)
         if path.exists():
+            names = [of_run.names[of] for of in ("data", "network", "localizer", "proposals") if of in of_run.names]
+            tested = limited(dataset.ids("test"), of_run.limit, of_run.seed) if "detector" in of_run else ()
+            title = " · ".join([*names, f"seed {of_run.seed}"])
+            refresh_report(folder, store, dataset, {"train": ids, "test": tested}, title)
             log.info("%s -> %s", judged_text(read_object(path)), path)
         return
     corrected = corrections_of(folder, dataset, settings["data"])

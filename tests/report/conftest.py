@@ -50,12 +50,16 @@ class Browser:
 
     def open(self, path: Path, width: int = 1280, dark: bool = False) -> None:
         """Loads a file as a window of that width shows it, and waits until all of it is there."""
+        self.open_address(path.resolve().as_uri(), width, dark)
+
+    def open_address(self, address: str, width: int = 1280, dark: bool = False) -> None:
+        """The same for an address."""
         self.requests, self.complaints = [], []
         window = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.send("Emulation.setDeviceMetricsOverride", **window)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
-        self._here = path.resolve().as_uri()
+        self._here = address
         self.send("Page.navigate", url=self._here)
         while self._read().get("method") != "Page.loadEventFired":
             pass

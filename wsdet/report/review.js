@@ -7,7 +7,7 @@ const KEYS = {
     ["Shift arrows", "resize it"], ["Delete", "delete it"], ["1 to 9", "its class"], ["drag", "draw, move, resize"]],
   judge: [["y", "right: IoU above 0.5"], ["n", "wrong"], ["Backspace", "back"]],
 };
-let data, at = 0, boxes = [], chosen = -1, label = 0, size = [1, 1], drag = null, sending = Promise.resolve();
+let data, at = 0, boxes = [], chosen = -1, label = 0, size = [1, 1], drag = null, sending = Promise.resolve(), waiting = 0;
 
 const color = of => COLORS[of % COLORS.length];
 const svg = (name, attributes) => {
@@ -18,13 +18,15 @@ const svg = (name, attributes) => {
 
 function send(place, body) {  // one after the other, so that the last state is the one that is kept
   $("state").textContent = "saving ...";
+  waiting += 1;
   sending = sending.then(async () => {
     const answer = await fetch(place, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
     if (!answer.ok) throw new Error(await answer.text());
     const {said} = await answer.json();
-    $("state").textContent = "saved";
+    waiting -= 1;
+    if (!waiting) $("state").textContent = "saved";
     if (said) $("said").textContent = said;
-  }).catch(error => { $("state").textContent = `not saved: ${error.message}`; });
+  }).catch(error => { waiting -= 1; $("state").textContent = `not saved: ${error.message}`; });
   return sending;
 }
 

@@ -14,7 +14,7 @@ from wsdet.stages.corrections import keep_corrections
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
-from wsdet.types import Boxes, Dataset
+from wsdet.types import Boxes, Dataset, Split
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ def judging_page(
 ) -> Page:
     """A page on which boxes drawn at random are judged right or wrong.
 
-    A box is the first of a label of an image, as CorLoc counts them; a label without a box counts as wrong, and is not
-    drawn.
+    A box is the first of a label of an image, as CorLoc counts them; a label without a box is not drawn.
 
     Args:
         dataset: gives images and labels.
@@ -94,3 +93,28 @@ def judged_text(result: Mapping[str, Any]) -> str:
         f"{result['right']} of {result['judged']} boxes are right: CorLoc {result['corloc']:.2f}, "
         f"95 % interval {low:.2f} to {high:.2f}"
     )
+
+
+def refresh_report(
+    run: Path, store: BoxStore, dataset: Dataset, ids: Mapping[Split, Sequence[str]], title: str
+) -> None:
+    """Writes the report of a run again, with what a person has judged since; nothing where it has none.
+
+    Args:
+        run: the run's folder.
+        store: its pseudo-boxes; those of the baselines lie beside them.
+        dataset: of the images.
+        ids: the images of the run.
+        title: of the report.
+    """
+    from wsdet.report.page import write_report
+
+    if not (run / "report" / "index.html").exists():
+        return
+    metrics = read_object(run / "metrics.json")
+    beside = {name: store.folder.parent / name for name in metrics.get("localization", {})}
+    others = {name: BoxStore(path) for name, path in beside.items() if (path / "settings.json").exists()}
+    detections = {path.parent.name: BoxStore(path.parent) for path in (run / "detections").glob("*/settings.json")}
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    localized = {store.folder.name: store} | {name: one for name, one in others.items() if name != store.folder.name}
+    write_report(run, dataset, metrics, title, config, ids["train"], ids["test"], localized, detections)

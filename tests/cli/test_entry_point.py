@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -52,7 +53,11 @@ def run_program(body: str, *overrides: str, cwd: Path) -> subprocess.CompletedPr
 def test_an_entry_point_writes_its_config_where_it_was_told(tmp_path: Path) -> None:
     body = "def run(cfg):\n    print(cfg.seed)"
     done = run_program(body, "out=here", "seed=7", cwd=tmp_path)
-    assert (done.returncode, done.stdout.splitlines()) == (0, ["7"]), done.stderr
+    assert done.returncode == 0, done.stderr
+    first, printed, last = done.stdout.splitlines()
+    assert first.endswith("INFO base: device=auto")
+    assert printed == "7"
+    assert re.search(r"INFO done: [\d.]+ s, \d+ MB of memory in this process$", last)
     written = OmegaConf.load(tmp_path / "here" / "config.yaml")
     assert (written.seed, Path(written.out)) == (7, tmp_path / "here")
     assert (tmp_path / "here" / "log.txt").exists()
@@ -121,7 +126,7 @@ def test_slips_are_named_without_a_traceback(tmp_path: Path, override: str, says
 @pytest.mark.parametrize("name", ["a=b", "it's (1)", "a,b{c}", "käse:d", "[x", "$5"])
 def test_a_folder_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
     done = run_program("def run(cfg):\n    print(cfg.device)", "out=here", f"device={name}", cwd=tmp_path)
-    assert (done.returncode, done.stdout.splitlines()) == (0, [name]), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[1]) == (0, name), done.stderr
 
 
 def test_the_log_shows_no_control_characters(tmp_path: Path) -> None:
@@ -169,7 +174,7 @@ def test_a_stopped_program_says_how_to_go_on(tmp_path: Path, number: int, status
         text=True,
     ) as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == "at work\n"
+        assert "at work\n" in (child.stdout.readline(), child.stdout.readline() if when == "late" else "")
         child.send_signal(number)
         said = child.stdout.read()
     assert child.returncode == status

@@ -29,3 +29,13 @@ def test_a_system_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_LIMITS", {})
     assert memory.free_bytes() > 0
     assert memory.peak_bytes() > 0
+
+
+def test_the_highest_outlasts_a_reset() -> None:
+    held = bytearray(200_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    before = memory.highest_bytes()
+    del held
+    memory.reset_peak()
+    assert before > 200_000_000
+    assert memory.highest_bytes() > 0.95 * before  # the system counts in steps

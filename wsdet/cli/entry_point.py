@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from wsdet.cli.build import as_yaml, build, settings_of
 from wsdet.cli.validation import OPTIONS, SETTINGS
 from wsdet.storage.files import replacing
 from wsdet.storage.lock import check_writable, locked
+from wsdet.storage.memory import highest_bytes
 from wsdet.storage.provenance import SettingsChanged, differences
 from wsdet.storage.untrusted import read_yaml, shown
 from wsdet.types import InputError
@@ -66,7 +68,7 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable
             # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
             # is not slowed down by those that spin
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            with run_folder(cfg):
+            with run_folder(cfg), _summed_up(config_name, cfg):
                 run(cfg)
         except (InputError, OSError, OmegaConfBaseException) as error:  # the last: a setting was taken away (~limit)
             log.debug("traceback", exc_info=True)
@@ -80,6 +82,19 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable
         if given.startswith("out="):  # Hydra writes there before it calls main, and would end in a traceback
             _check_writable_or_exit(given.removeprefix("out="))
     return main
+
+
+@contextmanager
+def _summed_up(program: str, cfg: DictConfig) -> Iterator[None]:
+    """Says at the start what is about to be done, and at the end what it took."""
+    from wsdet.report.text_tables import amount, duration
+
+    start, names = time.perf_counter(), cfg.get("names", {})
+    parts = [f"{part}={names[part]}" for part in ("data", "network") if part in names]
+    parts += [f"{key}={cfg[key]}" for key in ("model", "images", "device") if cfg.get(key) is not None]
+    log.info("%s: %s", program, ", ".join(parts))
+    yield
+    log.info("done: %s, %s of memory in this process", duration(time.perf_counter() - start), amount(highest_bytes()))
 
 
 def _terminate(*_: object) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from wsdet.report.text_tables import table
+from wsdet.report.text_tables import amount, duration, table
 from wsdet.runners.local import Local
 from wsdet.sampling import limited
 from wsdet.stages.experiment import BASELINES, Experiment, run_experiment
@@ -136,13 +136,13 @@ def plan(run: Run, experiment: Experiment | None, budget: float = BUDGET) -> Pla
     if not cold.broken_off:
         before = left()
         rehearsals.append(_rehearse(run, experiment, few, before))
-        more = min(MOST, len(run.train_ids), int(few * _SURE * left() / max(1e-3, before - left())))
-        if more >= 2 * few:
+        wanted = max(2 * few, int(few * _SURE * left() / max(1e-3, before - left())))
+        more = min(MOST, len(run.train_ids), wanted)
+        if more > few:  # where it does not get to the end, its first stages count all the same
             rehearsals.append(_rehearse(run, experiment, more, left()))
-    complete = [one for one in rehearsals if not one.broken_off] or [cold]
     counts = len(run.train_ids), len(run.test_ids)
-    stages = [_scaled(name, complete, run, experiment) for name in cold.seconds]
-    return Plan(stages, counts, [one.counts[0] for one in complete], time.perf_counter() - start)
+    stages = [_scaled(name, rehearsals, run, experiment) for name in cold.seconds]
+    return Plan(stages, counts, [one.counts[0] for one in rehearsals], time.perf_counter() - start)
 
 
 def plan_table(planned: Plan, free: float) -> str:
@@ -163,30 +163,6 @@ def plan_table(planned: Plan, free: float) -> str:
     if not planned.is_complete:
         lines.insert(1, "time was over before the last of these stages ended, and further ones follow")
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would take.
-
-    >>> duration(42), duration(600), duration(36_000), duration(864_000)
-    ('42 s', '10 min', '10 h', '10 days')
-    """
-    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
-        if seconds < most * length:
-            return f"{seconds / length:.2g} {unit}"
-    return f"{seconds / 86400:.3g} days"
-
-
-def amount(n_bytes: float) -> str:
-    """Bytes in the unit that a person would take.
-
-    >>> amount(20_000), amount(3_500_000), amount(1.25e12)
-    ('20 kB', '3.5 MB', '1.2 TB')
-    """
-    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if n_bytes < 1000 * size:
-            return f"{n_bytes / size:.3g} {unit}" if n_bytes / size >= 100 else f"{n_bytes / size:.2g} {unit}"
-    return f"{n_bytes / 1e12:.2g} TB"
 
 
 # --- rehearsals
@@ -283,14 +259,17 @@ def _disk_by_stage(folder: Path) -> dict[str, tuple[float, float]]:
 
 def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Experiment | None) -> Stage:
     """A stage of the whole run, from that of a cold, a warm and a larger rehearsal, or of as many as there are."""
-    cold, last = rehearsals[0], rehearsals[-1]
+    cold, *warm = [
+        one for one in rehearsals if name in one.seconds and (name != one.broken_off or one is rehearsals[0])
+    ]
+    last = [cold, *warm][-1]
 
     def images(n_train: int, n_test: int) -> int:
         """How many the stage goes over."""
         return max(1, {"train": n_train, "test": n_test, "both": n_train + n_test}[_split_of(name, experiment)])
 
     wanted = images(len(run.train_ids), len(run.test_ids))
-    points = [(images(*one.counts), one.seconds[name]) for one in rehearsals[1:] or [cold]]
+    points = [(images(*one.counts), one.seconds[name]) for one in warm or [cold]]
     once, rate = _line(points)
     start_up = max(0.0, cold.seconds[name] - points[0][1])
     trained, others = last.disk.get(name, (0.0, 0.0))
@@ -300,7 +279,7 @@ def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Ex
     return Stage(
         name,
         start_up + once + rate * wanted / _workers(name, run),
-        max(one.peaks[name] for one in rehearsals) + last.grown.get(name, 0.0),
+        max(one.peaks[name] for one in [cold, *warm]) + cold.grown.get(name, 0.0),
         trained + others,
         name != cold.broken_off,
     )

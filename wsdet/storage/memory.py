@@ -29,8 +29,13 @@ def free_bytes() -> int:
     return max(0, min(known)) if known else _system_free()
 
 
+_highest = 0  # before the last `reset_peak`
+
+
 def reset_peak() -> None:
     """Begins to measure `peak_bytes` anew, where the system lets it."""
+    global _highest
+    _highest = highest_bytes()
     try:
         _RESET.write_text("5")
     except OSError:
@@ -45,6 +50,11 @@ def peak_bytes() -> int:
     if sys.platform == "win32":
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def highest_bytes() -> int:
+    """The most that this process has had in memory since it began."""
+    return max(_highest, peak_bytes())
 
 
 def _field(path: Path, name: str) -> int | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from wsdet.cli.allocator import keep_freed_memory
 from wsdet.cli.build import as_yaml, build, settings_of
 from wsdet.cli.validation import OPTIONS, SETTINGS
+from wsdet.storage.amounts import amount, duration
 from wsdet.storage.files import replacing
 from wsdet.storage.lock import check_writable, locked
 from wsdet.storage.memory import highest_bytes
@@ -87,8 +88,6 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable
 @contextmanager
 def _summed_up(program: str, cfg: DictConfig) -> Iterator[None]:
     """Says at the start what is about to be done, and at the end what it took."""
-    from wsdet.report.text_tables import amount, duration
-
     start, names = time.perf_counter(), cfg.get("names", {})
     parts = [f"{part}={names[part]}" for part in ("data", "network") if part in names]
     parts += [f"{key}={cfg[key]}" for key in ("model", "images", "device") if cfg.get(key) is not None]

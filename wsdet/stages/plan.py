@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from wsdet.report.text_tables import amount, duration, table
+from wsdet.report.text_tables import table
 from wsdet.runners.local import Local
 from wsdet.sampling import limited
 from wsdet.stages.experiment import BASELINES, Experiment, run_experiment
 from wsdet.stages.run import SPLITS, Run
+from wsdet.storage.amounts import amount, duration
 from wsdet.types import Split
 
 if TYPE_CHECKING:

@@ -169,3 +169,22 @@ def test_boxes_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         detections.to_supervision()
+
+
+@pytest.mark.slow
+def test_the_script_of_the_docs_goes_from_a_folder_to_a_drawn_prediction(
+    given: tuple[list[Any], list[list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    for number, image in enumerate(given[0]):
+        name = ("cat", "dog")[number % 2]
+        Image.fromarray(np.asarray(image)).save(tmp_path / "photos" / name / f"{1 + number // 2}.jpg")
+    docs = (Path(__file__).resolve().parents[1] / "docs" / "api.md").read_text()
+    script = docs.partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in script.splitlines() if line.strip()]) <= 15
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "docs/api.md", "exec"), {"__name__": "__main__"})
+    with Image.open("prediction.png") as drawn, Image.open("photos/cat/1.jpg") as photo:
+        assert drawn.size == photo.size
+    assert list((tmp_path / "runs" / "for_label_studio").rglob("*.json"))

@@ -260,8 +260,10 @@ def _disk_by_stage(folder: Path) -> dict[str, tuple[float, float]]:
 
 def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Experiment | None) -> Stage:
     """A stage of the whole run, from that of a cold, a warm and a larger rehearsal, or of as many as there are."""
-    cold, *warm = [
-        one for one in rehearsals if name in one.seconds and (name != one.broken_off or one is rehearsals[0])
+    cold, *later = rehearsals
+    # one that was broken off may have ended before it came to proposals a second time, for the test images
+    warm = [
+        one for one in later if not one.broken_off or (name in one.seconds and name not in (one.broken_off, "propose"))
     ]
     last = [cold, *warm][-1]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import build
-from wsdet.cli.entry_point import entry_point
+from wsdet.cli.entry_point import entry_point, shard_of
 from wsdet.cli.saved_parts import saved_proposals
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def _run(cfg: DictConfig) -> None:
         made_by = {"proposals": sources.settings, "network": network.fingerprint, "dtype": str(network.dtype)}
     elif cfg.get("proposals"):
         log.warning("%s looks at no proposals; proposals= is not used", cfg.model)
-    store = BoxStore(
-        out / "detections", data | made_by | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
-    )
+    settings = data | made_by | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
+    shard = shard_of(cfg)
+    with shard.alone("settings") if shard else nullcontext():
+        store = BoxStore(out / "detections", settings)
     video = Path(images) if Path(images).suffix.lower() in VIDEO_SUFFIXES and Path(images).is_file() else None
     if video is not None:
-        write_frames(video, out / "frames", cfg.every)
+        with shard.alone("frames") if shard else nullcontext():
+            write_frames(video, out / "frames", cfg.every)
         images = str(out / "frames")
     dataset = find_images(images, detector.classes)
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
@@ -58,10 +61,13 @@ def _run(cfg: DictConfig) -> None:
     runner = build(cfg.runner, "runner")
     proposals = None
     if sources is not None:
-        run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner)
+        run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner, shard=shard)
         proposals = run.propose(sources, ids)
-    where = (runner, {"detector": Path(cfg.model)}, cfg.device, cfg.precision)
+    where = (runner, {"detector": Path(cfg.model)}, cfg.device, cfg.precision, shard)
     detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
+    if shard:
+        log.info("shards write no detections.json and no pictures; the same command without shard= does, at the end")
+        return
     above = default_min_score(detector) if cfg.min_score is None else float(cfg.min_score)
     shown = {
         image_id: boxes[boxes.scores >= above] for image_id in ids if image_id in store for boxes in [store[image_id]]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdet.cli.build import check_parts
 from wsdet.cli.entry_point import entry_point
 from wsdet.cli.factories import open_run, recipe
+from wsdet.types import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
 
 
 def _run(cfg: DictConfig) -> None:
@@ -23,9 +27,17 @@ def _run(cfg: DictConfig) -> None:
     check_parts(cfg, "localizer")
     place = Path(cfg.data.root).resolve().name if "root" in cfg.data else cfg.names.data
     title = " · ".join([place, cfg.names.network, cfg.names.localizer])
-    pseudo_label(
-        open_run(cfg), recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title if cfg.report else ""
-    )
+    run = open_run(cfg)
+    if cfg.prepare and run.shard:
+        raise InputError("prepare=true makes what all shards need: give it without shard=")
+    if cfg.prepare:
+        run.prepare(recipe(cfg, "localizer"), run.ids)
+        return
+    if run.shard:
+        run.localize(recipe(cfg, "localizer"), run.ids, run.out / "masks" / cfg.names.localizer if cfg.masks else None)
+        log.info("shards write no exports and no report; the same command without shard= does, once all are through")
+        return
+    pseudo_label(run, recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title if cfg.report else "")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from wsdet.storage.files import replacing
 from wsdet.storage.lock import check_writable, locked
 from wsdet.storage.memory import highest_bytes
 from wsdet.storage.provenance import SettingsChanged, differences
+from wsdet.storage.shard import Shard
 from wsdet.storage.untrusted import read_yaml, shown
 from wsdet.types import InputError
 
@@ -96,6 +97,23 @@ def _summed_up(program: str, cfg: DictConfig) -> Iterator[None]:
     log.info("done: %s, %s of memory in this process", duration(time.perf_counter() - start), amount(highest_bytes()))
 
 
+def shard_of(cfg: DictConfig) -> Shard | None:
+    """The shard that this process is of the run; None: it does all."""
+    return Shard.of_text(cfg.shard, Path(cfg.out)) if cfg.get("shard") is not None else None
+
+
+@contextmanager
+def _locked(cfg: DictConfig) -> Iterator[None]:
+    """One process at a time works in the run folder, or shards, each once."""
+    shard = shard_of(cfg)
+    with ExitStack() as locks:
+        locks.enter_context(locked(Path(cfg.out), shard=shard is not None))
+        if shard is not None:
+            check_writable(shard.own_folder)
+            locks.enter_context(locked(shard.own_folder))
+        yield
+
+
 def _terminate(*_: object) -> None:
     if multiprocessing.parent_process() is not None:  # a worker, which has inherited this
         os._exit(128 + signal.SIGTERM)
@@ -161,7 +179,7 @@ def run_folder(cfg: DictConfig) -> Iterator[None]:
         InputError: nothing can be written there, or another process works there.
     """
     check_writable(Path(cfg.out))
-    with locked(Path(cfg.out)), _recorded(cfg), _shared_locked(cfg):
+    with _locked(cfg), _recorded(cfg), _shared_locked(cfg):
         yield
 
 
@@ -235,7 +253,7 @@ def _shared_locked(cfg: DictConfig) -> Iterator[None]:
         yield
         return
     check_writable(folder, "shared")
-    with locked(folder, wait=True):
+    with locked(folder, wait=True, shard=cfg.get("shard") is not None):
         yield
 
 
@@ -258,5 +276,8 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _write_config(cfg: DictConfig, path: Path) -> None:
-    with replacing(path) as beside:
-        beside.write_text(as_yaml(cfg), encoding="utf-8")
+    shard, whole = shard_of(cfg), cfg.copy()
+    if shard is not None:
+        whole.shard = None  # what lies there is of all shards
+    with shard.alone("config") if shard else nullcontext(), replacing(path) as beside:
+        beside.write_text(as_yaml(whole), encoding="utf-8")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsdet import check
+from wsdet.storage.shard import Shard
 from wsdet.types import InputError
 
 Check = Callable[..., None]  # takes values by name; see `wsdet.check`
@@ -28,6 +30,12 @@ def _text(**arguments: object) -> None:
 
 def _or_null(one: Check, /, **arguments: object) -> None:
     one(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def _shard(**arguments: object) -> None:
+    for value in arguments.values():
+        if value is not None:
+            Shard.of_text(str(value), Path())
 
 
 def _seed(**arguments: object) -> None:
@@ -65,7 +73,8 @@ SETTINGS: dict[str, Check] = {
     "top_k": partial(_or_null, _count),
     "seed": _seed,
     **dict.fromkeys(("batch_size", "in_flight", "every"), partial(check.at_least, 1)),
-    **dict.fromkeys(("strict", "masks", "report"), _flag),
+    **dict.fromkeys(("strict", "masks", "report", "prepare"), _flag),
+    "shard": _shard,
     **dict.fromkeys(("device", "images", "shared", "run"), _text),
     **dict.fromkeys(("model", "corrections"), partial(_or_null, _text)),
     "budget": partial(check.at_least, 1),

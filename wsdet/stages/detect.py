@@ -15,6 +15,7 @@ from wsdet.runners.job import Runner
 from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport, fill_together
 from wsdet.storage.fingerprints import Fingerprints
+from wsdet.storage.shard import Shard
 from wsdet.types import Boxes, Dataset, Detector, InputError, Sample
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def detect(
     folders: Mapping[str, Path] | None = None,
     device: str = "auto",
     precision: str = "auto",
+    shard: Shard | None = None,
 ) -> dict[str, FillReport]:
     """Fills a store for each detector with its detections in the images `ids`, all in one pass over the images.
 
@@ -94,6 +96,7 @@ def detect(
         folders: of the saved detectors, by name: needed where the runner has several workers.
         device: where they run there.
         precision: of their forward passes there.
+        shard: see `BoxStore.fill`.
 
     Raises:
         ValueError: the names differ.
@@ -103,7 +106,7 @@ def detect(
         raise ValueError(f"detectors and stores must have the same names, got {set(detectors)} and {set(stores)}")
     job = DetectJob(dataset, detectors, proposals, folders or {}, device, precision)
     where, fingerprints = runner or Local(), Fingerprints(dataset, labels=False)
-    return fill_together(stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints)
+    return fill_together(stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints, shard)
 
 
 def _detections(detectors: Mapping[str, Detector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:

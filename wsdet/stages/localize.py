@@ -20,6 +20,7 @@ from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
+from wsdet.storage.shard import Shard
 from wsdet.types import Boxes, Dataset, InputError, Sample, readable
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def localize(
     strict: bool = False,
     masks: Path | None = None,
     runner: Runner | None = None,
+    shard: Shard | None = None,
 ) -> FillReport:
     """Fills `store` with the boxes that `localizer` finds in the images `ids`.
 
@@ -88,6 +90,7 @@ def localize(
         strict: the first bad image raises.
         masks: a folder that receives the masks that `localizer` makes beside its boxes, if any.
         runner: where the work is done; None: in this process.
+        shard: see `BoxStore.fill`; no list of all masks is written then.
 
     Raises:
         InputError: `localizer` was trained for another network or other classes; or, with `strict`, an image cannot be
@@ -105,8 +108,8 @@ def localize(
             yield (image_id, Boxes.empty()) if image_id in background else next(found)
         yield from found  # none is left, but the runner counts its work after the last
 
-    report = store.fill(ids, produce, "localize", strict, Fingerprints(dataset, labels=True))
-    if masks is not None:
+    report = store.fill(ids, produce, "localize", strict, Fingerprints(dataset, labels=True), shard)
+    if masks is not None and shard is None:
         there = [image_id for image_id in ids if image_id in store]
         coco = coco_masks(masks, there, dataset.classes, store.folder.name)
         write_json(masks.with_suffix(".json"), coco)

@@ -9,6 +9,7 @@ from wsdet.runners.job import Runner
 from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport, Outcome
 from wsdet.storage.fingerprints import Fingerprints
+from wsdet.storage.shard import Shard
 from wsdet.types import Boxes, Dataset, InputError, ProposalSource
 
 
@@ -46,6 +47,7 @@ def propose(
     runner: Runner | None = None,
     strict: bool = False,
     of_labels: bool = False,
+    shard: Shard | None = None,
 ) -> FillReport:
     """Fills `store` with the boxes that `source` proposes for the images `ids` that it does not have as they are.
 
@@ -60,6 +62,7 @@ def propose(
         runner: where the work is done; None: in this process.
         strict: raise for the first image that fails.
         of_labels: the boxes depend on the images' labels, too.
+        shard: see `BoxStore.fill`.
 
     Raises:
         InputError: with `strict`, an image failed; or worker processes cannot start at all.
@@ -69,4 +72,4 @@ def propose(
     def produce(missing: Sequence[str]) -> Iterator[Outcome]:
         return where.run(job, missing)
 
-    return store.fill(ids, produce, "propose", strict, Fingerprints(dataset, of_labels))
+    return store.fill(ids, produce, "propose", strict, Fingerprints(dataset, of_labels), shard)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +29,11 @@ from wsdet.stages.propose import propose
 from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.fingerprints import Fingerprints
-from wsdet.storage.provenance import read_settings
+from wsdet.storage.provenance import claim, read_settings
+from wsdet.storage.shard import Shard
 from wsdet.storage.timings import Ledger
 from wsdet.training.options import RegionClassifierTraining
-from wsdet.types import Boxes, Dataset, Floats, ProposalSource, Split
+from wsdet.types import Boxes, Dataset, Floats, InputError, ProposalSource, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +80,7 @@ class Run:
         region_classifier: how localizers' region classifiers are trained.
         proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
         config: the program's whole config as text, for the report.
+        shard: the part of the images that this process does; None: all.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Run:
         region_classifier: RegionClassifierTraining | None = None,
         proposals: Recipe | None = None,
         config: str = "",
+        shard: Shard | None = None,
     ) -> None:
         self.dataset = dataset
         self.data = dict(data)
@@ -108,7 +112,8 @@ class Run:
         self.region_classifier = region_classifier or RegionClassifierTraining()
         self.proposals_recipe = proposals
         self.config = config
-        self.timings = Ledger(out / "ledger.json")
+        self.shard = shard
+        self.timings = Ledger((shard.own_folder if shard else out) / "ledger.json")
 
     def rehearsal(self, ids: Mapping[Split, Sequence[str]], folder: Path) -> Run:
         """The same run on other images and in another folder, in this process alone."""
@@ -134,7 +139,7 @@ class Run:
         """The frozen classifier, trained from the labels first where it has to be."""
         if not isinstance(self._network, NetworkOptions):
             return self._network
-        with self.timings.stage("classifier"):
+        with self._alone("training"), self.timings.stage("classifier"):
             return network_of(self._network, *self._training_of_classifier())
 
     def train_classifier(self) -> Path:
@@ -165,8 +170,13 @@ class Run:
         store = self._store("localization", recipe.name, settings | ({"masks": True} if masks else {}))
         how, runner = (self.execution.batch_size, self.execution.in_flight, self.execution.strict), self.runner
         with self.timings.stage(f"localize/{recipe.name}", lambda: runner.n_forward_passes):
-            localize(self.dataset, ids, localizer, self.network, store, *how, masks, runner)
+            localize(self.dataset, ids, localizer, self.network, store, *how, masks, runner, self.shard)
         return store, localizer
+
+    def prepare(self, recipe: Recipe, ids: Sequence[str]) -> None:
+        """Makes all that localizing needs: the network, proposals, what is trained on them."""
+        log.info("network: %s", self.network.fingerprint)
+        self._with_what_it_needs(self._with_learned_size(recipe), f"for_{recipe.name}", ids)
 
     def visualize(self, name: str, method: Localizer, ids: Sequence[str], n_images: int) -> None:
         """Draws what a localizer sees in some of the images `ids` into `evidence/<name>`."""
@@ -188,7 +198,7 @@ class Run:
         with self.timings.stage("propose"):
             # on one machine proposals have their own number of processes: they need no network
             runner = Local(self.execution.workers) if isinstance(self.runner, Local) else self.runner
-            propose(self.dataset, ids, source, store, runner, self.execution.strict, of_labels)
+            propose(self.dataset, ids, source, store, runner, self.execution.strict, of_labels, self.shard)
         return store
 
     def _store(self, kind: str, name: str, settings: Mapping[str, Any]) -> BoxStore:
@@ -207,7 +217,13 @@ class Run:
             name = name if name in equal else equal[0]
         elif folder / name in there and self.shared != self.out:  # of another run that shares the folder
             name += "-" + hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+        with self._alone("settings"):
+            claim(folder / name, settings)
         return BoxStore(folder / name, settings)
+
+    def _alone(self, purpose: str) -> AbstractContextManager[None]:
+        """Shards take turns; without them there is nobody to wait for."""
+        return self.shard.alone(purpose) if self.shard else nullcontext()
 
     def _with_learned_size(self, recipe: Recipe) -> Recipe:
         """A center box whose size is left open gets the mean size of the training images' ground-truth boxes.
@@ -228,6 +244,13 @@ class Run:
         from wsdet.proposals.files import Files
 
         made: dict[str, Any] = {}
+        trained = self.shared / "region_classifier" / "training.json"
+        if recipe.settings.get("weights") == "labels" and self.shard and not trained.exists():
+            raise InputError(
+                f"shard={self.shard.number}/{self.shard.of}: {trained.parent} holds no trained region classifier, "
+                "which learns from the proposals of all training images; run `python -m wsdet.localize` once with the "
+                "same settings and prepare=true in place of shard="
+            )
         if "source" in recipe.settings:
             source, other = recipe.part("source", name), self.proposals_recipe
             if other and source.settings == other.settings:
@@ -267,7 +290,7 @@ class Run:
             seen = self.network.outputs_of_features(described).class_scores
             return np.nan_to_num(seen, nan=1.0) ** np.float32(trust)  # no output: no evidence, all regions alike
 
-        with self.timings.stage("region_classifier"):
+        with self._alone("training"), self.timings.stage("region_classifier"):
             return train_region_classifier(
                 self.dataset,
                 [image_id for image_id in self.train_ids if len(proposals.get(image_id, Boxes.empty()))],

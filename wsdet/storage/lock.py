@@ -45,7 +45,7 @@ def is_run_folder(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False, shard: bool = False) -> Iterator[None]:
     """Keeps other processes out of the folder, and clears it of what a killed one had half written.
 
     The lock ends with the process, however that ends.
@@ -53,6 +53,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     Args:
         folder: of a run, or what runs share.
         wait: until no other process works in it, and says so.
+        shard: other processes that say the same may work in it, too; nothing is cleared then.
 
     Raises:
         InputError: without `wait`, another process works in it; the message names both.
@@ -60,8 +61,9 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     with _open(folder) as file:
         if fcntl is not None:
             # record locks: unlike flock's, they are not handed to forked workers, who may outlive a killed parent
+            kind = fcntl.LOCK_SH if shard else fcntl.LOCK_EX
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 owner = f"{folder} is in use by process {file.read().strip() or 'unknown'}"
@@ -70,11 +72,12 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
                         f"{owner}; wait until it ends, then run the same command again, or give another out="
                     ) from None
                 log.info("%s: waiting until it ends", owner)
-                fcntl.lockf(file, fcntl.LOCK_EX)
+                fcntl.lockf(file, kind)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        _remove_leftovers(folder)
+        if not shard:
+            _remove_leftovers(folder)
         yield
 
 

@@ -1,0 +1,107 @@
+"""`shard=i/n`: several processes fill the stores of one run, whose parts are those of a single process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+N_IMAGES = 140  # three parts
+BAD = ("a/005.png", "b/001.png")  # of the first part and the second
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of noise in a folder for each class; two cannot be read."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for name in "ab":
+        (folder / name).mkdir()
+        for number in range(N_IMAGES // 2):
+            pixels = rng.integers(0, 255, (24, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
+    for name in BAD:
+        (folder / name).write_bytes(b"no picture")
+    return folder
+
+
+def start(program: str, root: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    settings = ("data=folder", f"data.root={root}", f"out={out}", "workers=0", "device=cpu")
+    command = [sys.executable, "-m", f"wsdet.{program}", *settings, *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
+
+
+def content(store: Path) -> dict[str, object]:
+    found: dict[str, object] = {
+        str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()
+    }
+    if "failed.json" in found:  # in whatever order the shards came
+        found["failed.json"] = json.loads((store / "failed.json").read_text())
+    return found
+
+
+def test_a_killed_shard_and_one_beside_it_leave_the_bytes_of_one_run(root: Path, tmp_path: Path) -> None:
+    whole, shards = (tmp_path / name for name in ("whole", "shards"))
+    finish(start("propose", root, whole))
+    first, second = (start("propose", root, shards, f"shard={number}/2") for number in range(2))
+    pending = shards / "proposals" / "fast" / "pending"
+    deadline = time.monotonic() + 120
+    while not any(pending.glob("00006[4-9].parquet")):
+        assert second.poll() is None, second.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    second.send_signal(signal.SIGKILL)
+    second.communicate()
+    for more in ((), ("shard=0/2",)):  # a run without shards, and the same shard twice
+        refused = start("propose", root, shards, *more)
+        assert "is in use by process" in refused.communicate(timeout=120)[0] or first.poll() is not None
+    finish(first, start("propose", root, shards, "shard=1/2"))
+    expected = content(whole / "proposals" / "fast")
+    assert len(expected) == 5  # settings, failed images, three parts
+    assert set(json.loads((shards / "proposals" / "fast" / "failed.json").read_text())) == {*BAD}
+    assert content(shards / "proposals" / "fast") == expected
+    assert "shard: null" in (shards / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_what_localizing_needs_is_trained_once(root: Path, tmp_path: Path) -> None:
+    settings = ("localizer=wsddn", "network.input_size=32", "network.training.epochs=1", "region_classifier.epochs=1")
+    whole, shards = (tmp_path / name for name in ("whole", "shards"))
+    refused = start("localize", root, shards, *settings, "shard=0/2")
+    assert "run `python -m wsdet.localize` once with the same settings and prepare=true" in refused.communicate()[0]
+    finish(start("localize", root, shards, *settings, "prepare=true"))
+    assert not (shards / "localization").exists()
+    finish(*(start("localize", root, shards, *settings, f"shard={number}/2") for number in range(2)))
+    assert not (shards / "report").exists()
+    finish(start("localize", root, shards, *settings), start("localize", root, whole, *settings))
+    for name in ("localization/wsddn", "proposals/for_wsddn"):
+        assert content(shards / name) == content(whole / name), name
+    assert (shards / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_shard_that_comes_first_trains_the_classifier(root: Path, tmp_path: Path) -> None:
+    settings = ("localizer=cam", "network.head=finetune", "network.input_size=32", "network.training.epochs=1")
+    whole, shards = (tmp_path / name for name in ("whole", "shards"))
+    said = finish(*(start("localize", root, shards, *settings, f"shard={number}/2") for number in range(2)))
+    assert sum("classifier: trained already" in one for one in said) == 1
+    finish(start("localize", root, whole, *settings))
+    assert content(shards / "localization" / "cam") == content(whole / "localization" / "cam")
+
+
+@pytest.mark.parametrize("shard", ["2/2", "1", "half"])
+def test_what_is_no_shard_is_refused(root: Path, tmp_path: Path, shard: str) -> None:
+    said, _ = start("propose", root, tmp_path, f"shard={shard}").communicate(timeout=60)
+    assert "shard must be i/n with i from 0 to n - 1" in said

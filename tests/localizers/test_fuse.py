@@ -96,7 +96,7 @@ def test_only_the_best_boxes_of_a_member_count() -> None:
     [
         ({"members": {}}, "members must"),
         ({"weights": {"b": 1}}, "weights must"),
-        ({"weights": {"a": 0}}, "weights must"),
+        ({"weights": {"a": 0}}, r"weights\[a\] must"),
         ({"combine": "sum"}, "combine must"),
         ({"iou_threshold": 2}, "iou_threshold must"),
         ({"n_boxes": 0}, "n_boxes must"),

@@ -200,12 +200,17 @@ def _positives(
             positives[name] = ground_truth_positives(run.dataset, ids)
             continue
         boxes = localized["center_box"] if name == "center_box" else pseudo
-        best = chosen(options, boxes, ids)
+        best = _of_the_labels(run, chosen(options, boxes, ids))
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
         positives[name] = weigh(best, confidence, options.weighting, options.doubtful_below)
         if name == CORRECTED:
             positives[name] = {**positives[name], **_weight_one(experiment.corrected, ids)}
     return positives
+
+
+def _of_the_labels(run: Run, boxes: Mapping[str, Boxes]) -> dict[str, Boxes]:
+    """Boxes of classes that their image has: dam_multi finds others too, and a label is sure where a box is not."""
+    return {image_id: of[np.isin(of.labels, run.dataset.labels(image_id))] for image_id, of in boxes.items()}
 
 
 def _weight_one(boxes: Mapping[str, Boxes], ids: Sequence[str]) -> dict[str, Boxes]:

@@ -57,6 +57,8 @@ def test_every_entry_is_of_a_setting_that_a_program_has() -> None:
         "evaluate": ["boxes=b"],
         "localize": [],
         "compare": ["runs=[a]"],
+        "review": ["run=r"],
+        "improve": ["run=r", "out=o"],
     }
     configs = [compose(program, overrides) for program, overrides in programs.items()]
     for name in SETTINGS:

@@ -266,7 +266,11 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
         (None, ["network.input_size=x"], "network.input_size must be a whole number or null, got 'x'"),
         (None, ["network.training.epochs=1.5"], "network.training.epochs must be a whole number, got 1.5"),
         ("detector", ["detector.top_k=0"], "detector.top_k must be a whole number of at least 1, got 0"),
-        ("detector", ["detector.train_on=[nothing]"], r"detector.train_on\[0\] must be pseudo, ground_truth or center"),
+        (
+            "detector",
+            ["detector.train_on=[nothing]"],
+            r"detector.train_on\[0\] must be pseudo, ground_truth, center_box or c",
+        ),
         ("detector", ["detector.protocols.fast.rounds=-1"], "detector.protocols.fast.rounds must be a whole number"),
         ("detector", ["detector.nms_iou=3"], r"detector.nms_iou must be a number in \[0, 1\], got 3"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,11 @@ import pytest
 
 from wsdet.questions import Cropped, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
 from wsdet.types import Boxes, Pixels, Sample, Split
+
+# before torch is loaded: its threads wait for each other, and on a busy machine tests take many times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# run in the background, a shell has pytest ignore SIGINT, and the programs that tests interrupt would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CLASSES = ("square", "bar", "disc")
 COLORS = ((220, 40, 40), (40, 200, 60), (50, 70, 230))

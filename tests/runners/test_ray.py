@@ -131,7 +131,8 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, sources: ModuleTyp
     assert 0 < before < 100
     subprocess.run(command, check=True, timeout=LATE, cwd=ROOT, capture_output=True)
     dataset = sources.Images(100)
-    propose(dataset, dataset.ids("train"), sources.Brightness(), BoxStore(tmp_path / "whole", {}))
+    job = sources.SlowJob(dataset, seconds=0)
+    BoxStore(tmp_path / "whole", {}).fill(dataset.ids("train"), lambda missing: Local().run(job, missing), "test")
     for part in (tmp_path / "whole" / "parts").iterdir():
         assert part.read_bytes() == (tmp_path / "killed" / "parts" / part.name).read_bytes()
     assert np.allclose([b.scores[0] for b in BoxStore(tmp_path / "killed").values()], range(100))

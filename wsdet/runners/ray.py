@@ -72,9 +72,10 @@ class Ray:
         except ImportError as error:
             raise InputError("runner=ray needs the package ray: install wsdet[ray], or take runner=local") from error
         if not ray.is_initialized():
-            address = None if self._address == "local" else self._address
+            # the dashboard is no business of a cluster that is joined
+            options: dict[str, Any] = {"include_dashboard": False} if self._address == "local" else {}
             try:
-                ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING)
+                ray.init(address=self._address, log_to_driver=False, logging_level=logging.WARNING, **options)
             except ConnectionError as error:
                 raise InputError(
                     f"runner.address={self._address}: no Ray cluster answers there ({error}); start one with "

@@ -19,6 +19,7 @@ from wsdet.localizers.dam import Dam
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.stages.localize import localize, visualize
+from wsdet.stages.pseudo_label import Exports, pseudo_label
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Execution, Run
 from wsdet.storage.box_store import BoxStore
@@ -134,6 +135,24 @@ def test_what_is_not_possible_is_said_before_any_work(tmp_path: Path, overrides:
     with pytest.raises(InputError, match=f"(?s){says}"):
         _run(compose("localize", [*overrides, f"out={tmp_path}"]))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_what_training_takes(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
+    scores = [0.9, 0.8, 0.1]  # the second has more than 0.8 of the best, the third less
+
+    class ThreeBoxes:
+        def localize(self, sample: Sample) -> Any:
+            yield from ()
+            corners = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [0, 30, 10, 40]], np.float32)
+            return Boxes(corners, np.array(scores), np.full(3, sample.labels[0]))
+
+    run = Run(tiny_dataset, {}, {"train": ["train_0", "train_1"]}, tmp_path, network, Execution())
+    three = Recipe("three", {"_target_": "three"}, "localizer", lambda *_: ThreeBoxes())
+    store = pseudo_label(run, three, Exports(("coco",), images="none"))
+    assert [len(boxes) for boxes in store.values()] == [3, 3]
+    exported = [json.loads(path.read_text()) for path in (tmp_path / "export" / "coco").rglob("*.json")]
+    found = [round(one["score"], 3) for content in exported for one in content.get("annotations", ())]
+    assert found == [0.9, 0.8, 0.9, 0.8]
 
 
 def test_background_gets_no_box_and_no_work(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:

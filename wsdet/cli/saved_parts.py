@@ -44,7 +44,7 @@ def run_of(folder: Path) -> Path | None:
     return next((one for one in [folder, *folder.absolute().parents[:4]] if (one / "config.yaml").is_file()), None)
 
 
-def saved_config(folder: Path) -> dict[str, Any]:
+def config_above(folder: Path) -> dict[str, Any]:
     """The config of the run that a store or detector lies in; empty where there is none."""
     run = run_of(folder)
     config = read_yaml(run / "config.yaml") if run else {}
@@ -57,7 +57,7 @@ def saved_network(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: see `saved_part`.
     """
-    network, config = saved_part(folder, "network"), saved_config(folder)
+    network, config = saved_part(folder, "network"), config_above(folder)
     trained = Path(config.get("shared") or run_of(folder) or "", "classifier", "model.safetensors")
     return network | ({"weights": str(trained)} if network.get("head") == "finetune" and trained.is_file() else {})
 
@@ -66,7 +66,7 @@ def saved_positives(folder: Path) -> Positives:
     """Which pseudo-boxes the run that a store lies in trained detectors on; the defaults where it trained none."""
     from wsdet.stages.experiment import Positives
 
-    detector = saved_config(folder).get("detector")
+    detector = config_above(folder).get("detector")
     chosen = detector if isinstance(detector, dict) else {}
     return Positives(**{field.name: chosen[field.name] for field in fields(Positives) if field.name in chosen})
 
@@ -77,7 +77,7 @@ def saved_part(folder: Path, group: str) -> dict[str, Any]:
     Raises:
         InputError: no run is there, or its config names something that is none of our configs.
     """
-    part = saved_config(folder).get(group)
+    part = config_above(folder).get(group)
     if not isinstance(part, dict):
         raise InputError(f"{folder} lies in no run whose config.yaml says its {group}; give {group}=")
     check_harmless(part, known_targets(group), f"config.yaml of {folder}", group, f"give {group}= as when it was made")

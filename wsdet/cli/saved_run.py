@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsdet.cli.entry_point import CONF
+from wsdet.cli.saved_parts import known_targets
 from wsdet.storage.untrusted import read_yaml, shown
 from wsdet.types import InputError
 
@@ -37,7 +36,7 @@ def saved_config(folder: Path, trust: bool = False) -> DictConfig:
         raise InputError(
             f"{shown(path)} is not of a run of wsdet.train or wsdet.localize: it needs {', '.join(_NEEDED)}"
         )
-    known = {name for file in CONF.rglob("*.yaml") for name in re.findall(r"_target_: *(\S+)", file.read_text("utf-8"))}
+    known = known_targets(".")
     for key, text in _texts(content):
         if "${" in text:
             raise InputError(f"{shown(path)}: {shown(key)} holds an interpolation, {shown(text)}; write its value")

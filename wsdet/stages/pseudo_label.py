@@ -23,13 +23,13 @@ class Exports:
     Attributes:
         formats: an export for each.
         min_score: boxes scored lower are left out; None: none is.
-        top_k: maximum number of boxes of each class in an image, the best; 0: all.
+        top_k: maximum number of boxes of each class in an image, the best; 0: all; None: those that training takes.
         images: `none`, `link` or `copy`.
     """
 
     formats: tuple[str, ...] = ()
     min_score: float | None = None
-    top_k: int = 1
+    top_k: int | None = None
     images: str = "link"
 
     @property

@@ -20,6 +20,7 @@ from wsdet.detectors.rcnn.features import Maps, RoiFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
+from wsdet.runners.local import Local
 from wsdet.stages.detect import detect, find_images
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample
@@ -89,6 +90,22 @@ def test_all_detectors_are_filled_in_one_pass(
             alone = detector.detect(dataset.load(image_id), proposals[image_id])
             np.testing.assert_array_equal(found.xyxy, alone.xyxy)
             np.testing.assert_array_equal(found.scores, alone.scores)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_workers_find_what_one_finds(photos: Path, tmp_path: Path, precision: str) -> None:
+    network = Network(build_backbone("tiny", 5, 64), (), device="cpu", precision=precision)
+    features = RoiFeatures(network, grid=1, scales=(1.0,))
+    weights = np.random.default_rng(0).normal(size=(2, features.dim)).astype(np.float32)
+    RcnnDetector(features, CLASSES, weights, np.zeros(2, np.float32), PROPOSALS).save(tmp_path / "model")
+    folders = {"a": tmp_path / "model"}
+    one, dataset = RcnnDetector.load(folders["a"], "cpu", precision), find_images(str(photos), CLASSES)
+    for workers in (1, 2):
+        stores = {"a": BoxStore(tmp_path / str(workers), {})}
+        found = (dataset, dataset.ids("test"), {"a": one}, boxes_of(dataset), stores)
+        detect(*found, runner=Local(workers), folders=folders)
+    parts = [(tmp_path / workers / "parts" / "000000.parquet").read_bytes() for workers in ("1", "2")]
+    assert parts[0] == parts[1]
 
 
 def test_an_image_without_proposals_is_recorded(

@@ -63,7 +63,7 @@ def _run(cfg: DictConfig) -> None:
     if sources is not None:
         run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner, shard=shard)
         proposals = run.propose(sources, ids)
-    where = (runner, {"detector": Path(cfg.model)}, cfg.device, cfg.precision, shard)
+    where = (runner, {"detector": Path(cfg.model)}, shard)
     detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
     if shard:
         log.info("shards write no detections.json and no pictures; the same command without shard= does, at the end")

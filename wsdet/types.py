@@ -207,5 +207,13 @@ class Detector(Protocol):
     def needs_proposals(self) -> bool:
         """Whether `detect` looks at proposals."""
 
+    @property
+    def device_type(self) -> str:
+        """Where it runs, "cpu" or "cuda"."""
+
+    @property
+    def precision(self) -> str:
+        """Of its forward passes: "float32", "bfloat16" or "float16"."""
+
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
         """Scored and labelled boxes of an image after non-maximum suppression, best first."""

@@ -25,6 +25,8 @@ class Shifted:
     learned: Mapping[str, Boxes]
     by: float
     needs_proposals: bool = False
+    device_type = "cpu"
+    precision = "float32"
 
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
         own = self.learned.get(sample.image_id, Boxes.empty())

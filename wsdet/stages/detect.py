@@ -35,20 +35,25 @@ def default_min_score(detector: Detector) -> float:
 
 @dataclass
 class DetectJob:
-    """Detectors at work; see `wsdet.runners.job.Job`. They travel as the folders that they were loaded from."""
+    """Detectors at work; see `wsdet.runners.job.Job`.
+
+    They travel as the folders that they were loaded from, and run where they arrive as they did here: same kind of
+    device, same precision.
+    """
 
     dataset: Dataset
     detectors: Mapping[str, Detector]
     proposals: Mapping[str, Boxes] | None
     folders: Mapping[str, Path]
-    device: str
-    precision: str
+    device: str = "auto"
+    precision: str = "auto"
     chunk_size: int = 16
     n_forward_passes: int = 0
 
     def packed(self) -> DetectJob:
-        """Without the detectors."""
-        return replace(self, detectors={})
+        """Without the detectors, which are all of one run."""
+        one = next(iter(self.detectors.values()))
+        return replace(self, detectors={}, device=one.device_type, precision=one.precision)
 
     def open(self, worker: int = 0) -> DetectJob:
         """With the detectors, on a GPU of their own where there are several."""
@@ -79,8 +84,6 @@ def detect(
     strict: bool = False,
     runner: Runner | None = None,
     folders: Mapping[str, Path] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
     shard: Shard | None = None,
 ) -> dict[str, FillReport]:
     """Fills a store for each detector with its detections in the images `ids`, all in one pass over the images.
@@ -94,8 +97,6 @@ def detect(
         strict: the first bad image raises.
         runner: where the work is done; None: in this process.
         folders: of the saved detectors, by name: needed where the runner has several workers.
-        device: where they run there.
-        precision: of their forward passes there.
         shard: see `BoxStore.fill`.
 
     Raises:
@@ -104,7 +105,7 @@ def detect(
     """
     if detectors.keys() != stores.keys():
         raise ValueError(f"detectors and stores must have the same names, got {set(detectors)} and {set(stores)}")
-    job = DetectJob(dataset, detectors, proposals, folders or {}, device, precision)
+    job = DetectJob(dataset, detectors, proposals, folders or {})
     where, fingerprints = runner or Local(), Fingerprints(dataset, labels=False)
     return fill_together(stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints, shard)
 

@@ -82,6 +82,16 @@ class NeuralDetector:
         return False
 
     @property
+    def device_type(self) -> str:
+        """Where it runs, "cpu" or "cuda"."""
+        return self.device.type
+
+    @property
+    def precision(self) -> str:
+        """Of its forward passes."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def fingerprint(self) -> str:
         """Short hash of the weights and options: what a store records of the detector that made its boxes."""
         digest = hashlib.sha256(repr((self.options, self._classes, str(self.dtype))).encode())

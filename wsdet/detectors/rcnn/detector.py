@@ -147,6 +147,16 @@ class RcnnDetector:
         """Whether `detect` looks at proposals."""
         return True
 
+    @property
+    def device_type(self) -> str:
+        """Where it runs, "cpu" or "cuda"."""
+        return self.features.network.device.type
+
+    @property
+    def precision(self) -> str:
+        """Of its network's forward passes."""
+        return str(self.features.network.dtype).removeprefix("torch.")
+
     def save(self, folder: Path | str) -> None:
         """Writes the detector; `model.json` comes last, so a folder that has it is complete."""
         folder = Path(folder)

@@ -31,9 +31,9 @@ INTRODUCTION = """# Every option
 
 Made by `python scripts/config_reference.py` from the comments in `conf/` and the docstrings of the classes behind them.
 
-An option of a group is set below the group's name: `localizer.trust=0.5`, `network.training.epochs=5`. A value out of
-its range is refused before any work starts, and the message says the range. A file that builds on another one has the
-other's options too. `${seed}` stands for the value of another option, `???` for one that must be given.
+An option of a group is set below the group's name: `localizer.score_exponent=0.5`, `network.training.epochs=5`. A value
+out of its range is refused before any work starts, and the message says the range. A file that builds on another one
+has the other's options too. `${seed}` stands for the value of another option, `???` for one that must be given.
 """
 
 

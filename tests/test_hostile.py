@@ -243,11 +243,15 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
         ),
         ("proposals", ["proposals.max_boxes=-1"], "proposals.max_boxes must be a whole number of at least 0, got -1"),
         # a localizer whose weights are trained first
-        ("localizer", ["localizer=wsddn", "localizer.trust=0"], "localizer.trust must be a number above 0"),
         (
             "localizer",
-            ["localizer=wsddn", "localizer.sharpness=much"],
-            "localizer.sharpness must be a number or null, got 'much'",
+            ["localizer=wsddn", "localizer.score_exponent=0"],
+            "localizer.score_exponent must be a number above 0",
+        ),
+        (
+            "localizer",
+            ["localizer=wsddn", "localizer.voting_exponent=much"],
+            "localizer.voting_exponent must be a number or null, got 'much'",
         ),
         (
             "localizer",

@@ -56,15 +56,15 @@ def intersection(a: Floats, b: Floats) -> Floats:
     return sides[..., 0] * sides[..., 1]
 
 
-def expected_iou(xyxy: Floats, belief: Floats) -> Floats:
-    """(n,) mean IoU of each of (n, 4) boxes with the object, believed to be box i with a probability ~ `belief[i]`.
+def expected_iou(xyxy: Floats, prior_weights: Floats) -> Floats:
+    """(n,) mean IoU of each of (n, 4) boxes with the object, which is box i with a probability ~ `prior_weights[i]`.
 
     Args:
         xyxy: (n, 4) corners.
-        belief: (n,) >= 0; all alike where all are 0.
+        prior_weights: (n,) >= 0; all alike where all are 0.
     """
-    total = belief.sum()
-    shares = belief / total if total > 0 else np.full(len(xyxy), 1 / max(len(xyxy), 1))
+    total = prior_weights.sum()
+    shares = prior_weights / total if total > 0 else np.full(len(xyxy), 1 / max(len(xyxy), 1))
     return (iou(xyxy, xyxy) @ shares).astype(np.float32)
 
 
@@ -123,22 +123,22 @@ def mist_seeds(
     return best[nms(xyxy[best], scores[best], nms_iou)]
 
 
-def voted(kept_xyxy: Floats, xyxy: Floats, scores: Floats, sharpness: float) -> Floats:
+def voted(kept_xyxy: Floats, xyxy: Floats, scores: Floats, exponent: float) -> Floats:
     """(k, 4) kept boxes moved to where the boxes that overlap them agree (Gidaris and Komodakis, ICCV 2015, "voting").
 
-    Each becomes the average of the boxes whose IoU with it is at least 0.5, weighted by `scores ** sharpness`.
+    Each becomes the average of the boxes whose IoU with it is at least 0.5, weighted by `scores ** exponent`.
 
     Args:
         kept_xyxy: (k, 4) corners; a box that none overlaps stays.
         xyxy: (n, 4) corners.
         scores: (n,) >= 0; all alike where all that overlap a box are 0.
-        sharpness: >= 0; 0 counts all alike.
+        exponent: >= 0; 0 counts all alike.
     """
     overlapping = iou(kept_xyxy, xyxy) >= _AGREEING  # (k, n)
     best = np.where(overlapping, scores, 0).max(axis=1, keepdims=True, initial=0)
     # in float64: the average of boxes that all end at an image's edge ends there, not a rounding beyond it
     relative = np.divide(scores, best, out=np.ones(overlapping.shape), where=overlapping & (best > 0))
-    weights = np.where(overlapping, relative**sharpness, 0)
+    weights = np.where(overlapping, relative**exponent, 0)
     total = weights.sum(axis=1, keepdims=True)
     return np.divide(weights @ xyxy, total, out=kept_xyxy.astype(np.float32), where=total > 0)
 

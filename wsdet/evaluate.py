@@ -7,7 +7,6 @@ count the images that have both boxes and truth. `python -m wsdet.evaluate` runs
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +32,10 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """The command `python -m wsdet.evaluate`."""
-    import sys
-
     from wsdet.cli.entry_point import entry_point
 
     # conf/proposals is a config group: Hydra would take the stores in proposals=[A,B] for the names of its files
-    sys.argv[1:] = [re.sub("^proposals=", "proposal_stores=", argument) for argument in sys.argv[1:]]
-    entry_point("evaluate", _run)
+    entry_point("evaluate", _run, short={"proposals": "proposal_stores"})
 
 
 def _run(cfg: DictConfig) -> None:

@@ -42,10 +42,10 @@ def test_configs_are_found() -> None:
     assert (CONF / "base.yaml").is_file()
 
 
-def run_program(body: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_program(body: str, *overrides: str, cwd: Path, config: str = "base") -> subprocess.CompletedProcess[str]:
     """Runs `body` as the program of an entry point, in a process of its own as Hydra takes over logging."""
     imports = "from wsdet.cli.entry_point import entry_point\nfrom wsdet.types import InputError\n"
-    program = f"{imports}{body}\nentry_point('base', run)"
+    program = f"{imports}{body}\nentry_point({config!r}, run)"
     command = [sys.executable, "-c", program, *overrides]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
 
@@ -62,6 +62,22 @@ def test_an_entry_point_writes_its_config_where_it_was_told(tmp_path: Path) -> N
     assert (written.seed, Path(written.out)) == (7, tmp_path / "here")
     assert (tmp_path / "here" / "log.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_names_of_earlier_versions_are_taken_with_a_warning(tmp_path: Path) -> None:
+    """On the command line and in a file of one's own."""
+    (tmp_path / "localizer").mkdir()
+    (tmp_path / "localizer" / "mine.yaml").write_text("defaults: [vote, _self_]\nsharpness: 3\n")
+    body = "def run(cfg):\n    print(cfg.localizer.score_exponent, cfg.localizer.voting_exponent, cfg.localizer.keys())"
+    overrides = ["data=synthetic", f"hydra.searchpath=[file://{tmp_path}]", "localizer=mine", "localizer.trust=0.5"]
+    done = run_program(body, "out=here", *overrides, cwd=tmp_path, config="localize")
+    assert done.returncode == 0, done.stderr
+    assert "\n0.5 3 " in done.stdout
+    assert "WARNING localizer.trust is now localizer.score_exponent; the next release will not take" in done.stdout
+    assert "WARNING localizer.sharpness is now localizer.voting_exponent" in done.stdout
+    written = OmegaConf.load(tmp_path / "here" / "config.yaml").localizer
+    assert (written.score_exponent, written.voting_exponent) == (0.5, 3)
+    assert not {"trust", "sharpness"} & set(written)
 
 
 @pytest.mark.parametrize(

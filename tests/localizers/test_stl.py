@@ -155,7 +155,7 @@ def test_segments_cover_the_scene(color_space: str) -> None:
         ({"segmentations": [("cmyk", 50)]}, "segmentations: a color space must be"),
         ({"order": "size"}, "order must be"),
         ({"smallest": 1}, "smallest must be"),
-        ({"trust": 0}, "trust must be"),
+        ({"score_exponent": 0}, "score_exponent must be"),
         ({"top_classes": 0}, "top_classes must be"),
         ({"max_boxes": -1}, "max_boxes must be"),
         ({"nms_iou": 1.5}, "nms_iou must be"),

@@ -1,4 +1,4 @@
-"""Votes of proposals, with made-up beliefs."""
+"""Votes of proposals, with made-up prior weights."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_object_on_which_proposals_agree_comes_before_the_part_that_scores_b
 
 def test_full_trust_and_nothing_to_agree_with_take_the_score() -> None:
     apart = XYXY[[0, 4]]
-    found = localize(Vote(Source(apart), trust=50.0), (0,))
+    found = localize(Vote(Source(apart), score_exponent=50.0), (0,))
     assert found.xyxy[0].tolist() == apart[0].tolist()
 
 
@@ -78,7 +78,7 @@ def test_scores_are_the_geometric_mean_of_the_expected_iou_with_all_and_with_wha
     of_all = np.array([0.9 + 0.6 * overlap, 0.6 + 0.9 * overlap]) / 1.5
     of_same = np.array([0.9, 0.6]) / 1.5
     for voting_iou, expected in ((0.0, of_all), (0.5, np.sqrt(of_all * of_same))):
-        found = localize(Vote(Source(XYXY[:2]), trust=1.0, n_hidden=0, voting_iou=voting_iou), (0,))
+        found = localize(Vote(Source(XYXY[:2]), score_exponent=1.0, n_occluded=0, voting_iou=voting_iou), (0,))
         np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
 
 
@@ -86,7 +86,7 @@ def test_a_second_object_keeps_its_box_where_only_boxes_of_the_same_object_vote(
     corners = np.array([[0, 0], [2, 0], [0, 2], [60, 60], [20, 20], [24, 22]])  # three on one object, one on another
     xyxy = np.concatenate([corners, corners + 30], axis=1).astype(np.float32)
     rank = [
-        localize(Vote(Source(xyxy), voting_iou=voting_iou, sharpness=None, nms_iou=0.3), (2,)).xyxy.tolist()
+        localize(Vote(Source(xyxy), voting_iou=voting_iou, voting_exponent=None, nms_iou=0.3), (2,)).xyxy.tolist()
         for voting_iou in (0.0, 0.5)
     ]
     second = xyxy[3].tolist()
@@ -95,15 +95,15 @@ def test_a_second_object_keeps_its_box_where_only_boxes_of_the_same_object_vote(
 
 def test_of_boxes_with_equal_votes_the_one_without_which_less_is_left_comes_first() -> None:
     pair = Source(np.array([[2, 30, 12, 60], [30, 2, 60, 12]]))  # the class is seen alike in both
-    by_votes = localize(Vote(pair, n_hidden=40, hiding=0.0), (0,))
-    found = localize(Vote(pair, n_hidden=40, hiding=0.1), (0,))
+    by_votes = localize(Vote(pair, n_occluded=40, occlusion_weight=0.0), (0,))
+    found = localize(Vote(pair, n_occluded=40, occlusion_weight=0.1), (0,))
     assert by_votes.scores[0] == by_votes.scores[1]
     assert found.xyxy[0].tolist() == [30, 2, 60, 12]
     np.testing.assert_allclose(found.scores, by_votes.scores * [1, (0.001 / 0.501) ** 0.1], rtol=1e-5)
 
 
 def test_a_kept_box_is_where_those_that_overlap_it_agree() -> None:
-    stays, moves = (localize(Vote(Source(), sharpness=sharpness), (0,)) for sharpness in (None, 0.0))
+    stays, moves = (localize(Vote(Source(), voting_exponent=voting_exponent), (0,)) for voting_exponent in (None, 0.0))
     proposed = XYXY.astype(np.float32)
     assert (boxes.iou(stays.xyxy, proposed).max(axis=1) == 1).all()
     agreeing = boxes.iou(stays.xyxy[:1], proposed[:5])[0] >= 0.5
@@ -115,7 +115,7 @@ def test_a_kept_box_is_where_those_that_overlap_it_agree() -> None:
 def test_boxes_are_not_hidden_for_a_class_without_output_but_are_for_an_image_without_label() -> None:
     for labels, expected in (((2,), 0), ((), 3)):
         network = oracle()
-        localize(Vote(Source(), n_hidden=40), labels, network)
+        localize(Vote(Source(), n_occluded=40), labels, network)
         assert count_hidden(network) == expected
 
 
@@ -123,24 +123,26 @@ def test_a_box_that_was_hidden_in_vain_is_not_put_behind_one_that_was_not_tried(
     pair = Source(np.array([[2, 30, 12, 60], [30, 2, 60, 12]]))
     # a network that sees both of its classes everywhere, whatever is hidden, as sigmoid scores can
     sure = FakeNetwork(lambda one: np.full((2, 2) if isinstance(one.question, Regions) else 2, 0.9))
-    found = localize(Vote(pair, n_hidden=1), (), sure)
+    found = localize(Vote(pair, n_occluded=1), (), sure)
     assert found.xyxy[0].tolist() == [2, 30, 12, 60]
     assert found.scores[0] == found.scores[1]
 
 
-@pytest.mark.parametrize(("n_hidden", "hiding", "expected"), [(2, 0.1, 2), (40, 0.1, 3), (0, 0.1, 0), (40, 0.0, 0)])
-def test_so_many_distinct_boxes_are_hidden(n_hidden: int, hiding: float, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("n_occluded", "occlusion_weight", "expected"), [(2, 0.1, 2), (40, 0.1, 3), (0, 0.1, 0), (40, 0.0, 0)]
+)
+def test_so_many_distinct_boxes_are_hidden(n_occluded: int, occlusion_weight: float, expected: int) -> None:
     network = oracle()  # of the object's three boxes one is enough
-    localize(Vote(Source(), n_hidden=n_hidden, hiding=hiding), (0,), network)
+    localize(Vote(Source(), n_occluded=n_occluded, occlusion_weight=occlusion_weight), (0,), network)
     assert count_hidden(network) == expected
 
 
 def test_every_label_has_boxes_a_class_without_output_and_an_image_without_label_by_the_top_classes() -> None:
-    found = localize(Vote(Source(), top_classes=1, n_hidden=0), (0, 1, 2))
+    found = localize(Vote(Source(), top_classes=1, n_occluded=0), (0, 1, 2))
     assert set(found.labels) == {0, 1, 2}
     own, unknown = (found[found.labels == label] for label in (0, 2))
     np.testing.assert_array_equal(own.xyxy, unknown.xyxy)
-    weakly = localize(Vote(Source(), top_classes=1, n_hidden=0), ())
+    weakly = localize(Vote(Source(), top_classes=1, n_occluded=0), ())
     assert set(weakly.labels) == {-1}
     np.testing.assert_array_equal(weakly.xyxy, own.xyxy)
 
@@ -161,12 +163,12 @@ def test_so_many_are_looked_at_and_kept() -> None:
         {"n_proposals": -1},
         {"max_boxes": -1},
         {"top_classes": 0},
-        {"trust": 0},
+        {"score_exponent": 0},
         {"smallest": 1},
-        {"sharpness": -1.0},
+        {"voting_exponent": -1.0},
         {"nms_iou": 2},
-        {"n_hidden": -1},
-        {"hiding": -0.1},
+        {"n_occluded": -1},
+        {"occlusion_weight": -0.1},
     ],
 )
 def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "mask": {"label": 0, "mask": BLOBS[1]},
     "eiss trajectory": Trajectory(0, FOUND.xyxy[::-1].copy(), np.array([0.1, 0.3]), np.array([0.9, 0.4]), 0.8),
     "region tree": TREE,
-    "votes": {"label": 0, "xyxy": FOUND.xyxy, "belief": np.array([0.9, 0.3], np.float32)},
+    "votes": {"label": 0, "xyxy": FOUND.xyxy, "prior_weights": np.array([0.9, 0.3], np.float32)},
     "of another kind": "passed over",
 }
 ONE_REGION = {"label": 0, "xyxy": np.array([[0, 0, 90, 60]], np.float32), "drops": np.zeros(1), "merges": []}
@@ -72,7 +72,7 @@ def test_the_mean_over_a_pixel_counts_the_boxes_that_cover_it() -> None:
     assert heat.tolist() == [[1, 2, 3, 0], [1, 1, 0, 0]]
 
 
-def test_a_pixel_has_the_share_of_the_belief_that_covers_it() -> None:
+def test_a_pixel_has_the_share_of_the_prior_weight_that_covers_it() -> None:
     xyxy = np.array([[0, 0, 2, 2], [1, 0, 3, 1]], np.float32)
     share = _share_over(xyxy, np.array([3, 1], np.float32), (2, 4))
     assert share.tolist() == [[0.75, 1, 0.25, 0], [0.75, 0.75, 0, 0]]

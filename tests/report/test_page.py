@@ -132,7 +132,7 @@ def test_without_truth_it_shows_scores_and_coverage(tmp_path: Path, tiny_dataset
     assert '<p class="hint" hidden>' in page  # colors that tell right from wrong
 
 
-def test_without_truth_the_most_doubtful_come_first(tmp_path: Path, tiny_dataset: Any) -> None:
+def test_without_truth_the_lowest_confidence_come_first(tmp_path: Path, tiny_dataset: Any) -> None:
     def box(label: int, score: float) -> Boxes:
         return Boxes(np.array([[2, 2, 22, 12]], np.float32), np.array([score]), np.array([label]))
 
@@ -148,8 +148,8 @@ def test_without_truth_the_most_doubtful_come_first(tmp_path: Path, tiny_dataset
     }
     page = written(tmp_path, bare, {}, localized={"stl": boxes}, detections={}, test_ids=())
     data = data_of(page)
-    assert data["views"][0] == ["doubtful", "the 6 of lowest confidence, lowest first"]
-    assert [image["id"] for image in data["images"] if "doubtful" in image["boxes"]] == [
+    assert data["views"][0] == ["low_confidence", "the 6 of lowest confidence, lowest first"]
+    assert [image["id"] for image in data["images"] if "low_confidence" in image["boxes"]] == [
         "train_2", "train_3", "train_4", "train_5", "train_0", "train_1",
     ]  # fmt: skip
     assert "83%" in page

@@ -12,10 +12,11 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.allocator import keep_freed_memory
 from wsdet.cli.build import as_yaml, build, settings_of
@@ -24,7 +25,8 @@ from wsdet.storage.amounts import amount, duration
 from wsdet.storage.files import replacing
 from wsdet.storage.lock import check_writable, locked
 from wsdet.storage.memory import highest_bytes
-from wsdet.storage.provenance import SettingsChanged, differences
+from wsdet.storage.provenance import SettingsChanged, differences, flatten
+from wsdet.storage.renamed import KEYS, renamed_config, renamed_override, renaming
 from wsdet.storage.shard import Shard
 from wsdet.storage.untrusted import read_yaml, shown
 from wsdet.types import InputError
@@ -41,8 +43,13 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 _PLACES = ("out", "shared")  # where, not what
 
 
-def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
+def entry_point(
+    config_name: str, run: Callable[[DictConfig], None], short: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Composes the config `config_name` with the command line's overrides and calls `run` with it.
+
+    Names of earlier versions are taken, with a warning; `short` has what the command line calls otherwise than the
+    config, such as `proposals`, which Hydra would take for the group of that name.
 
     `config.yaml` in the run folder (`out`) is written first where there is none, else when the run is through: what
     lies there is of the settings that it says. An `InputError` or an error of the file system ends the program with
@@ -50,12 +57,12 @@ def entry_point(config_name: str, run: Callable[[DictConfig], None]) -> None:
     """
     try:
         signal.signal(signal.SIGTERM, _terminate)  # also keeps Lightning from handling it, with words of its own
-        _hydra_main(config_name, run)()
+        _hydra_main(config_name, run, short)()
     except KeyboardInterrupt:
         sys.exit(_interrupted("interrupted", 130))
 
 
-def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable[[], None]:
+def _hydra_main(config_name: str, run: Callable[[DictConfig], None], short: Mapping[str, str]) -> Callable[[], None]:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
@@ -63,7 +70,10 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable
     @hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
     def main(cfg: DictConfig) -> None:
         _log_plainly()
+        for old in old_names:
+            log.warning("%s", renaming(old))
         try:
+            cfg = _with_current_names(cfg)
             _check(cfg)
             cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
             keep_freed_memory()
@@ -79,11 +89,30 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None]) -> Callable
         except KeyboardInterrupt:
             sys.exit(_interrupted("interrupted", 130))
 
-    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
-    for given in sys.argv[1:]:
-        if given.startswith("out="):  # Hydra writes there before it calls main, and would end in a traceback
-            _check_writable_or_exit(given.removeprefix("out="))
+    given = [_renamed(argument, short) for argument in sys.argv[1:]]
+    sys.argv[1:], old_names = [_quoted(argument) for argument, _ in given], [old for _, old in given if old]
+    for argument in sys.argv[1:]:
+        if argument.startswith("out="):  # Hydra writes there before it calls main, and would end in a traceback
+            _check_writable_or_exit(argument.removeprefix("out="))
     return main
+
+
+def _renamed(argument: str, short: Mapping[str, str]) -> tuple[str, str | None]:
+    """An argument of the command line as the config calls it, and the old name if it was one."""
+    key, equals, value = argument.partition("=")
+    new = renamed_override(argument)
+    return f"{short[key]}={value}" if equals and key in short else new, key.lstrip("+~") if new != argument else None
+
+
+def _with_current_names(cfg: DictConfig) -> DictConfig:
+    """The config with today's names, of which files of a person may hold others."""
+    from omegaconf import OmegaConf
+
+    plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+    old_names = [key for key in flatten(plain) if "." in key and key.rpartition(".")[2] in KEYS]
+    for old in old_names:
+        log.warning("%s", renaming(old))
+    return OmegaConf.create(renamed_config(plain), flags={"struct": True}) if old_names else cfg
 
 
 @contextmanager
@@ -204,7 +233,7 @@ def _changes(path: Path, cfg: DictConfig) -> str:
         there, now = read_yaml(path), settings_of(cfg, *cfg)
     except InputError:
         return ""
-    changes = differences(there, now) if isinstance(there, dict) else []
+    changes = differences(renamed_config(there), now) if isinstance(there, dict) else []
     named = [f"{key} was {shown(old)}, is {shown(new)}" for key, old, new in changes if key not in _PLACES]
     return f" Changed since the last run in this folder: {'; '.join(named[:8])}." if named else ""
 
@@ -223,10 +252,11 @@ def compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose(config_name, list(overrides), return_hydra_config=True)
+            cfg = hydra.compose(config_name, list(map(renamed_override, overrides)), return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)  # what names.* refer to
         with open_dict(cfg):
             del cfg["hydra"]
+        cfg = _with_current_names(cfg)
         _check(cfg)
         OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.entry_point import CONF
+from wsdet.storage.renamed import renamed, renamed_config
 from wsdet.storage.untrusted import read_yaml
 from wsdet.types import InputError
 
@@ -31,6 +32,7 @@ def saved_proposals(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         InputError: it names none, or something else than a source of proposals of ours with plain values.
     """
+    settings = renamed(settings)
     if not settings:
         raise InputError(f"{name} names no proposals; give proposals=NAME, such as selective_search")
     check_harmless(settings, known_targets("proposals", "localizer"), name, "proposals", _OTHER_PROPOSALS)
@@ -48,7 +50,7 @@ def config_above(folder: Path) -> dict[str, Any]:
     """The config of the run that a store or detector lies in; empty where there is none."""
     run = run_of(folder)
     config = read_yaml(run / "config.yaml") if run else {}
-    return config if isinstance(config, dict) else {}
+    return renamed_config(config) if isinstance(config, dict) else {}
 
 
 def saved_network(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.saved_parts import known_targets
+from wsdet.storage.renamed import renamed_config
 from wsdet.storage.untrusted import read_yaml, shown
 from wsdet.types import InputError
 
@@ -36,7 +37,7 @@ def saved_config(folder: Path, trust: bool = False) -> DictConfig:
         raise InputError(
             f"{shown(path)} is not of a run of wsdet.train or wsdet.localize: it needs {', '.join(_NEEDED)}"
         )
-    known = known_targets(".")
+    content, known = renamed_config(content), known_targets(".")
     for key, text in _texts(content):
         if "${" in text:
             raise InputError(f"{shown(path)}: {shown(key)} holds an interpolation, {shown(text)}; write its value")

@@ -44,11 +44,11 @@ class Stl:
             the same layer for the box read off the maps of the whole image at several scales, about twenty passes an
             image instead of one a region; "map": the mean over the box of the whole image's feature map, one pass.
         adjacent_only: merge only regions that touch, the paper's own suggestion for speed.
-        order: what ranks the regions. "drop": their own drop, as in the paper. It saturates: hiding more than the
-            object costs no less than hiding the object. "expected_iou": how much they overlap the object on average,
-            where region i is believed to be the object as far as the network sees the class in it, as in
+        order: what ranks the regions. "drop": their own drop, as in the paper. It saturates: masking more than the
+            object costs no less than masking the object. "expected_iou": how much they overlap the object on average,
+            where region i is the object with a prior weight that follows from its class score, as in
             `wsdet.localizers.vote`.
-        trust: for "expected_iou", in the network, above 0: see `Vote`.
+        score_exponent: for "expected_iou", of class scores in the prior weights, above 0: see `Vote`.
         smallest: for "expected_iou", smaller regions than this share of the image are no candidates for the object.
         nms_iou: overlap above which the lesser candidate is dropped.
         max_boxes: keep so many boxes a label, 0 for all.
@@ -67,7 +67,7 @@ class Stl:
         appearance: Literal["crop", "pyramid", "map"] = "crop",
         adjacent_only: bool = False,
         order: Literal["drop", "expected_iou"] = "drop",
-        trust: float = 0.2,
+        score_exponent: float = 0.2,
         smallest: float = 0.0,
         nms_iou: float = 0.5,
         max_boxes: int = 0,
@@ -78,7 +78,7 @@ class Stl:
         check.one_of(("class", "top"), drop=drop)
         check.one_of(("crop", "pyramid", "map"), appearance=appearance)
         check.one_of(("drop", "expected_iou"), order=order)
-        check.positive(trust=trust)
+        check.positive(score_exponent=score_exponent)
         check.within("[0, 1)", smallest=smallest)
         check.at_least(1, top_classes=top_classes)
         check.at_least(0, max_boxes=max_boxes)
@@ -95,7 +95,7 @@ class Stl:
         self.appearance = appearance
         self.adjacent_only = adjacent_only
         self.order = order
-        self.trust = trust
+        self.score_exponent = score_exponent
         self.smallest = smallest
         self.nms_iou = nms_iou
         self.max_boxes = max_boxes
@@ -193,7 +193,7 @@ class Stl:
             large = boxes.area(xyxy) >= self.smallest * frame.size**2
             xyxy = xyxy[large] if large.any() else xyxy
             (inside,) = yield [Regions(frame.to_image(xyxy))]
-            scores = boxes.expected_iou(xyxy, target.response(inside).sum(axis=1) ** self.trust)
+            scores = boxes.expected_iou(xyxy, target.response(inside).sum(axis=1) ** self.score_exponent)
         kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
         return Boxes(frame.to_image(xyxy[kept]), scores[kept], np.full(len(kept), target.label))
 

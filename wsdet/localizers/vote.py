@@ -1,21 +1,22 @@
 """Proposals in the order of their expected overlap with the object: every proposal votes for those that overlap it.
 
 A class score alone prefers the part that tells the class best, a cat's face to the cat. Proposals crowd around whole
-objects, faces and scenes alike, so a box is better judged by all of them: proposal i is taken to be the object as far
-as the network sees the class in it, p_i ~ f(i)^trust, and a box is worth its expected IoU with the object. Summed over
-all proposals, that pulls every box to one place in the image, and a second object's box never comes up. Summed over the
-proposals that may be of the same object, IoU(b, b_i) >= voting_iou, several objects keep their boxes, but a single one
-is found less often. The score is the geometric mean of both (docs/pseudo_boxes.md has the measurements):
+objects, faces and scenes alike, so a box is better judged by all of them: proposal i is the object with a prior weight
+that follows from its class score f(i), p_i ~ f(i)^score_exponent, and a box is worth its expected IoU with the object.
+Summed over all proposals, that pulls every box to one place in the image, and a second object's box never comes up.
+Summed over the proposals that may be of the same object, IoU(b, b_i) >= voting_iou, several objects keep their boxes,
+but a single one is found less often. The score is the geometric mean of both (docs/pseudo_boxes.md has the
+measurements):
 
     E(b) = sqrt( sum_i p_i IoU(b, b_i) * sum_{i: IoU(b, b_i) >= voting_iou} p_i IoU(b, b_i) )
 
-What the data's own labels teach about its regions (`wsdet.linear_models.region_classifier`) weighs as well:
-p_i ~ f(i)^trust s_ic^(1/3) r_ic^2, with s_ic of its WSDDN heads and r_ic of its refined ones.
+Weakly supervised region scores (`wsdet.linear_models.region_classifier`, trained on the data's labels) are factors of
+it: p_i ~ f(i)^score_exponent s_ic^(1/3) r_ic^2, with s_ic of its WSDDN heads and r_ic of its refined ones.
 
-Of the best boxes it is tried, as in self-taught localization, how much of the class is left when they are hidden, g(b):
-the less, the more of the object they hold. The logarithm counts, so that the drop does not saturate:
+The best boxes are occluded in turn, as in self-taught localization, and the class score that is left is g(b): the less,
+the more of the object the box holds. Its logarithm counts, so that the drop does not saturate:
 
-    score(b) = E(b) (e / (e + g(b)))^hiding
+    score(b) = E(b) (e / (e + g(b)))^occlusion_weight
 
 Each box that is kept takes the average place of the boxes that overlap it, by their scores ("box voting", Gidaris and
 Komodakis, ICCV 2015).
@@ -35,30 +36,31 @@ from wsdet.localizers.responses import has_output, response_of
 from wsdet.questions import Masked, Note, RegionFeatures, Regions, Whole
 from wsdet.types import Boxes, ProposalSource, Sample
 
-_LITTLE = 1e-3  # e: of a class; less than that left is as good as nothing
-_SAME = 0.8  # IoU of boxes that need not both be hidden
+_EPSILON = 1e-3  # e: a class score that is left below this is as good as none
+_SAME = 0.8  # IoU of boxes that need not both be occluded
 
 
 class Vote:
     """The boxes of a source in the order of their expected IoU with the object of each label.
 
-    An image costs about twenty passes, and one for each box that is hidden. An image without labels is localized by the
-    classes that the network predicts best for it, as in STL-WL, and so is a label that the network has no output for.
+    An image costs about twenty forward passes, and one for each box that is occluded. An image without labels is
+    localized by the classes that the network predicts best for it, as in STL-WL, and so is a label that the network has
+    no output for.
 
     Args:
         source: gives boxes, best first.
-        weights: the file of a trained `RegionClassifier`; None believes the network alone.
+        weights: the file of a trained `RegionClassifier`; None scores by the network alone.
         n_proposals: how many of them are looked at; 0: all.
-        trust: in the network, above 0: the exponent of its probabilities. The better the network, the more it bears.
-        n_hidden: how many of a label's best boxes are hidden in turn; 0: none.
-        hiding: how much it counts what is left then, the exponent above, >= 0.
+        score_exponent: of class scores in the prior weights, above 0. The better the network, the higher it may be.
+        n_occluded: how many of a label's best boxes are occluded in turn; 0: none.
+        occlusion_weight: how much the class score that is left then counts, the exponent above, >= 0.
         smallest: smaller boxes than this share of the image are no candidates for the object, in [0, 1).
-        top_classes: how many classes are followed where there is no label.
+        top_classes: how many classes are localized where there is no label.
         voting_iou: least overlap with a box of what votes for it as the same object, in [0, 1]; 0: everything does.
         nms_iou: overlap above which the lesser box is dropped.
-        sharpness: how much more the better of the overlapping boxes count for a kept box's place, the exponent of their
-            scores, >= 0; None: it stays where it was proposed.
-        max_boxes: keep so many boxes a label, 0 for all.
+        voting_exponent: of the scores by which overlapping boxes are averaged into a kept one, >= 0: the higher, the
+            more the better ones count; None: a box stays where it was proposed.
+        max_boxes: maximum number of boxes of a label, 0 for all.
 
     Raises:
         InputError: there is no usable region classifier in the file; or
@@ -70,35 +72,35 @@ class Vote:
         source: ProposalSource,
         weights: Path | str | None = None,
         n_proposals: int = 400,
-        trust: float = 0.2,
-        n_hidden: int = 40,
-        hiding: float = 0.1,
+        score_exponent: float = 0.2,
+        n_occluded: int = 40,
+        occlusion_weight: float = 0.1,
         smallest: float = 0.02,
         top_classes: int = 5,
         voting_iou: float = 0.0,
         nms_iou: float = 0.5,
-        sharpness: float | None = 10.0,
+        voting_exponent: float | None = 10.0,
         max_boxes: int = 0,
     ) -> None:
-        check.at_least(0, n_proposals=n_proposals, max_boxes=max_boxes, n_hidden=n_hidden)
+        check.at_least(0, n_proposals=n_proposals, max_boxes=max_boxes, n_occluded=n_occluded)
         check.at_least(1, top_classes=top_classes)
-        check.at_least(0.0, hiding=hiding)
-        check.positive(trust=trust)
+        check.at_least(0.0, occlusion_weight=occlusion_weight)
+        check.positive(score_exponent=score_exponent)
         check.within("[0, 1)", smallest=smallest)
         check.share(nms_iou=nms_iou, voting_iou=voting_iou)
-        if sharpness is not None:
-            check.at_least(0.0, sharpness=sharpness)
+        if voting_exponent is not None:
+            check.at_least(0.0, voting_exponent=voting_exponent)
         self.source = source
         self.classifier = None if weights is None else RegionClassifier.load(weights)
         self.n_proposals = n_proposals
-        self.trust = trust
-        self.n_hidden = n_hidden
-        self.hiding = hiding
+        self.score_exponent = score_exponent
+        self.n_occluded = n_occluded
+        self.occlusion_weight = occlusion_weight
         self.smallest = smallest
         self.top_classes = top_classes
         self.voting_iou = voting_iou
         self.nms_iou = nms_iou
-        self.sharpness = sharpness
+        self.voting_exponent = voting_exponent
         self.max_boxes = max_boxes
 
     def check(self, classes: Sequence[str], network: str) -> None:
@@ -123,20 +125,24 @@ class Vote:
         found = []
         for label in sample.labels or (-1,):
             response = response_of(label, whole, self.top_classes)
-            belief = response(inside).sum(axis=1) ** self.trust
+            prior_weights = response(inside).sum(axis=1) ** self.score_exponent
             if self.classifier and label >= 0:
-                belief = belief * learned[:, label]
-            scores = boxes.vote_scores(xyxy, belief, self.voting_iou)
-            # what the network knows nothing of cannot be missed
-            if self.n_hidden and self.hiding and (label < 0 or has_output(label, whole)):
-                best = boxes.nms(xyxy, scores, _SAME)[: self.n_hidden]
-                (hidden,) = yield [Masked(xyxy[best])]
-                # of those that are not tried: everything, which is more than 1 where several classes are followed
+                prior_weights = prior_weights * learned[:, label]
+            scores = boxes.vote_scores(xyxy, prior_weights, self.voting_iou)
+            # a class without an output has no score that could drop
+            if self.n_occluded and self.occlusion_weight and (label < 0 or has_output(label, whole)):
+                best = boxes.nms(xyxy, scores, _SAME)[: self.n_occluded]
+                (occluded,) = yield [Masked(xyxy[best])]
+                # left without the others: the whole score, which is above 1 where it is the sum over several classes
                 left = np.full(len(xyxy), max(1.0, float(response(whole).sum())), np.float32)
-                left[best] = response(hidden).sum(axis=1)
-                scores = scores * (_LITTLE / (_LITTLE + left)) ** self.hiding
-            yield [Note("votes", {"label": label, "xyxy": xyxy, "belief": belief})]
+                left[best] = response(occluded).sum(axis=1)
+                scores = scores * (_EPSILON / (_EPSILON + left)) ** self.occlusion_weight
+            yield [Note("votes", {"label": label, "xyxy": xyxy, "prior_weights": prior_weights})]
             kept = boxes.nms(xyxy, scores, self.nms_iou)[: self.max_boxes or None]
-            placed = xyxy[kept] if self.sharpness is None else boxes.voted(xyxy[kept], xyxy, scores, self.sharpness)
+            placed = (
+                xyxy[kept]
+                if self.voting_exponent is None
+                else boxes.voted(xyxy[kept], xyxy, scores, self.voting_exponent)
+            )
             found.append(Boxes(placed, scores[kept], np.full(len(kept), label)))
         return Boxes.concatenate(found)

@@ -1,4 +1,4 @@
-"""What a localizer saw on its way to its boxes: one picture an image, drawn from the notes of its dialogue.
+"""What a localizer saw on its way to its boxes: one PNG per image, drawn from the notes of its dialogue.
 
 A page begins with the boxes that were found; each note adds its panels: heat maps, DAM's guided gradients and blobs,
 EISS's shrinking regions and the two curves that stop them, STL's region trees, the proposals that vote. The true boxes
@@ -39,7 +39,7 @@ _PANEL_HEIGHTS = 2.8, 4.6
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class Subject:
     """The image that all panels of a page are about.
 
     Attributes:
@@ -82,14 +82,14 @@ def draw_evidence(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scene = Scene(sample, found, Boxes.empty() if true is None else true, classes)
-    panels: list[Panel] = [("found", partial(_draw_found, scene))]
+    subject = Subject(sample, found, Boxes.empty() if true is None else true, classes)
+    panels: list[Panel] = [("found", partial(_draw_found, subject))]
     values: dict[tuple[str, int], list[Any]] = {}
     for note in notes:
         if note.name in _PANELS:
             values.setdefault((note.name, _label_of(note.value)), []).append(note.value)
     for (kind, label), of_label in values.items():
-        panels += _PANELS[kind](scene, label, of_label)
+        panels += _PANELS[kind](subject, label, of_label)
     columns = min(len(panels), _COLUMNS)
     rows = math.ceil(len(panels) / columns)
     h, w = sample.size_hw
@@ -108,84 +108,91 @@ def draw_evidence(
         figure.savefig(beside, format="png", dpi=100)
 
 
-def _draw_found(scene: Scene, ax: Axes) -> None:
-    _draw_image(ax, scene.sample.pixels)
-    _draw_true(ax, scene, -1)
-    for label in sorted(set(scene.found.labels.tolist())):
-        best = scene.found[scene.found.labels == label][:_MOST_BOXES]
+def _draw_found(subject: Subject, ax: Axes) -> None:
+    _draw_image(ax, subject.sample.pixels)
+    _draw_true(ax, subject, -1)
+    for label in sorted(set(subject.found.labels.tolist())):
+        best = subject.found[subject.found.labels == label][:_MOST_BOXES]
         for rank, box in reversed(list(enumerate(best, 1))):
-            text = f"{rank}  {scene.name(label) + '  ' if label >= 0 else ''}{box.scores[0]:.3g}"
+            text = f"{rank}  {subject.name(label) + '  ' if label >= 0 else ''}{box.scores[0]:.3g}"
             _draw_box(ax, box.xyxy[0], _FOUND, 2.4 if rank == 1 else 1.0, text=text if rank == 1 else str(rank))
 
 
-def _heat_panels(scene: Scene, label: int, maps: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    return [(f"heat map, {scene.name(label)}", partial(_draw_heat, scene, label, value["map"])) for value in maps]
+def _heat_panels(subject: Subject, label: int, maps: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    return [(f"heat map, {subject.name(label)}", partial(_draw_heat, subject, label, value["map"])) for value in maps]
 
 
-def _window_panels(scene: Scene, label: int, grids: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def _window_panels(subject: Subject, label: int, grids: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return [
         (
-            f"mean score of the windows, {scene.name(label)}",
-            partial(_draw_heat, scene, label, _mean_over(value["xyxy"], value["scores"], scene.sample.size_hw)),
+            f"mean score of the windows, {subject.name(label)}",
+            partial(_draw_heat, subject, label, _mean_over(value["xyxy"], value["scores"], subject.sample.size_hw)),
         )
         for value in grids
     ]
 
 
-def _blob_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    return [(f"blobs, {scene.name(label)}", partial(_draw_blobs, scene, label, value)) for value in notes]
+def _blob_panels(subject: Subject, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    return [(f"blobs, {subject.name(label)}", partial(_draw_blobs, subject, label, value)) for value in notes]
 
 
-def _guided_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    title = f"guided gradients of the best neurons, {scene.name(label)}"
-    return [(title, partial(_draw_guided, scene, label, value["gradients"])) for value in notes]
+def _guided_panels(subject: Subject, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    title = f"guided gradients of the best neurons, {subject.name(label)}"
+    return [(title, partial(_draw_guided, subject, label, value["gradients"])) for value in notes]
 
 
-def _mask_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    return [(f"mask, {scene.name(label)}", partial(_draw_mask, scene, label, value["mask"])) for value in notes]
+def _mask_panels(subject: Subject, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    return [(f"mask, {subject.name(label)}", partial(_draw_mask, subject, label, value["mask"])) for value in notes]
 
 
-def _search_panels(scene: Scene, label: int, trajectories: Sequence[Any]) -> list[Panel]:
+def _search_panels(subject: Subject, label: int, trajectories: Sequence[Any]) -> list[Panel]:
     return [
         panel
         for trajectory in trajectories
         for panel in (
-            (f"regions, {scene.name(label)}", partial(_draw_regions, scene, label, trajectory.xyxy)),
+            (f"regions, {subject.name(label)}", partial(_draw_regions, subject, label, trajectory.xyxy)),
             ("score of the region, blackened and cropped", partial(_draw_curves, trajectory)),
         )
     ]
 
 
-def _tree_panels(scene: Scene, label: int, trees: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def _tree_panels(subject: Subject, label: int, trees: Sequence[Mapping[str, Any]]) -> list[Panel]:
     xyxy = np.concatenate([tree["xyxy"] for tree in trees])
     drops = np.concatenate([tree["drops"] for tree in trees])
-    heat = _mean_over(xyxy, drops, scene.sample.size_hw)
+    heat = _mean_over(xyxy, drops, subject.sample.size_hw)
     highest = max(float(drops.max(initial=0)), 1e-6)
-    panels: list[Panel] = [(f"mean drop of the regions, {scene.name(label)}", partial(_draw_heat, scene, label, heat))]
+    panels: list[Panel] = [
+        (f"mean drop of the regions, {subject.name(label)}", partial(_draw_heat, subject, label, heat))
+    ]
     for number, tree in enumerate(trees, 1):
         title = f"tree {number}: {(len(tree['xyxy']) + 1) // 2} segments"
-        panels.append((title, partial(_draw_tree, scene, label, tree, highest)))
+        panels.append((title, partial(_draw_tree, subject, label, tree, highest)))
     return panels
 
 
-def _vote_panels(scene: Scene, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
+def _vote_panels(subject: Subject, label: int, notes: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return [
         panel
         for value in notes
         for panel in (
             (
-                f"belief that votes for a pixel, {scene.name(label)}",
-                partial(_draw_heat, scene, label, _share_over(value["xyxy"], value["belief"], scene.sample.size_hw)),
+                f"prior weight of the proposals over a pixel, {subject.name(label)}",
+                partial(
+                    _draw_heat,
+                    subject,
+                    label,
+                    _share_over(value["xyxy"], value["prior_weights"], subject.sample.size_hw),
+                ),
             ),
             (
-                f"the {min(_MOST_VOTERS, len(value['xyxy']))} of {len(value['xyxy'])} proposals believed most",
-                partial(_draw_voters, scene, label, value["xyxy"], value["belief"]),
+                f"the {min(_MOST_VOTERS, len(value['xyxy']))} of {len(value['xyxy'])} proposals by prior weight",
+                partial(_draw_voters, subject, label, value["xyxy"], value["prior_weights"]),
             ),
         )
     ]
 
 
-_PANELS: dict[str, Callable[[Scene, int, Sequence[Any]], list[Panel]]] = {
+_PANELS: dict[str, Callable[[Subject, int, Sequence[Any]], list[Panel]]] = {
     "heat map": _heat_panels,
     "windows": _window_panels,
     "guided gradients": _guided_panels,
@@ -197,31 +204,31 @@ _PANELS: dict[str, Callable[[Scene, int, Sequence[Any]], list[Panel]]] = {
 }
 
 
-def _draw_heat(scene: Scene, label: int, heat: Floats | Doubles, ax: Axes) -> None:
-    _draw_image(ax, _gray(scene.sample.pixels))
+def _draw_heat(subject: Subject, label: int, heat: Floats | Doubles, ax: Axes) -> None:
+    _draw_image(ax, _gray(subject.sample.pixels))
     drawn = ax.imshow(heat, cmap=_HEAT, alpha=0.65)
     drawn.figure.colorbar(drawn, ax=ax, fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)
-    _draw_true(ax, scene, label)
-    _draw_best(ax, scene, label)
+    _draw_true(ax, subject, label)
+    _draw_best(ax, subject, label)
 
 
-def _draw_guided(scene: Scene, label: int, gradients: Floats, ax: Axes) -> None:
+def _draw_guided(subject: Subject, label: int, gradients: Floats, ax: Axes) -> None:
     """(s, s, 3) gradients at the network's input, stretched to the image; gray is 0."""
-    h, w = scene.sample.size_hw
+    h, w = subject.sample.size_hw
     largest = max(float(np.abs(gradients).max()), 1e-12)
     ax.imshow(0.5 + gradients / (2 * largest), extent=(-0.5, w - 0.5, h - 0.5, -0.5), aspect="equal")
     ax.set_axis_off()
-    _draw_true(ax, scene, label)
-    _draw_best(ax, scene, label)
+    _draw_true(ax, subject, label)
+    _draw_best(ax, subject, label)
 
 
-def _draw_blobs(scene: Scene, label: int, blobs: Mapping[str, Any], ax: Axes) -> None:
+def _draw_blobs(subject: Subject, label: int, blobs: Mapping[str, Any], ax: Axes) -> None:
     """Outlines of all blobs, best first in the legend; those outside the union are thin."""
     from matplotlib import colormaps
 
-    _draw_image(ax, _gray(scene.sample.pixels))
+    _draw_image(ax, _gray(subject.sample.pixels))
     united, colors = set(np.asarray(blobs["united"]).tolist()), colormaps["tab10"]
-    h, w = scene.sample.size_hw
+    h, w = subject.sample.size_hw
     extent = (-0.5, w + 0.5, -0.5, h + 0.5)
     for rank, i in enumerate(np.argsort(-blobs["scores"], kind="stable")):
         color = colors(rank % 10) if int(i) in united else "#dddddd"
@@ -230,27 +237,27 @@ def _draw_blobs(scene: Scene, label: int, blobs: Mapping[str, Any], ax: Axes) ->
         ax.contour(np.pad(blobs["blobs"][i], 1), [0.5], colors=[color], linewidths=width, extent=extent)
         score = f"{blobs['scores'][i]:.3g}"
         ax.plot([], [], color=color, linewidth=width, label=score if int(i) in united else f"{score}, left out")
-    _draw_true(ax, scene, label)
-    _draw_best(ax, scene, label)
+    _draw_true(ax, subject, label)
+    _draw_best(ax, subject, label)
     ax.legend(fontsize=6.5, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
 
 
-def _draw_mask(scene: Scene, label: int, mask: npt.NDArray[np.bool_], ax: Axes) -> None:
-    dimmed = (_gray(scene.sample.pixels) * 0.35).astype(np.uint8)
-    _draw_image(ax, np.where(mask[..., None], scene.sample.pixels, dimmed))
-    _draw_true(ax, scene, label)
-    _draw_best(ax, scene, label)
+def _draw_mask(subject: Subject, label: int, mask: npt.NDArray[np.bool_], ax: Axes) -> None:
+    dimmed = (_gray(subject.sample.pixels) * 0.35).astype(np.uint8)
+    _draw_image(ax, np.where(mask[..., None], subject.sample.pixels, dimmed))
+    _draw_true(ax, subject, label)
+    _draw_best(ax, subject, label)
 
 
-def _draw_regions(scene: Scene, label: int, xyxy: Floats, ax: Axes) -> None:
+def _draw_regions(subject: Subject, label: int, xyxy: Floats, ax: Axes) -> None:
     from matplotlib import colormaps
 
-    _draw_image(ax, scene.sample.pixels)
+    _draw_image(ax, subject.sample.pixels)
     for step, corners in enumerate(xyxy):
         color = colormaps[_STEPS](step / max(len(xyxy) - 1, 1))
         ends = step in (0, len(xyxy) - 1)
         _draw_box(ax, corners, color, 2.0 if ends else 1.0, text=str(step + 1) if ends else "")
-    _draw_true(ax, scene, label)
+    _draw_true(ax, subject, label)
 
 
 def _draw_curves(trajectory: Any, ax: Axes) -> None:
@@ -267,25 +274,25 @@ def _draw_curves(trajectory: Any, ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_voters(scene: Scene, label: int, xyxy: Floats, belief: Floats, ax: Axes) -> None:
-    """The proposals believed most, the brighter the more; the box of highest expected IoU need not be among them."""
+def _draw_voters(subject: Subject, label: int, xyxy: Floats, prior_weights: Floats, ax: Axes) -> None:
+    """The proposals of highest prior weight; the box of highest expected IoU need not be among them."""
     from matplotlib import colormaps
 
-    _draw_image(ax, _gray(scene.sample.pixels))
-    highest = max(float(belief.max(initial=0)), 1e-6)
-    for i in np.argsort(-belief, kind="stable")[:_MOST_VOTERS][::-1]:
-        _draw_box(ax, xyxy[i], colormaps[_HEAT](0.3 + 0.6 * float(belief[i]) / highest), 1.0)
-    _draw_true(ax, scene, label)
-    _draw_best(ax, scene, label)
+    _draw_image(ax, _gray(subject.sample.pixels))
+    highest = max(float(prior_weights.max(initial=0)), 1e-6)
+    for i in np.argsort(-prior_weights, kind="stable")[:_MOST_VOTERS][::-1]:
+        _draw_box(ax, xyxy[i], colormaps[_HEAT](0.3 + 0.6 * float(prior_weights[i]) / highest), 1.0)
+    _draw_true(ax, subject, label)
+    _draw_best(ax, subject, label)
 
 
-def _draw_tree(scene: Scene, label: int, tree: Mapping[str, Any], highest: float, ax: Axes) -> None:
+def _draw_tree(subject: Subject, label: int, tree: Mapping[str, Any], highest: float, ax: Axes) -> None:
     """The merges from segments (below) to the whole (top); the higher, the larger the region, the redder its drop."""
     from matplotlib.collections import LineCollection
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     xyxy, drops, merges = tree["xyxy"], tree["drops"], tree["merges"]
-    h, w = scene.sample.size_hw
+    h, w = subject.sample.size_hw
     x, y = _places(len(xyxy), merges), np.sqrt(area(xyxy) / (h * w))
     lines, values = [], []
     for parent, children in enumerate(merges, len(xyxy) - len(merges)):
@@ -300,19 +307,19 @@ def _draw_tree(scene: Scene, label: int, tree: Mapping[str, Any], highest: float
     dots = ax.scatter(x, y, c=drops, cmap=shade, norm=Normalize(0, highest), s=8, zorder=3)
     ax.spines[["top", "right"]].set_visible(False)
     dots.figure.colorbar(dots, ax=ax, fraction=0.04, pad=0.02, label="drop").ax.tick_params(labelsize=7)
-    _mark_boxes(ax, scene, label, xyxy, x, y)
+    _mark_boxes(ax, subject, label, xyxy, x, y)
     ax.set(ylim=(0, 1.05), xlim=(-1, max(len(xyxy) - len(merges), 1)), xticks=[], ylabel="region's side / image's")
 
 
-def _mark_boxes(ax: Axes, scene: Scene, label: int, xyxy: Floats, x: Doubles, y: Doubles) -> None:
+def _mark_boxes(ax: Axes, subject: Subject, label: int, xyxy: Floats, x: Doubles, y: Doubles) -> None:
     """Which regions of a tree are the found boxes, and which comes closest to a true one."""
-    best = scene.of_label(scene.found, label)[:_MOST_BOXES]
+    best = subject.of_label(subject.found, label)[:_MOST_BOXES]
     for rank, corners in enumerate(best.xyxy, 1):
         same = np.flatnonzero(np.abs(xyxy - corners).max(axis=1) < 0.5)
         for region in same[:1]:
             ax.plot(x[region], y[region], "o", markersize=11, mfc="none", mec=_FOUND, mew=1.8, zorder=4)
             ax.annotate(str(rank), (x[region], y[region]), (7, 4), textcoords="offset points", fontsize=9)
-    true = scene.of_label(scene.true, label)
+    true = subject.of_label(subject.true, label)
     if len(true):
         overlaps = iou(xyxy, true.xyxy).max(axis=1)
         region = int(overlaps.argmax())
@@ -354,10 +361,12 @@ def _mean_over(xyxy: Floats, scores: Floats, size_hw: tuple[int, int]) -> Double
     return total / np.maximum(count, 1)
 
 
-def _share_over(xyxy: Floats, belief: Floats, size_hw: tuple[int, int]) -> Doubles:
-    """(h, w) share of the belief that lies in boxes which cover a pixel, in [0, 1]; 0 where none does."""
+def _share_over(xyxy: Floats, prior_weights: Floats, size_hw: tuple[int, int]) -> Doubles:
+    """(h, w) share of the prior weight that lies in boxes which cover a pixel, in [0, 1]; 0 where none does."""
     share = np.zeros(size_hw)
-    for (x1, y1, x2, y2), one in zip(np.rint(xyxy).astype(int), belief / max(belief.sum(), 1e-12), strict=True):
+    for (x1, y1, x2, y2), one in zip(
+        np.rint(xyxy).astype(int), prior_weights / max(prior_weights.sum(), 1e-12), strict=True
+    ):
         share[y1:y2, x1:x2] += one
     return share
 
@@ -368,13 +377,13 @@ def _draw_image(ax: Axes, pixels: Pixels) -> None:
     ax.set_axis_off()
 
 
-def _draw_true(ax: Axes, scene: Scene, label: int) -> None:
-    for corners in scene.of_label(scene.true, label).xyxy:
+def _draw_true(ax: Axes, subject: Subject, label: int) -> None:
+    for corners in subject.of_label(subject.true, label).xyxy:
         _draw_box(ax, corners, _TRUE, 1.6, dashed=True)
 
 
-def _draw_best(ax: Axes, scene: Scene, label: int) -> None:
-    for corners in scene.of_label(scene.found, label).xyxy[:1]:
+def _draw_best(ax: Axes, subject: Subject, label: int) -> None:
+    for corners in subject.of_label(subject.found, label).xyxy[:1]:
         _draw_box(ax, corners, _FOUND, 2.0)
 
 

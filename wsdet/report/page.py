@@ -98,14 +98,14 @@ def _images(dataset: Dataset, ids: Sequence[str], found: Findings, first_look: S
         kinds[f"train/{name}"] = by_image
     views = {f"train/{name}": boxes for name, boxes in found.firsts.items()} | dict(found.detections)
     if first_look:
-        views["doubtful"] = {image_id: found.firsts[found.method][image_id] for image_id in first_look}
+        views["low_confidence"] = {image_id: found.firsts[found.method][image_id] for image_id in first_look}
     missed = {name: one.missed for name, one in found.errors.items()}
     return gallery(dataset, ids, found.truth, views, kinds, missed)
 
 
 def _views(found: Findings, n_first_look: int) -> list[tuple[str, str]]:
     """(key, text) of what the gallery can show."""
-    views = [("doubtful", f"the {n_first_look} of lowest confidence, lowest first")] if n_first_look else []
+    views = [("low_confidence", f"the {n_first_look} of lowest confidence, lowest first")] if n_first_look else []
     of_training = "training images" if found.detections else "images"
     views += [(f"train/{name}", f"{of_training}: {spaced(name)}") for name in found.firsts]
     return views + [(name, f"test images: detector on {spaced(name)}") for name in found.detections]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.storage.files import write_csv
 from wsdet.storage.provenance import flatten
+from wsdet.storage.renamed import renamed_config
 from wsdet.storage.untrusted import read_object, read_yaml
 from wsdet.types import InputError
 
@@ -178,7 +179,7 @@ def _read_run(folder: Path) -> Run:
     settings = {
         # a path inside the run's folder says nothing about the run
         key: value.replace(str(config.get("out")), "${out}") if isinstance(value, str) else value
-        for key, value in flatten(config).items()
+        for key, value in flatten(renamed_config(config)).items()
         if key not in _FREE and not key.endswith(".seed")  # such as data.seed, which follows the seed
     }
     figures = flatten({key: value for key, value in metrics.items() if key != "seconds"})

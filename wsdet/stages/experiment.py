@@ -49,7 +49,7 @@ class Positives:
         keep_above: which of them stand for objects, see `wsdet.localizers.instances.choose_instances`; None: all.
         ignore_above: which further ones may.
         weighting: what becomes of low-confidence pseudo-boxes, see `wsdet.detectors.rcnn.confidence.weigh`.
-        doubtful_below: a box has low confidence below this quantile of its class's boxes.
+        low_confidence_below: a box has low confidence below this quantile of its class's boxes.
         agree_with: folders of other localizers' boxes of these images, whose agreement adds to the confidence.
 
     Raises:
@@ -61,7 +61,7 @@ class Positives:
     keep_above: float | None = 0.8
     ignore_above: float = 1.0
     weighting: str = "none"
-    doubtful_below: float = 0.25
+    low_confidence_below: float = 0.25
     agree_with: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class Positives:
         check.each(partial(check.one_of, (*TRAIN_ON, CORRECTED)), train_on=self.train_on)
         check.at_least(1, top_k=self.top_k)
         check.one_of(WEIGHTINGS, weighting=self.weighting)
-        check.share(doubtful_below=self.doubtful_below, ignore_above=self.ignore_above)
+        check.share(low_confidence_below=self.low_confidence_below, ignore_above=self.ignore_above)
         if self.keep_above is not None:
             check.share(keep_above=self.keep_above)
 
@@ -202,7 +202,7 @@ def _positives(
         boxes = localized["center_box"] if name == "center_box" else pseudo
         best = _of_the_labels(run, chosen(options, boxes, ids))
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
-        positives[name] = weigh(best, confidence, options.weighting, options.doubtful_below)
+        positives[name] = weigh(best, confidence, options.weighting, options.low_confidence_below)
         if name == CORRECTED:
             positives[name] = {**positives[name], **_weight_one(experiment.corrected, ids)}
     return positives

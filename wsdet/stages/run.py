@@ -259,7 +259,7 @@ class Run:
             made["source"] = Files(store.folder)
             if recipe.settings.get("weights") == "labels":
                 made["weights"] = self._region_classifier(
-                    recipe.settings["n_proposals"], recipe.settings["trust"], store
+                    recipe.settings["n_proposals"], recipe.settings["score_exponent"], store
                 )
         if "members" in recipe.settings:
             members = recipe.part("members", name)
@@ -270,7 +270,7 @@ class Run:
         localizer: Localizer = recipe.build(**made)
         return localizer
 
-    def _region_classifier(self, n_proposals: int, trust: float, proposals: BoxStore) -> Path:
+    def _region_classifier(self, n_proposals: int, score_exponent: float, proposals: BoxStore) -> Path:
         """The weights of a region classifier for the training images, trained now if they are not there yet."""
         from wsdet.detectors.rcnn.features import RoiFeatures
         from wsdet.detectors.rcnn.map_cache import MapCache
@@ -288,7 +288,9 @@ class Run:
 
         def evidence(image_id: str, described: Tensor) -> Floats:
             seen = self.network.outputs_of_features(described).class_scores
-            return np.nan_to_num(seen, nan=1.0) ** np.float32(trust)  # no output: no evidence, all regions alike
+            return np.nan_to_num(seen, nan=1.0) ** np.float32(
+                score_exponent
+            )  # no output: no evidence, all regions alike
 
         with self._alone("training"), self.timings.stage("region_classifier"):
             return train_region_classifier(
@@ -304,7 +306,7 @@ class Run:
                     "network": self.network.settings,
                     "features": features.settings,
                     "n_proposals": n_proposals,
-                    "trust": trust,
+                    "score_exponent": score_exponent,
                 },
                 options=self.region_classifier,
                 trainer_options=self.trainer,

@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from wsdet.progress import Bar
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim, digest, read_settings
+from wsdet.storage.provenance import claim, read_settings, recorded_digest
 from wsdet.storage.shard import Shard
 from wsdet.storage.untrusted import opened, read_object, shown
 from wsdet.types import Boxes, InputError
@@ -104,7 +104,7 @@ class BoxStore(Mapping[str, Boxes]):
             claim(self.folder, settings)
         elif not (self.folder / "settings.json").exists():
             raise InputError(f"{self.folder} is not a box store: it has no settings.json")
-        self._digest = digest(self.settings)
+        self._digest = recorded_digest(self.folder)
         self._outdated: dict[str, int] = {}  # image id -> the round of a part that holds it as it was before
         for path in sorted((self.folder / "parts").glob("*.parquet"), key=lambda path: (_round_of(path), path)):
             self._add_part(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.storage.files import write_json
+from wsdet.storage.renamed import renamed
 from wsdet.storage.untrusted import read_object, shown
 from wsdet.types import InputError
 
@@ -55,12 +56,18 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings recorded in a folder.
+    """The settings recorded in a folder, with today's names of those that have been renamed.
 
     Raises:
         InputError: there are none, or they are damaged.
     """
-    return read_object(folder / _FILE)
+    settings: dict[str, Any] = renamed(read_object(folder / _FILE))
+    return settings
+
+
+def recorded_digest(folder: Path) -> str:
+    """16 characters that stand for the settings recorded in a folder, as they are written there."""
+    return digest(read_object(folder / _FILE))
 
 
 def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""Confidence follows the evidence in every class alike, and what is doubtful is treated as `weighting` says."""
+"""Confidence follows the evidence in every class alike, and what is uncertain is treated as `weighting` says."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_every_one_of_the_best_k_has_its_own() -> None:
 
 
 def test_what_the_weightings_make_of_it() -> None:
-    boxes = {"sure": found(0.9), "doubtful": found(0.1), "other": found(0.4, label=1)}
+    boxes = {"sure": found(0.9), "uncertain": found(0.1), "other": found(0.4, label=1)}
     confidence = {
         "sure": np.array([1.0], np.float32),
-        "doubtful": np.array([0.2], np.float32),
+        "uncertain": np.array([0.2], np.float32),
         "other": np.array([1.0], np.float32),
     }
     of_each = {weighting: weigh(boxes, confidence, weighting, 0.25) for weighting in WEIGHTINGS}
@@ -86,7 +86,7 @@ def test_what_the_weightings_make_of_it() -> None:
     for weighting in ("none", "keep", "ignore"):
         assert all((one.scores == 1).all() for one in of_each[weighting].values())
     weights = {image_id: float(one.scores[0]) for image_id, one in of_each["weight"].items()}
-    assert weights == pytest.approx({"sure": 1 / 0.6, "doubtful": 0.2 / 0.6, "other": 1.0})
+    assert weights == pytest.approx({"sure": 1 / 0.6, "uncertain": 0.2 / 0.6, "other": 1.0})
     assert not any(one.difficult.any() for name in ("none", "keep", "weight") for one in of_each[name].values())
 
 
@@ -97,15 +97,15 @@ def test_the_threshold_itself_is_trusted() -> None:
 
 @pytest.mark.parametrize(("weighting", "below"), [("drop", 0.25), ("ignore", 1.5), ("ignore", -0.1)])
 def test_wrong_arguments_are_named(weighting: str, below: float) -> None:
-    with pytest.raises(ValueError, match=r"weighting must be|doubtful_below must be"):
+    with pytest.raises(ValueError, match=r"weighting must be|low_confidence_below must be"):
         weigh({}, {}, weighting, below)
 
 
 @pytest.mark.parametrize("share_negatives", [False, True])
 def test_an_ignored_region_is_neither_positive_nor_negative(squares: Any, network: Any, share_negatives: bool) -> None:
     """Exactly: every proposal below the IoU limit is a negative, none at or above it is an example of the class."""
-    doubtful = {"train00", "train03"}
-    confidence = {i: np.array([0.1 if i in doubtful else 1.0], np.float32) for i in squares.truth}
+    uncertain = {"train00", "train03"}
+    confidence = {i: np.array([0.1 if i in uncertain else 1.0], np.float32) for i in squares.truth}
     positives = weigh(squares.truth, confidence, "ignore", 0.25)
     protocol = TrainingProtocol(random_negatives=100, share_negatives=share_negatives, rounds=0)
     one = Trainer(
@@ -116,7 +116,7 @@ def test_an_ignored_region_is_neither_positive_nor_negative(squares: Any, networ
     for index, image_id in enumerate(squares.ids("train")):
         label = squares.labels(image_id)[0]
         in_image = images == index
-        assert (targets[in_image, label] > 0).sum() == (image_id not in doubtful)
+        assert (targets[in_image, label] > 0).sum() == (image_id not in uncertain)
         overlap = iou(squares.proposals[image_id].xyxy, squares.truth[image_id].xyxy)[:, 0]
         expected = np.where(overlap < 0.3, -1, 0)
         actual = np.zeros(len(overlap), int)

@@ -52,7 +52,7 @@ def weigh(
     positives: Mapping[str, Boxes],
     confidence: Mapping[str, Floats],
     weighting: str,
-    doubtful_below: float = 0.25,
+    low_confidence_below: float = 0.25,
 ) -> dict[str, Boxes]:
     """Positives to train on: scored by their weights, of mean 1 in each class, and flagged difficult where ignored.
 
@@ -61,17 +61,17 @@ def weigh(
         confidence: (n,) for each image, what `confidences` gives.
         weighting: "none" takes all boxes alike; "keep" drops those of low confidence; "ignore" makes these regions that
             are neither positive nor negative; "weight" takes all, each with its confidence as weight.
-        doubtful_below: a confidence below this is low, in [0, 1]: the share of a class's boxes that are.
+        low_confidence_below: a confidence below this is low, in [0, 1]: the share of a class's boxes that are.
 
     Raises:
-        InputError: `weighting` or `doubtful_below` is not one of these.
+        InputError: `weighting` or `low_confidence_below` is not one of these.
     """
     check.one_of(WEIGHTINGS, weighting=weighting)
-    check.share(doubtful_below=doubtful_below)
+    check.share(low_confidence_below=low_confidence_below)
     means = _mean_by_label(positives, confidence)
     weighed = {}
     for image_id, boxes in positives.items():
-        confident = confidence[image_id] >= doubtful_below
+        confident = confidence[image_id] >= low_confidence_below
         weights = np.ones(len(boxes), np.float32)
         if weighting == "weight":
             weights *= confidence[image_id]

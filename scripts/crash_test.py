@@ -39,6 +39,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
 }
 # they tell the time, or the folder's place
 _LEFT_OUT = {"log.txt", "config.yaml", "ledger.json", "finished.json", ".lock"}
+_MEASURED = {"seconds", "peak_mb"}  # keys of JSON files that say how the work went, not what came of it
 _OUTPUT = "output_of_{}.txt"
 _SECONDS = "seconds.json"
 
@@ -169,15 +170,15 @@ def _content(folder: Path) -> dict[str, bytes]:
             continue
         data = path.read_bytes()
         if path.suffix == ".json":
-            data = json.dumps(_without_seconds(json.loads(data))).encode()
+            data = json.dumps(_without_measured(json.loads(data))).encode()
         files[str(path.relative_to(folder))] = data
     return files
 
 
-def _without_seconds(value: Any) -> Any:
+def _without_measured(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_seconds(inner) for key, inner in value.items() if key != "seconds"}
-    return [_without_seconds(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _without_measured(inner) for key, inner in value.items() if key not in _MEASURED}
+    return [_without_measured(inner) for inner in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 def _run(cfg: DictConfig) -> None:
     from wsdet.cli.factories import detector_and_positives
     from wsdet.cli.saved_run import saved_config
+    from wsdet.report.judgments import judged_text, read_judged
     from wsdet.sampling import limited
     from wsdet.stages.corrections import corrections_of, pseudo_boxed
     from wsdet.stages.experiment import Positives
     from wsdet.stages.review import pick, pseudo_boxes_of, shown_boxes, write_project
-    from wsdet.stages.review_page import correction_page, judged_text, judging_page, refresh_report
+    from wsdet.stages.review_page import correction_page, judging_page, refresh_report
     from wsdet.storage.box_store import BoxStore
-    from wsdet.storage.untrusted import read_object
 
     folder = Path(cfg.run)
     of_run = saved_config(folder, cfg.trust)
@@ -47,7 +47,7 @@ def _run(cfg: DictConfig) -> None:
             tested = limited(dataset.ids("test"), of_run.limit, of_run.seed) if "detector" in of_run else ()
             title = " · ".join([*names, f"seed {of_run.seed}"])
             refresh_report(folder, store, dataset, {"train": ids, "test": tested}, title)
-            log.info("%s -> %s", judged_text(read_object(path)), path)
+            log.info("%s -> %s", judged_text(read_judged(path)), path)
         return
     corrected = corrections_of(folder, dataset, settings["data"])
     boxes = shown_boxes(store, pseudo_boxed(ids, corrected), positives)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from wsdet.data.synthetic import Synthetic
+from wsdet.report.judgments import judged
 from wsdet.report.review_server import Page, ReviewServer
-from wsdet.stages.review_page import correction_page, judged, judging_page, refresh_report
+from wsdet.stages.review_page import correction_page, judging_page, refresh_report
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes
 

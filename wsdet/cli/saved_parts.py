@@ -5,8 +5,9 @@ They name classes. Only those of our own configs are built, with plain values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +87,13 @@ def saved_part(folder: Path, group: str) -> dict[str, Any]:
     return part
 
 
-def known_targets(*groups: str) -> set[str]:
+@cache
+def known_targets(*groups: str) -> frozenset[str]:
     """The classes that our configs of these groups name."""
     from omegaconf import OmegaConf
 
     paths = [path for group in groups for path in (CONF / group).rglob("*.yaml")]
-    return {str(found) for path in paths for found in _targets(OmegaConf.to_container(OmegaConf.load(path)))}
+    return frozenset(str(found) for path in paths for found in _targets(OmegaConf.to_container(OmegaConf.load(path))))
 
 
 def _targets(node: Any) -> list[Any]:
@@ -101,7 +103,7 @@ def _targets(node: Any) -> list[Any]:
     return []
 
 
-def check_harmless(settings: Any, known: set[str], name: str, what: str, remedy: str, top: bool = True) -> None:
+def check_harmless(settings: Any, known: Set[str], name: str, what: str, remedy: str, top: bool = True) -> None:
     """Whether what a stranger's file says is of a known class, with plain values.
 
     Args:

@@ -154,7 +154,7 @@ def _records(
     skipped = Skipped(folder / file, "rows")
     records = []
     for row in body:
-        cells = [*row.cells, *[""] * (len(header) - len(row.cells))]
+        cells = [*row.cells, *[""] * (len(rows[0].cells) - len(row.cells))]
         try:
             items = _items(columns, cells, row.where, separator, names, decimal_comma)
             records.append(_record(columns, cells, row.where, items, split, tuple(dict.fromkeys(places))))

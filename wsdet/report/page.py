@@ -20,8 +20,8 @@ import numpy as np
 from wsdet.report import contents
 from wsdet.report.contents import BoxesById, Findings, Section, spaced
 from wsdet.report.gallery import gallery
+from wsdet.report.judgments import read_judged
 from wsdet.storage.files import replacing
-from wsdet.storage.untrusted import read_object
 from wsdet.types import Dataset, readable
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def write_report(
         max_images: maximum number of images in the gallery, half of each split.
     """
     if (out / "judged.json").exists():
-        metrics = {**metrics, "judged": read_object(out / "judged.json")}
+        metrics = {**metrics, "judged": read_judged(out / "judged.json")}
     truth = dict(readable(dataset.truth, [*train_ids, *test_ids], "is shown without ground-truth boxes"))
     found = contents.findings(dataset, metrics, truth, train_ids, test_ids, localized, detections)
     firsts = found.firsts.get(found.method, {})

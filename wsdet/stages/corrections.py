@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import lzma
 import shutil
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,16 +87,28 @@ def read_corrections(path: Path, dataset: Dataset, ids: Sequence[str], work: Pat
 def _lay_out(path: Path, work: Path) -> None:
     """Links to the files of an export in `work`, or its unpacked content."""
     if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > _MAX_UNPACKED:
-                raise InputError(f"{shown(path)} unpacks to more than {_MAX_UNPACKED >> 30} GiB; unpack it yourself")
-            archive.extractall(work)  # names that lead elsewhere stay inside
+        _unpack(path, work)
         return
     files = [path] if path.is_file() else [one for one in sorted(path.rglob("*")) if one.is_file()]
     for file in files:
         target = work / (file.name if path.is_file() else file.relative_to(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(file.resolve())
+
+
+def _unpack(path: Path, work: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > _MAX_UNPACKED:
+                raise InputError(f"{shown(path)} unpacks to more than {_MAX_UNPACKED >> 30} GiB; unpack it yourself")
+            archive.extractall(work)  # names that lead elsewhere stay inside
+    # damaged, encrypted, of a method or version that zipfile does not know, or with names that no file can have
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{shown(path)} cannot be unpacked: {error}; unpack it yourself, and give the folder"
+        ) from error
 
 
 class _Names:
@@ -249,11 +263,15 @@ def corrections_of(run: Path, dataset: Dataset, data: Mapping[str, Any]) -> BoxS
 
 def keep_corrections(store: BoxStore, corrected: Mapping[str, Boxes]) -> None:
     """Adds corrected images to a store; a later correction of an image takes the place of an earlier one."""
+    fingerprints = {image_id: digest_of({image_id: boxes}) for image_id, boxes in corrected.items()}
+    replaced = store.forget_changed(corrected, fingerprints.__getitem__)
+    if replaced:
+        log.info("%d images had been corrected before; the later boxes count", len(replaced))
     store.fill(
         list(corrected),
         lambda ids: ((image_id, corrected[image_id]) for image_id in ids),
         "corrections",
-        fingerprint=lambda image_id: digest_of({image_id: corrected[image_id]}),
+        fingerprint=fingerprints.__getitem__,
     )
 
 

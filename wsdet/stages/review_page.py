@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from wsdet.report.judgments import judged, judged_text, read_judged
 from wsdet.report.review_server import Page
 from wsdet.stages.corrections import keep_corrections
 from wsdet.storage.box_store import BoxStore
@@ -55,9 +55,8 @@ def judging_page(
     drawn = np.random.default_rng(seed).permutation(len(first))[:n_boxes]
     entries = [first[row] for row in drawn]
     keys = [[image_id, int(box.labels[0]), *box.xyxy[0].tolist()] for image_id, box in entries]
-    before = read_object(path).get("answers", []) if path.exists() else []
-    known = [one for one in before if isinstance(one, dict) and isinstance(one.get("right"), bool)]
-    answers = {keys.index(one["box"]): one["right"] for one in known if one.get("box") in keys}
+    before = read_judged(path)["answers"] if path.exists() else []
+    answers = {keys.index(one["box"]): one["right"] for one in before if one["box"] in keys}
 
     def answer(number: int, right: Boxes | bool) -> str:
         answers[number] = bool(right)
@@ -66,33 +65,6 @@ def judging_page(
         return judged_text(result) if len(answers) == len(entries) else ""
 
     return Page("judge", dataset, entries, frozenset(answers), answer)
-
-
-def judged(answers: Sequence[bool]) -> dict[str, Any]:
-    """CorLoc as judged, over boxes, and its 95 % interval by Wilson's score (JASA 22, 1927).
-
-    >>> judged([True] * 24 + [False] * 6)["corloc"]
-    0.8
-    """
-    from scipy.stats import binomtest
-
-    n, n_right = len(answers), sum(answers)
-    interval = binomtest(n_right, n).proportion_ci(0.95, "wilson")
-    return {
-        "judged": n,
-        "right": n_right,
-        "corloc": n_right / n,
-        "corloc_interval": [float(interval.low), float(interval.high)],
-    }
-
-
-def judged_text(result: Mapping[str, Any]) -> str:
-    """What judgments say, in a line."""
-    low, high = result["corloc_interval"]
-    return (
-        f"{result['right']} of {result['judged']} boxes are right: CorLoc {result['corloc']:.2f}, "
-        f"95 % interval {low:.2f} to {high:.2f}"
-    )
 
 
 def refresh_report(

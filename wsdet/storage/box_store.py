@@ -210,10 +210,12 @@ class BoxStore(Mapping[str, Boxes]):
             )
         return table
 
-    def _changed(self, ids: Iterable[str], fingerprint: Callable[[str], str]) -> list[str]:
-        """Those of `ids` that were made from something else than what is there now."""
+    def forget_changed(self, ids: Iterable[str], fingerprint: Callable[[str], str]) -> list[str]:
+        """Forgets those of `ids` that were made from something else than what is there now, and returns them."""
         there = {image_id: known for image_id in ids if (known := self._fingerprints.get(image_id))}
-        return [image_id for image_id, known in there.items() if fingerprint(image_id) not in (known, "")]
+        changed = [image_id for image_id, known in there.items() if fingerprint(image_id) not in (known, "")]
+        self._drop(changed)
+        return changed
 
     def _drop(self, ids: Iterable[str]) -> None:
         """Forgets images, whose rows in a later part will count."""
@@ -323,7 +325,7 @@ def fill_together(
         ids = shard.own(order, part_size)
         log.info("%s: shard %d of %d has %d of %d images", description, shard.number, shard.of, len(ids), len(order))
     if fingerprint is not None:
-        changed = {image_id for store in stores.values() for image_id in store._changed(ids, fingerprint)}
+        changed = {image_id for store in stores.values() for image_id in store.forget_changed(ids, fingerprint)}
         if changed:
             log.warning(
                 "%s: %d images have changed since, or their labels, and are done again, %s for one",

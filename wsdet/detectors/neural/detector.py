@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from wsdet.boxes import clip, scale
+from wsdet.detectors.described_network import described_network
 from wsdet.detectors.neural.options import ModelOptions, WeakLosses
 from wsdet.detectors.neural.pyramid import Pyramid
 from wsdet.detectors.neural.supervision import LossRules
 from wsdet.detectors.neural.torchvision_models import build_model
-from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.networks.backbones import Backbone
 from wsdet.networks.classifier import resolve_device, resolve_precision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
@@ -34,6 +35,7 @@ from wsdet.storage.untrusted import read_object
 from wsdet.types import Boxes, InputError, Pixels, Sample
 
 FORMAT = "wsdet neural detector 1"
+_MAX_INPUT = 2048  # pixels that a detector which comes from anywhere may ask its network to take
 
 
 class NeuralDetector:
@@ -152,17 +154,14 @@ class NeuralDetector:
             InputError: a file is missing, damaged, or does not fit the other.
         """
         folder = Path(folder)
-        described = _read_description(folder / "model.json")
+        path = folder / "model.json"
+        described = _read_description(path)
         try:
             options = ModelOptions(**described["options"])
-            backbone = build_backbone(
-                described["network"]["architecture"], input_size=described["network"]["input_size"]
-            )
-            model = build_detector(options, backbone, len(described["classes"]))
+            network = described_network(path, described["network"], folder / "model.safetensors", _MAX_INPUT)
+            model = build_detector(options, network, len(described["classes"]))
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{folder / 'model.json'} describes no usable detector: {error}; train it again"
-            ) from error
+            raise InputError(f"{path} describes no usable detector: {error}; train it again") from error
         _load_weights(model, folder / "model.safetensors")
         return cls(model, described["classes"], options, described["network"], device, precision, described["info"])
 
@@ -206,11 +205,9 @@ def _read_description(path: Path) -> dict[str, Any]:
     for name, kind in {"classes": list, "options": dict, "network": dict, "info": dict}.items():
         if not isinstance(described.get(name), kind):
             raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")
-    classes, input_size = described["classes"], described["network"].get("input_size")
+    classes = described["classes"]
     if not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")
-    if not isinstance(input_size, int) or not 32 <= input_size <= 2048:
-        raise InputError(f"{path}: 'network' must have an input_size from 32 to 2048, got {input_size!r}")
     return described
 
 

@@ -11,7 +11,6 @@ A saved detector is a folder without any code in it:
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from wsdet import check
+from wsdet.detectors.described_network import described_network
 from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.detectors.rcnn.features import BoxFeatures, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
 from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
-from wsdet.networks.backbones import build_backbone, n_timm_parameters
 from wsdet.networks.classifier import Network
-from wsdet.networks.imagenet_classes import IMAGENET_OUTPUTS
 from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
@@ -41,7 +39,6 @@ log = logging.getLogger(__name__)
 _FORMAT = "wsdet R-CNN detector 1"
 # what a detector that comes from anywhere may ask for
 _MAX_INPUT, _MAX_SCALES, _MAX_SCALE = 1024, 16, 16.0
-_MAX_HEAD = 100_000_000  # parameters of a network's head, which its file leaves out
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
 _HEAD_FORMAT = "wsdet hidden layers 1"
 
@@ -411,19 +408,8 @@ def _check_sizes(path: Path, features: Mapping[str, Any]) -> None:
 
 def _load_network(folder: Path, metadata: Mapping[str, Any], device: str, precision: str) -> Network:
     """The network with the weights that features need, the trunk's and perhaps hidden layers'; others are random."""
-    architecture, input_size = metadata["network"].get("architecture"), metadata["network"].get("input_size")
-    if not isinstance(architecture, str) or not isinstance(input_size, int) or not 32 <= input_size <= _MAX_INPUT:
-        raise InputError(
-            f"{folder / 'model.json'}: 'network' must name an architecture and an input_size from 32 to {_MAX_INPUT}, "
-            f"got {architecture!r} and {input_size!r}; train the detector again"
-        )
-    if architecture.startswith("timm:"):
-        _, there = tensors.describe(folder / "network.safetensors")
-        n_there = sum(math.prod(shape) for _, shape in there.values())
-        n_asked = n_timm_parameters(architecture.removeprefix("timm:"))
-        if n_asked > 2 * n_there + _MAX_HEAD:
-            raise InputError(f"{folder / 'network.safetensors'} has {n_there} numbers, {architecture} takes {n_asked}")
-    backbone = build_backbone(architecture, IMAGENET_OUTPUTS, input_size)
+    named = metadata["network"]
+    backbone = described_network(folder / "model.json", named, folder / "network.safetensors", _MAX_INPUT)
     parts: list[tuple[str, nn.Module, dict[str, Tensor]]] = [("network.safetensors", backbone.trunk, {})]
     if metadata["features"].get("layer") == "hidden":
         head = backbone.head
@@ -435,5 +421,5 @@ def _load_network(folder: Path, metadata: Mapping[str, Any], device: str, precis
             module.load_state_dict(random | given, strict=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{folder / name} is no part of {architecture}: {reason}") from error
+            raise InputError(f"{folder / name} is no part of {backbone.architecture}: {reason}") from error
     return Network(backbone, (), device=device, precision=precision)

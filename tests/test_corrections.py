@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import SubElement
@@ -18,7 +19,7 @@ from defusedxml.ElementTree import parse
 
 from wsdet.cli.saved_run import saved_config
 from wsdet.data.synthetic import Synthetic
-from wsdet.stages.corrections import Changes, changes, read_corrections
+from wsdet.stages.corrections import Changes, changes, corrections_of, keep_corrections, read_corrections
 from wsdet.stages.export import export
 from wsdet.stages.review import pick, write_project
 from wsdet.storage.box_store import BoxStore
@@ -137,6 +138,31 @@ def test_a_zip_archive_is_unpacked(tmp_path: Path, dataset: Synthetic) -> None:
     assert not (tmp_path / "outside.txt").exists()
 
 
+@pytest.mark.parametrize("at", [4, 8, 26, 40, -30])  # version, method, lengths, content, the directory's place
+def test_a_damaged_archive_is_an_input_error_or_is_read(tmp_path: Path, dataset: Synthetic, at: int) -> None:
+    folder = answer(tmp_path, dataset, corrected_by_hand(dataset, dataset.ids("train")[:3]), tmp_path / "a", "coco")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / "annotations" / "instances_train.json", "annotations/instances_train.json")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for value in range(0, 256, 5):
+        content[at] = value
+        (tmp_path / "a.zip").write_bytes(content)
+        with suppress(InputError):
+            assert read_corrections(tmp_path / "a.zip", dataset, dataset.ids("train"), tmp_path / "work")
+
+
+def test_a_later_correction_takes_the_place_of_the_earlier_one(
+    tmp_path: Path, dataset: Synthetic, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = corrections_of(tmp_path, dataset, {"root": "x"})
+    with caplog.at_level("INFO"):
+        for corner in (9, 19, 19):
+            keep_corrections(store, {"1": made([[1, 1, corner, 9]], labels=[0])})
+    assert corrections_of(tmp_path, dataset, {"root": "x"})["1"].xyxy.tolist() == [[1, 1, 19, 9]]
+    assert caplog.text.count("1 images had been corrected before; the later boxes count") == 1
+    assert "changed since" not in caplog.text  # the image has not
+
+
 def test_a_class_that_the_run_does_not_know_is_named(tmp_path: Path, dataset: Synthetic) -> None:
     folder = answer(tmp_path, dataset, corrected_by_hand(dataset, dataset.ids("train")[:3]), tmp_path / "a", "coco")
     path = folder / "annotations" / "instances_train.json"
@@ -229,5 +255,9 @@ def test_a_stranger_s_run_builds_nothing_that_is_not_ours(tmp_path: Path) -> Non
     (tmp_path / "config.yaml").write_text(config % "wsdet.data.synthetic.Synthetic" + "out: ${oc.env:HOME}\n")
     with pytest.raises(InputError, match="interpolation"):
         saved_config(tmp_path)
+    for hydra_s_own in ("_args_: [1]", "_args_: [{a: 1}]", "_recursive_: true", "_convert_: {a: {}}"):
+        (tmp_path / "config.yaml").write_text(config % f"wsdet.data.synthetic.Synthetic, {hydra_s_own}")
+        with pytest.raises(InputError, match=f"the key {hydra_s_own.partition(':')[0]}, which no run"):
+            saved_config(tmp_path)
     with pytest.raises(InputError, match=r"no config\.yaml"):
         saved_config(tmp_path / "nowhere")

@@ -134,6 +134,15 @@ INVENTORY = {
     "checkpoint without tensors": "networks/test_backbones.py::test_checkpoint_without_tensors",
     "checkpoint that describes itself wrongly": "networks/test_backbones.py::test_damaged_description",
     "detector whose model.json names code to run": "test_detect.py::test_a_detector_cannot_name_code_to_run",
+    "detector whose network is no name, or far larger than its file": (
+        "detectors/neural/test_detector.py::test_a_changed_description_is_refused"
+    ),
+    "damaged archive of corrections": "test_corrections.py::test_a_damaged_archive_is_an_input_error_or_is_read",
+    "damaged judgments": "report/test_review_page.py::test_damaged_judgments_are_named",
+    "run whose config names code or has Hydra's keys": (
+        "test_corrections.py::test_a_stranger_s_run_builds_nothing_that_is_not_ours"
+    ),
+    "CSV rows of other lengths": "data/test_csv_file.py::test_a_short_row_without_a_header_costs_itself",
     # files of any kind
     "pipe, socket, folder, or link to a device in place of a file": (
         "storage/test_untrusted.py::test_only_regular_files_are_opened_and_nothing_waits"

@@ -200,6 +200,16 @@ def test_a_bad_row_costs_itself(files: Any, caplog: pytest.LogCaptureFixture) ->
     assert "line 3: a corner must be a number, got 'wide'" in caplog.text
 
 
+def test_a_short_row_without_a_header_costs_itself(files: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for name in "ab":
+        files.image(f"{name}.jpg")
+    files.text("labels.csv", "a.jpg,1,1,9,9,cat\nb.jpg\n,b.jpg\n")
+    dataset = files.open("csv")
+    assert labels_by_name(dataset) == {"a.jpg": {"cat"}, "b.jpg": set()}
+    assert "labels.csv: 1 rows left out: " in caplog.text
+    assert "names no image" in caplog.text
+
+
 @pytest.mark.parametrize(("unlabelled", "background"), [("unknown", False), ("background", True)])
 def test_an_empty_label_means_what_is_said(
     files: Any, unlabelled: str, background: bool, caplog: pytest.LogCaptureFixture

@@ -15,10 +15,11 @@ import pytest
 
 from wsdet.data.synthetic import Synthetic
 from wsdet.report.judgments import judged
+from wsdet.report.page import write_report
 from wsdet.report.review_server import Page, ReviewServer
 from wsdet.stages.review_page import correction_page, judging_page, refresh_report
 from wsdet.storage.box_store import BoxStore
-from wsdet.types import Boxes
+from wsdet.types import Boxes, InputError
 
 if TYPE_CHECKING:
     from tests.report.conftest import Browser
@@ -107,6 +108,27 @@ def test_judgments_are_kept_and_found_again(tmp_path: Path, dataset: Synthetic, 
     assert [again.answer(n, n != 3) for n in (0, 1)] == ["", ""]
     assert again.answer(3, False).startswith("3 of 4 boxes are right: CorLoc 0.75")
     assert json.loads(path.read_text())["corloc"] == 0.75
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"judged": 1}',
+        '{"answers": []}',
+        '{"answers": [1]}',
+        '{"answers": [{"box": 1, "right": true}]}',
+    ],
+)
+def test_damaged_judgments_are_named(tmp_path: Path, dataset: Synthetic, boxes: dict[str, Boxes], content: str) -> None:
+    path = tmp_path / "judged.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"judged\.json"):
+        judging_page(dataset, boxes, dataset.ids("train"), 4, 0, path)
+    with pytest.raises(InputError, match=r"judged\.json"):
+        write_report(tmp_path, dataset, {}, "title", "seed: 0", dataset.ids("train"), (), {"center": boxes}, {})
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@ from wsdet.types import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_OF_HYDRA = ("_target_", "_partial_")  # keys that our own configs have
 _NEEDED = ("data", "network", "localizer", "names", "limit", "seed")
 
 
@@ -38,12 +39,15 @@ def saved_config(folder: Path, trust: bool = False) -> DictConfig:
             f"{shown(path)} is not of a run of wsdet.train or wsdet.localize: it needs {', '.join(_NEEDED)}"
         )
     content, known = renamed_config(content), known_targets(".")
-    for key, text in _texts(content):
+    for key, value in _entries(content):
+        text = value if isinstance(value, str) else ""
+        if key.startswith("_") and key not in _OF_HYDRA and not trust:
+            raise InputError(f"{shown(path)} has the key {shown(key)}, which no run of wsdet writes; remove it")
         if "${" in text:
             raise InputError(f"{shown(path)}: {shown(key)} holds an interpolation, {shown(text)}; write its value")
         if key == "_target_" and text not in known and not trust:
             raise InputError(
-                f"{shown(path)} names the class {shown(text)}, which is none of wsdet's own; "
+                f"{shown(path)} names the class {shown(value)}, which is none of wsdet's own; "
                 "give trust=true if you know where this run comes from"
             )
     before = Path(str(content.get("out", folder)))
@@ -52,13 +56,9 @@ def saved_config(folder: Path, trust: bool = False) -> DictConfig:
     return OmegaConf.create(content)
 
 
-def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(key, text) of every text in nested values."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _texts(inner, str(name))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner, key)
-    elif isinstance(value, str):
-        yield key, value
+def _entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its value, and every value of a list with the list's key, however nested."""
+    for name, inner in value.items() if isinstance(value, dict) else [(key, one) for one in value]:
+        yield str(name), inner
+        if isinstance(inner, dict | list):
+            yield from _entries(inner, str(name))

@@ -100,6 +100,8 @@ def change(folder: Path, **fields: Any) -> None:
         ({"options": {"kind": "fcos", "channels": 10**9}}, "channels"),
         ({"options": {"kind": "fcos", "surprise": 1}}, "surprise"),
         ({"network": {"architecture": "os.system", "input_size": 64}}, "architecture"),
+        ({"network": {"architecture": ["tiny"], "input_size": 64}}, "architecture"),
+        ({"network": {"architecture": "timm:eva_giant_patch14_224", "input_size": 64}}, "takes [0-9]{10}"),
         ({"network": {"architecture": "tiny", "input_size": -1}}, "input_size"),
     ],
 )

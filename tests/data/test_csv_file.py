@@ -207,7 +207,7 @@ def test_a_short_row_without_a_header_costs_itself(files: Any, caplog: pytest.Lo
     dataset = files.open("csv")
     assert labels_by_name(dataset) == {"a.jpg": {"cat"}, "b.jpg": set()}
     assert "labels.csv: 1 rows left out: " in caplog.text
-    assert "names no image" in caplog.text
+    assert "line 3: a corner must be a number, got 'b.jpg'" in caplog.text
 
 
 @pytest.mark.parametrize(("unlabelled", "background"), [("unknown", False), ("background", True)])

@@ -18,7 +18,14 @@ from wsdet.data.coco import Coco, is_coco
 from wsdet.data.csv_file import CsvFile, names_images
 from wsdet.data.cvat import Cvat, is_cvat
 from wsdet.data.folder import Folder
-from wsdet.data.foreign import READ_INSTEAD, refuse_folder_names, refuse_foreign
+from wsdet.data.foreign import (
+    AFTER_OTHERS,
+    BEFORE_OTHERS,
+    READ_INSTEAD,
+    refuse_folder_names,
+    refuse_foreign,
+    refuse_lists,
+)
 from wsdet.data.image_files import ImageFiles, Unlabelled
 from wsdet.data.imagenet import ImageNet
 from wsdet.data.images import MAX_PIXELS, SUFFIXES
@@ -106,6 +113,7 @@ def find_layout(folder: Path) -> tuple[type[ImageFiles], Arguments]:
     Raises:
         InputError: what lies there is of a format that is known and not read.
     """
+    refuse_foreign(folder, BEFORE_OTHERS)
     inner = _only_folder(folder)
     for format in FORMATS:
         arguments = format.find(folder) if inner is None or not format.at_any_depth else None
@@ -114,7 +122,7 @@ def find_layout(folder: Path) -> tuple[type[ImageFiles], Arguments]:
     if inner is not None:
         reader, arguments = find_layout(inner)
         return reader, {"root": inner} | arguments
-    refuse_foreign(folder)
+    refuse_foreign(folder, AFTER_OTHERS)
     return Folder, _split_folders(folder)
 
 
@@ -141,7 +149,14 @@ def _refuse_guesses(folder: Path, dataset: ImageFiles) -> None:
     """Refuses classes that are very likely something else."""
     if isinstance(dataset, Folder):
         refuse_folder_names(folder, dataset.classes)
-    if isinstance(dataset, CsvFile) and dataset.classes and all(map(_is_number, dataset.classes)):
+        if len(dataset.classes) <= 1:
+            refuse_lists(folder, [*dataset.ids("train"), *dataset.ids("test")])
+    if isinstance(dataset, Yolo) and not dataset.truth:
+        raise InputError(
+            f"{folder}: none of its images has a label file in YOLO's format: labels/NAME.txt for images/NAME.jpg, or "
+            f"NAME.txt beside it; of images without labels give the folder of images itself, or {READ_INSTEAD}"
+        )
+    if isinstance(dataset, CsvFile) and dataset.classes and all(map(_are_numbers, dataset.classes)):
         raise InputError(
             f"{folder}: the classes that its CSV file gives are numbers, {', '.join(dataset.classes[:5])}: boxes, or a "
             "column for each class, without a header that names xmin, ymin, xmax, ymax or the classes? Give the "
@@ -149,8 +164,10 @@ def _refuse_guesses(folder: Path, dataset: ImageFiles) -> None:
         )
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?\d*[.,]?\d+", text) is not None
+def _are_numbers(text: str) -> bool:
+    """Whether a class is a number, several, or has so many in it that they may be a box."""
+    numbers = re.findall(r"(?<!\w)[-+]?\d*[.,]?\d+(?!\w)", text)
+    return len(numbers) >= 4 or (bool(numbers) and re.fullmatch(r"[-+\d.,;:\s\[\]()]+", text) is not None)
 
 
 def _voc(folder: Path) -> Arguments | None:

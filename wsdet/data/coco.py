@@ -163,7 +163,8 @@ class _File:
         listed: dict[int | str, tuple[str, dict[str, Any], str]] = {}
         for entry, where in _entries(content, "images", self._path):
             try:
-                key, name = _get(entry, "id", (int, str), where), _get(entry, "file_name", str, where)
+                named_by = "coco_url" if "file_name" not in entry and "coco_url" in entry else "file_name"  # LVIS
+                key, name = _get(entry, "id", (int, str), where), _get(entry, named_by, str, where)
                 if listed.setdefault(key, (name, entry, where))[0] != name:
                     raise InputError(f"{where}: its id {key!r} is that of {listed[key][0]!r} before it")
             except InputError as error:
@@ -257,8 +258,10 @@ def _box(entry: Mapping[str, Any], where: str) -> XYXY | None:
 
 
 def _run_length_box(shape: Mapping[str, Any], where: str) -> XYXY | None:
-    """The extent of a mask in run lengths, column after column; None where they are compressed or there is no mask."""
+    """The extent of a mask in run lengths, column after column; None where there is no mask."""
     size, counts = shape.get("size"), shape.get("counts")
+    if isinstance(counts, str):
+        counts = _decompressed(counts, where)
     if not isinstance(counts, list):
         return None
     if not isinstance(size, list) or len(size) != 2:
@@ -271,3 +274,22 @@ def _run_length_box(shape: Mapping[str, Any], where: str) -> XYXY | None:
     whole_columns = any(first // h != last // h for first, last in runs)
     rows = (0, h - 1) if whole_columns else (min(f % h for f, _ in runs), max(last % h for _, last in runs))
     return runs[0][0] // h, rows[0], runs[-1][1] // h + 1, rows[1] + 1
+
+
+def _decompressed(text: str, where: str) -> list[int]:
+    """Run lengths from COCO's text: five bits a character from the lowest on, from the third run on as a difference."""
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise InputError(f"{where}: counts of segmentation must be run lengths as COCO compresses them")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:  # more of this number follows
+            continue
+        if bits & 16:  # negative
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts

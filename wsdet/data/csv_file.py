@@ -6,6 +6,8 @@ a/1.jpg,dog         2.jpg,cat;dog       2.jpg,dog,test
 
 filename,cat,dog    1.jpg,10,20,200,300,cat    (no header)      ImageID,LabelName,XMin,XMax,YMin,YMax (Open Images)
 1.jpg,1,0           2.jpg,,,,,                                  0001eeaf4aed83f9,/m/01g317,0.02,0.9,0.1,1
+
+cat,10,20,190,280,1.jpg,640,480    (no header, make sense: corner and size)
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from wsdet.data.annotations import Skipped, number
+from wsdet.data.foreign import READ_INSTEAD
 from wsdet.data.image_files import Unlabelled
 from wsdet.data.images import MAX_PIXELS, SUFFIXES
 from wsdet.data.locate import locate
 from wsdet.data.paths import existing_folder
 from wsdet.data.records import Item, Record, RecordFiles
-from wsdet.storage.untrusted import read_bytes, read_text
+from wsdet.storage.untrusted import read_bytes, read_text, shown
 from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,9 @@ _IMAGE = (
 )
 _LABEL = (
     *("labelname", "class", "label", "labels", "class_name", "label_name", "classname", "category", "tags", "species"),
+    *("choice", "tag"),
 )
+_NUMBERED_LABEL = re.compile(r"(label|class|tag|category)[ _-]?\d+")
 _SPLIT = ("split", "set", "subset")
 _CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"), ("x_min", "y_min", "x_max", "y_max"))
 _CORNER_AND_SIZE = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"))
@@ -145,9 +150,9 @@ def _records(
     rows, decimal_comma = _read_rows(folder / file)
     if not rows:
         return
-    header = [cell.lower() for cell in rows[0].cells] if not _is_image(rows[0].cells[0]) else []
+    header = [] if any(map(_is_image, rows[0].cells)) else [cell.lower() for cell in rows[0].cells]
     body = rows[1:] if header else rows
-    columns = _find_columns(header, rows[0].cells, [row.cells for row in body])
+    columns = _find_columns(header, rows[0].cells, [row.cells for row in body], str(folder / file))
     found = _SPLIT_WORD.search(file) if split_by_name else None
     split = found[1].lower() if found else None
     places = [str(PurePosixPath(file).parent), "", "images", *([split, f"images/{split}"] if split else [])]
@@ -210,11 +215,9 @@ def _is_image(cell: str) -> bool:
     return PurePosixPath(cell).suffix.lower() in SUFFIXES
 
 
-def _find_columns(header: list[str], first: list[str], body: list[list[str]]) -> _Columns:
+def _find_columns(header: list[str], first: list[str], body: list[list[str]], file: str) -> _Columns:
     if not header:
-        if len(first) == 6 and all(_is_number(cell) or not cell for cell in first[1:5]):
-            return _Columns(0, (5,), box=(1, 2, 3, 4))
-        return _Columns(0, tuple(range(1, max(map(len, body)))))
+        return _columns_without_header(first, body, file)
     at = {name: header.index(name) for name in header}
     image = next((at[name] for name in _IMAGE if name in at), 0)
     split = next((at[name] for name in _SPLIT if name in at), None)
@@ -226,7 +229,11 @@ def _find_columns(header: list[str], first: list[str], body: list[list[str]]) ->
     if box is None and label is None and _are_flags([row[i] for row in body for i in others if i < len(row)]):
         classes = {i: first[i] for i in others if first[i].lower() != _NO_CLASS}
         return _Columns(image, (), split=split, classes=classes)
-    labels = [i for i in others if header[i] == label] if label else others
+    labels = _label_columns(header, others, label, file)
+    _refuse_json([row[i] for row in body for i in labels if i < len(row)], file)
+    passed_over = [name for name in header if "box" in name and not (box and name in box[0])]
+    if passed_over:
+        log.warning("%s: boxes are not read from the columns %s", file, ", ".join(map(shown, passed_over)))
     return _Columns(
         image,
         tuple(labels),
@@ -238,6 +245,40 @@ def _find_columns(header: list[str], first: list[str], body: list[list[str]]) ->
         confidence=at.get("confidence") if label == "labelname" else None,
         group=at.get("isgroupof"),
     )
+
+
+def _columns_without_header(first: list[str], body: list[list[str]], file: str) -> _Columns:
+    image = next(i for i, cell in enumerate(first) if _is_image(cell))
+    if image == 0 and len(first) == 6 and all(_is_number(cell) or not cell for cell in first[1:5]):
+        return _Columns(0, (5,), box=(1, 2, 3, 4))
+    if image == 0:
+        return _Columns(0, tuple(range(1, max(map(len, body)))))
+    if image == 5 and all(map(_is_number, first[1:5])):  # make sense
+        return _Columns(5, (0,), box=(1, 2, 3, 4), box_is_corners=False)
+    raise InputError(
+        f"{file} names an image in column {image + 1} of its first row and has no header; put the image first, or add "
+        "a header such as image,label or filename,class,xmin,ymin,xmax,ymax"
+    )
+
+
+def _label_columns(header: list[str], others: list[int], label: str | None, file: str) -> list[int]:
+    """The columns that hold labels; others are never taken for them, dates and authors among them."""
+    if label is not None:
+        return [i for i in others if header[i] == label]
+    if len(others) > 1 and not all(_NUMBERED_LABEL.fullmatch(header[i]) for i in others):
+        names = ", ".join(shown(header[i]) for i in others)
+        if "region_shape_attributes" in header:
+            raise InputError(f"{file} is a CSV file of VGG Image Annotator (VIA), which is not read; {READ_INSTEAD}")
+        raise InputError(
+            f"{file}: which of its columns {names} has the labels? Call it label, or, with several in a cell, labels; "
+            "if none has, move the file elsewhere"
+        )
+    return others
+
+
+def _refuse_json(cells: Iterable[str], file: str) -> None:
+    if any(cell.startswith(("[{", '{"')) for cell in cells):
+        raise InputError(f"{file} holds JSON in its cells, as Label Studio's CSV does; export JSON from there")
 
 
 def _are_flags(cells: Iterable[str]) -> bool:
@@ -263,7 +304,7 @@ def _record(
         cells[columns.image],
         tuple(items),
         where,
-        has_boxes=columns.box is not None and all(item.xyxy is not None for item in items),
+        has_boxes=columns.box is not None and all(item.xyxy is not None for item in items[:1]),
         size_hw=(size[0], size[1]) if size and min(size) > 0 else None,
         split=(cells[columns.split] or None) if columns.split is not None else split,
         places=places,
@@ -295,7 +336,8 @@ def _items(
     x, y, right, bottom = (number(value, f"{where}: a corner") for value in values)
     xyxy = (x, y, right, bottom) if columns.box_is_corners else (x, y, x + right, y + bottom)
     difficult = columns.group is not None and cells[columns.group] in _PRESENT
-    return [Item(label, xyxy, difficult) for label in labels]
+    items = [Item(label, xyxy, difficult) for label in labels]
+    return items + [Item(label) for label in labels] if difficult else items  # a group of them: the class is there
 
 
 def _labels_in(cell: str, by_blanks: bool, separator: str | None) -> list[str]:

@@ -22,11 +22,11 @@ from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
-_SHAPES = ("box", "polygon", "polyline", "ellipse", "mask", "points", "tag", "skeleton")
+_SHAPES = ("box", "polygon", "polyline", "ellipse", "mask", "cuboid", "points", "tag", "skeleton")
 
 
 class Cvat(RecordFiles):
-    """Images with CVAT's shapes: of a turned box, polygon, line, ellipse or mask the extent is the box.
+    """Images with CVAT's shapes: of a turned box, polygon, line, ellipse, mask or cuboid the extent is the box.
 
     A tag, points and a skeleton are labels without a box. Classes are the task's labels in their order. Subsets called
     as splits are splits.
@@ -130,6 +130,10 @@ def _box(shape: Element, where: str) -> XYXY | None:
     elif shape.tag == "ellipse":
         x, y, rx, ry = _numbers(shape, ("cx", "cy", "rx", "ry"), where)
         x1, y1, x2, y2 = x - rx, y - ry, x + rx, y + ry
+    elif shape.tag == "cuboid":
+        names = [f"{axis}{corner}{face}" for axis in "xy" for corner in ("tl", "bl", "tr", "br") for face in "12"]
+        values = _numbers(shape, tuple(names), where)
+        return extent(zip(values[:8], values[8:], strict=True))
     elif shape.tag == "mask":
         left, top, w, h = _numbers(shape, ("left", "top", "width", "height"), where)
         return left, top, left + w, top + h

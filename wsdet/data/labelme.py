@@ -71,7 +71,7 @@ def _records(folder: Path) -> Iterator[Record]:
             content = read_json(folder / path)
             if not isinstance(content, dict) or "shapes" not in content:
                 continue
-            name = image or find_image(folder, content.get("imagePath")) or path
+            name = image or find_image(folder, content.get("imagePath")) or path.removesuffix(".json")
             record = _record(content, name, where)
         except InputError as error:
             if not image:

@@ -73,11 +73,12 @@ def _records(folder: Path) -> Iterator[Record]:
             root = read_xml(folder / path)
             if root.tag != "annotation":
                 continue
-            name = image or find_image(folder, root.findtext("filename"))
+            name = image or find_image(folder, root.findtext("filename")) or path.removesuffix(".xml")
             items = tuple(Item(*found) for found in parse_objects(root, 1, where))
-            record = Record(name or path, items, where, size_hw=given_size(root), split=split_in_path(name or path))
+            record = Record(name, items, where, size_hw=given_size(root), split=split_in_path(name))
         except InputError as error:
-            record = Record(image or path, (), where, split=split_in_path(image or path), problem=str(error))
+            name = image or path.removesuffix(".xml")
+            record = Record(name, (), where, split=split_in_path(name), problem=str(error))
         claimed.append(record.image)
         yield record
     for image in unclaimed(folder, claimed):

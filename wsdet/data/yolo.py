@@ -30,7 +30,12 @@ from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
-NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "classes.names")
+_RELATIVE = 2  # the largest coordinate of a box that is partly outside
+
+NAMES_FILES = (
+    *("classes.txt", "obj.names", "labels/classes.txt", "classes.names"),
+    *("train/_darknet.labels", "_darknet.labels"),  # Roboflow
+)
 
 
 class Yolo(ImageFiles):
@@ -92,7 +97,7 @@ def read_description(path: Path) -> dict[Any, Any]:
     Raises:
         InputError: it is missing, is no YAML, or holds no keys.
     """
-    if path.suffix in (".txt", ".names"):
+    if path.suffix in (".txt", ".names", ".labels"):
         return {"names": [line for _, line in read_lines(path)]}
     if path.suffix == ".data":
         pairs = (line.partition("=") for _, line in read_lines(path))
@@ -111,10 +116,12 @@ def read_description(path: Path) -> dict[Any, Any]:
 
 
 def is_label_file(path: Path) -> bool:
-    """Whether a text file looks like the labels of an image: a whole number, then four or more numbers."""
+    """Whether a text file looks like the labels of an image: a whole number, then coordinates of about 0 to 1."""
     try:
         first = next((line.split() for _, line in read_lines(path)), [])
-        return len(first) >= 5 and first[0].isdecimal() and all(math.isfinite(float(text)) for text in first)
+        values = [float(text) for text in first]
+        is_relative = all(abs(value) <= _RELATIVE for value in values[1:5])
+        return len(first) >= 5 and first[0].isdecimal() and all(map(math.isfinite, values)) and is_relative
     except (InputError, ValueError):
         return False
 

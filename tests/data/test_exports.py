@@ -41,6 +41,12 @@ def voc(name: str, image: str = "") -> str:
     return f"<annotation><filename>{image}</filename>{item}</annotation>"
 
 
+def label_me_xml(name: str, image: str) -> str:
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((8, 4), (12, 4), (12, 6), (8, 6)))
+    item = f"<object><name>{name}</name><deleted>0</deleted><polygon>{points}</polygon></object>"
+    return f"<annotation><filename>{image}</filename>{item}</annotation>"
+
+
 def shapes(*items: tuple[str, str]) -> str:
     """CVAT's XML of images in subset "default"."""
     images = "".join(
@@ -67,6 +73,11 @@ def labelme(label: str, points: Any, kind: str = "rectangle", image: str = "") -
 
 RECTANGLE = {"x": 40, "y": 40, "width": 20, "height": 20, "rotation": 0}
 CVAT_BOX = '<box label="{}" xtl="8" ytl="4" xbr="12" ybr="6"/>'
+
+CUBOID = (
+    '<cuboid label="{}" xtl1="8" ytl1="4" xbl1="8" ybl1="5" xtr1="11" ytr1="4" xbr1="11" ybr1="5"'
+    ' xtl2="9" ytl2="5" xbl2="9" ybl2="6" xtr2="12" ytr2="5" xbr2="12" ybr2="6"/>'
+)
 
 # what lies in the folder beside the images a.jpg (a cat at BOX) and b.jpg (a dog at BOX), and the folder of each image
 EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
@@ -232,6 +243,50 @@ EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
         "train",
         "valid",
     ),
+    "COCO of LVIS": (
+        {"lvis_v1_train.json": coco("train2017/a.jpg", "train2017/b.jpg").replace("file_name", "coco_url")},
+        "train2017",
+        "train2017",
+    ),
+    "COCO with compressed masks alone": (
+        {"result.json": coco("a.jpg", "b.jpg", bbox=[], segmentation={"size": [10, 20], "counts": "d22800000\\2"})},
+        "images",
+        "images",
+    ),
+    "CVAT for images, cuboids": (
+        {"annotations.xml": shapes(("a.jpg", CUBOID.format("cat")), ("b.jpg", CUBOID.format("dog")))},
+        "images",
+        "images",
+    ),
+    "YOLO Darknet of Roboflow": (
+        {
+            "train/_darknet.labels": "cat\ndog\n",
+            "train/a.txt": ROW,
+            "valid/_darknet.labels": "cat\ndog\n",
+            "valid/b.txt": "1" + ROW[1:],
+        },
+        "train",
+        "valid",
+    ),
+    "YOLO with turned boxes of Roboflow": (
+        {
+            "data.yaml": "train: ../train/images\nval: ../valid/images\nnames: [cat, dog]\n",
+            "train/labels/a.txt": "0 .4 .5 .5 .4 .6 .5 .5 .6\n",
+            "valid/labels/b.txt": "1 .4 .4 .6 .4 .6 .6 .4 .6\n",
+        },
+        "train/images",
+        "valid/images",
+    ),
+    "XML of LabelMe": (
+        {f"default/{image}.xml": label_me_xml(name, f"{image}.jpg") for image, name in (("a", "cat"), ("b", "dog"))},
+        "default",
+        "default",
+    ),
+    "CSV of make sense without a header": (
+        {"labels_pets.csv": "cat,8,4,4,2,a.jpg,20,10\ndog,8,4,4,2,b.jpg,20,10\n"},
+        ".",
+        ".",
+    ),
     "CSV of a machine far away": (
         {"data.csv": "path;label;x1;y1;x2;y2\n/home/me/photos/a.jpg;cat;8;4;12;6\nC:\\photos\\b.jpg;dog;8;4;12;6\n"},
         "photos",
@@ -241,6 +296,7 @@ EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
 
 SPLIT = {  # b.jpg is of the test split
     *("COCO of Roboflow", "YOLO of Roboflow", "YOLO of FiftyOne", "VOC of Roboflow", "CSV of Roboflow"),
+    *("YOLO Darknet of Roboflow", "YOLO with turned boxes of Roboflow"),
     "VOC in an archive's folder",
 }
 
@@ -278,6 +334,36 @@ def test_every_export_is_read_as_it_is_meant(files: Any, name: str, caplog: pyte
         ({"annotations.xml": "<annotations><track id='0' label='cat'/></annotations>"}, "CVAT's format for video"),
         ({"labels.csv": "000.jpg,3\n001.jpg,4\n"}, "the classes that its CSV file gives are numbers, 3, 4"),
         ({"boxes.txt": "0 .5 .5 .2 .2\n"}, "YOLO's format, but nothing that names the classes"),
+        ({"labelTxt/000.txt": "1 1 9 1 9 9 1 9 cat 0\n", "data.yaml": "train: .\nnames: [cat]"}, "looks like DOTA"),
+        ({"labels/000.txt": "cat 0.0 0 0.0 1.0 1.0 9.0 9.0" + " 0.0" * 7}, "looks like KITTI"),
+        ({"data/train-00000-of-00001.parquet": "PAR1"}, "looks like Parquet of Hugging Face"),
+        ({"train/metadata.jsonl": '{"file_name": "000.jpg"}'}, r"imagefolder with a metadata\.jsonl"),
+        ({"default.json": '{"categories": {}, "items": [{"annotations": [{"label_id": 0}]}]}'}, "looks like Datumaro"),
+        ({"ann/0.json": '{"objects": [{"classTitle": "cat"}]}'}, "looks like Supervisely"),
+        ({"export.json": '[{"data_row": {"external_id": "000.jpg"}, "projects": {}}]'}, "looks like Labelbox"),
+        ({"export.json": '[{"External ID": "000.jpg", "Label": {}}]'}, "looks like Labelbox"),
+        ({"labels.json": '{"classes": ["cat"], "labels": {"000": 0}}'}, "looks like FiftyOne's own JSON"),
+        ({"bdd.json": '[{"name": "000.jpg", "labels": [{"category": "car", "box2d": {}}]}]'}, "looks like Scalabel"),
+        ({"output.manifest": '{"source-ref": "s3://b/000.jpg"}'}, "looks like SageMaker"),
+        ({"split/wider_face_train_bbx_gt.txt": "000.jpg\n1\n1 1 9 9\n"}, "looks like WIDER FACE"),
+        ({"gt/gt.txt": "1,1,1,1,9,9,1,1,1\n"}, "looks like MOT"),
+        ({"gtFine/train/x/0_polygons.json": '{"objects": []}'}, "looks like Cityscapes"),
+        ({"via.csv": "filename,region_id,region_shape_attributes\n000.jpg,0,{}\n"}, "CSV file of VGG Image Annotator"),
+        ({"x.csv": 'image,label\n000.jpg,"[{""x"": 1}]"\n'}, "holds JSON in its cells, as Label Studio's CSV does"),
+        ({"x.csv": "image,age,camera\n000.jpg,3,canon\n"}, "which of its columns age, camera has the labels"),
+        ({"x.csv": 'image_id,width,bbox\n000,20,"[1, 1, 8, 8]"\n'}, "which of its columns width, bbox has the labels"),
+        (
+            {"x.csv": "image,PredictionString\n000.jpg,cat 1.0 1 1 9 9\n"},
+            "the classes that its CSV file gives are numbers",
+        ),
+        ({"x.csv": "ImageId,EncodedPixels\n000.jpg,1 3 20 3\n"}, "the classes that its CSV file gives are numbers"),
+        ({"x.csv": "TRAIN,gs://b/000.jpg,cat,0.1,0.1\n"}, "names an image in column 2 of its first row"),
+        (
+            {"_annotations.txt": "000.jpg 1,1,9,9,0\n", "_classes.txt": "cat"},
+            r"_annotations\.txt names images, in a format",
+        ),
+        ({"default.txt": "000.jpg 0\n001.jpg 1\n"}, r"default\.txt names images, in a format that is not known"),
+        ({"data.yaml": "train: .\nnames: [cat]\n"}, "none of its images has a label file in YOLO's format"),
     ],
 )
 def test_what_is_not_read_is_refused_by_name(files: Any, made: dict[str, str], says: str) -> None:
@@ -289,7 +375,58 @@ def test_what_is_not_read_is_refused_by_name(files: Any, made: dict[str, str], s
         files.open("auto")
 
 
-@pytest.mark.parametrize("folders", [["images"], ["data"], ["obj_train_data"], ["images", "masks"], ["JPEGImages"]])
+@pytest.mark.parametrize("layout", ["labelme", "voc_folder"])
+def test_an_annotation_is_not_its_own_image(files: Any, layout: str) -> None:
+    files.text("a.json", labelme("cat", [[8, 4], [12, 6]], image="a.jpg")) if layout == "labelme" else files.text(
+        "a.xml", voc("cat")
+    )
+    with pytest.raises(InputError, match="names 1 images and none of them is there, 'a' for one"):
+        files.open("auto")
+
+
+def test_what_a_run_left_among_the_images_names_them_and_is_no_annotation(files: Any) -> None:
+    files.image("a.jpg")
+    for path in ("run/.lock", "run/failed.json"):
+        files.text(path, '{"a.jpg": "broken"}')
+    assert files.open("auto", test_fraction=0).ids("train") == ("a.jpg",)
+
+
+def test_columns_of_boxes_that_are_not_read_are_named(files: Any, caplog: pytest.LogCaptureFixture) -> None:
+    files.image("a.jpg")
+    files.text("labels.csv", 'image,class,bbox\na.jpg,cat,"[1, 1, 8, 8]"\n')
+    dataset = files.open("auto", test_fraction=0)
+    assert (dataset.classes, dataset.labels("a.jpg"), len(dataset.truth)) == (("cat",), (0,), 0)
+    assert "boxes are not read from the columns bbox" in caplog.text
+
+
+def test_a_group_of_open_images_is_a_label_and_a_difficult_box(files: Any) -> None:
+    for name in "ab":
+        files.image(f"{name}.jpg")
+    header = "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
+    files.text(
+        "train-annotations-bbox.csv", f"{header}a,/m/1,1,.4,.6,.4,.6,0\na,/m/2,1,0,1,0,1,1\nb,/m/2,1,0,1,0,1,0\n"
+    )
+    dataset = files.open("auto", test_fraction=0)
+    assert dataset.labels("a.jpg") == (0, 1)
+    assert dataset.truth["a.jpg"].difficult.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("counts", ["~", "\x00", "o" * 40, "", "a"])
+def test_masks_that_are_none_cost_their_image(files: Any, counts: str) -> None:
+    files.image("images/a.jpg")
+    files.image("images/b.jpg")
+    content = json.loads(coco("a.jpg", "b.jpg"))
+    content["annotations"][0] |= {"bbox": [], "segmentation": {"size": [10, 20], "counts": counts}}
+    files.text("result.json", json.dumps(content))
+    dataset = files.open("auto", test_fraction=0)
+    assert dataset.labels("images/b.jpg") == (1,)
+    assert "images/a.jpg" not in dataset.truth or pytest.raises(InputError, dataset.truth.__getitem__, "images/a.jpg")
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [["images"], ["data"], ["obj_train_data"], ["images", "masks"], ["JPEGImages"], ["img1"], ["WIDER_train"]],
+)
 def test_folders_of_images_are_no_classes(files: Any, folders: list[str]) -> None:
     for folder in folders:
         files.image(f"{folder}/1.jpg")

@@ -72,6 +72,13 @@ def test_a_model_bears_tiny_images(tmp_path: Path, size: tuple[int, int]) -> Non
     EdgeBoxes(model=model).propose(Sample("a", np.zeros((*size, 3), np.uint8)))
 
 
+def test_boxes_of_one_pixel_have_no_infinite_score() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    boxes = EdgeBoxes().propose(Sample("a", noise))
+    assert len(boxes) > 0
+    assert np.isfinite(boxes.scores).all()
+
+
 def test_having_no_model_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         EdgeBoxes()

@@ -143,6 +143,14 @@ def test_bad_images_are_recorded_and_tried_again(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "failed.json").exists()
 
 
+def test_what_a_store_would_refuse_to_read_is_not_written(tmp_path: Path) -> None:
+    infinite = Boxes(np.array([[0, 0, 9, 9]]), np.array([np.inf]))
+    store = BoxStore(tmp_path, SETTINGS)
+    store.fill(IDS[:2], lambda ids: [(ids[0], infinite), (ids[1], boxes_of(ids[1]))], "test")
+    assert set(BoxStore(tmp_path)) == {IDS[1]}
+    assert "not finite" in BoxStore(tmp_path).failed[IDS[0]]
+
+
 def test_failures_of_images_that_were_not_tried_stay(tmp_path: Path) -> None:
     fill(tmp_path, IDS[:5])
     fill(tmp_path, IDS[5:])

@@ -96,9 +96,11 @@ class EdgeBoxes:
         )
         xywh, scores = (np.asarray(found, np.float32) for found in finder.getBoundingBoxes(strength, normal))
         xyxy = clip(xywh_to_xyxy(xywh.reshape(-1, 4)), image.shape[:2])
-        # of an image without edges OpenCV gives a box with score 0, of a tiny one boxes outside it
-        kept = (scores.ravel() >= self.min_score) & (area(xyxy) > 0)
-        return Boxes(scale(xyxy[kept], image.shape[:2], sample.size_hw), scores=scores.ravel()[kept])
+        # of an image without edges OpenCV gives a box with score 0, of a tiny one boxes outside it, and an infinite
+        # score to boxes of one pixel
+        scores = scores.ravel()
+        kept = (scores >= self.min_score) & np.isfinite(scores) & (area(xyxy) > 0)
+        return Boxes(scale(xyxy[kept], image.shape[:2], sample.size_hw), scores=scores[kept])
 
 
 def gradient_edges(image: Pixels) -> tuple[Floats, Floats]:

@@ -295,6 +295,13 @@ class BoxStore(Mapping[str, Boxes]):
                 write_json(path, after)
 
 
+def _storable(outcome: Mapping[str, Boxes] | InputError) -> Mapping[str, Boxes] | InputError:
+    """An image's boxes, or why a store would refuse to read them again."""
+    if not isinstance(outcome, InputError) and not all(np.isfinite(one.scores).all() for one in outcome.values()):
+        return InputError("its boxes have scores that are not finite; report what made them")
+    return outcome
+
+
 def fill_together(
     stores: Mapping[str, BoxStore],
     ids: Sequence[str],
@@ -345,6 +352,7 @@ def fill_together(
         for image_id, outcome in Bar(
             produce(missing), desc=description, total=len(missing), unit="image", smoothing=0.1
         ):
+            outcome = _storable(outcome)
             if isinstance(outcome, InputError):
                 if strict:
                     raise outcome

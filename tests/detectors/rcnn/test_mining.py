@@ -235,6 +235,19 @@ def test_a_bad_image_is_left_out(squares: Any, network: Any, caplog: pytest.LogC
         trainer(squares, network, dataset=Broken(), strict=True).run()
 
 
+def test_no_readable_image_is_an_error(squares: Any, network: Any) -> None:
+    class Broken:
+        classes = squares.classes
+        truth = squares.truth
+        labels = staticmethod(squares.labels)
+
+        def load(self, image_id: str) -> Sample:
+            raise InputError(f"{image_id} is no image")
+
+    with pytest.raises(InputError, match="no training image gave an example to learn from"):
+        trainer(squares, network, dataset=Broken()).run()
+
+
 def test_no_positive_at_all_is_an_error(squares: Any, network: Any) -> None:
     nothing: Mapping[str, Boxes] = {}
     with pytest.raises(InputError, match="no positive box"):

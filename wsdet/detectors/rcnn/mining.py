@@ -270,6 +270,8 @@ class Trainer:
             if page.index in measured and len(page.xyxy):
                 drawn = rng.permutation(len(page.xyxy))[:_NORM_BOXES]
                 norms.append(self.features.features(page.maps, page.xyxy[drawn]).norm(dim=1))
+        if not len(self.pool):
+            raise InputError("no training image gave an example to learn from; the warnings before this say why")
         self._limit_start()
         mean_norm = (
             float(torch.cat(norms).mean()) if norms else float(self.pool.x[: len(self.pool)].float().norm(dim=1).mean())

@@ -113,7 +113,7 @@ def test_a_refused_run_leaves_the_config_and_says_what_it_changed(tmp_path: Path
     said = refused.stdout + refused.stderr
     assert refused.returncode == 1
     assert "images was y, is x (the images or their labels)" in said
-    assert "Changed since the last run in this folder: seed was 1, is 2; limit was 0, is 40." in said
+    assert "Changed since the last run in this folder: seed was 1, is 2; limit was 0, is 40" in said
     assert config_of(tmp_path / "here") == 1
     assert run_program(body, "out=here", "seed=3", "workers=7", cwd=tmp_path).returncode == 1
     assert config_of(tmp_path / "here") == 1

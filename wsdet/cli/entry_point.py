@@ -235,7 +235,7 @@ def _changes(path: Path, cfg: DictConfig) -> str:
         return ""
     changes = differences(renamed_config(there), now) if isinstance(there, dict) else []
     named = [f"{key} was {shown(old)}, is {shown(new)}" for key, old, new in changes if key not in _PLACES]
-    return f" Changed since the last run in this folder: {'; '.join(named[:8])}." if named else ""
+    return f". Changed since the last run in this folder: {'; '.join(named[:8])}" if named else ""
 
 
 def compose(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -39,10 +39,15 @@ def made_up_problem(loss: Loss = "squared_hinge", c: float = 1e-3, n: int = 600,
     return SvmProblem(x, targets, 2 * c * ones, c * ones, 10.0, loss)
 
 
-def rare_positives(loss: Loss, c: float) -> SvmProblem:
-    """Non-negative features of norm 20, 40 positives among 1,500 examples of 200 dimensions, balanced, B = 1."""
+def rare_positives(loss: Loss, c: float, signal: float = 0.0) -> SvmProblem:
+    """Non-negative features of norm 20, 40 positives among 1,500 examples of 200 dimensions, balanced, B = 1.
+
+    With a signal the positives' features are larger by up to so much before they are scaled; with none they are drawn
+    as the negatives are, and few features more than examples of the rare class still part the two.
+    """
     rng = np.random.default_rng(1)
     x = np.abs(rng.standard_normal((1500, 200)))
+    x[:40] += signal * rng.random(200)
     x *= 20 / np.linalg.norm(x, axis=1, keepdims=True)
     targets = np.where(np.arange(1500) < 40, 1, -1).astype(np.int8)[:, None]
     costs = torch.tensor([c * 1500 / (2 * 40)]), torch.tensor([c * 1500 / (2 * 1460)])

@@ -127,8 +127,9 @@ def test_a_refused_run_leaves_the_config_and_says_what_it_changed(tmp_path: Path
         ("out=", "out must be the name of a folder"),
         ("out=''", "out must be the name of a folder"),
         ("device=", "device must not be empty"),
+        ("device=mps", "device must be auto, cpu, cuda or cuda:NUMBER, got 'mps'"),
         ("seed=18446744073709551616", "seed must be below 2^32"),
-        ("~limit", "limit"),
+        ("~limit", "the setting limit is needed and was taken away; leave out ~limit"),
     ],
 )
 def test_slips_are_named_without_a_traceback(tmp_path: Path, override: str, says: str) -> None:
@@ -141,7 +142,7 @@ def test_slips_are_named_without_a_traceback(tmp_path: Path, override: str, says
 
 @pytest.mark.parametrize("name", ["a=b", "it's (1)", "a,b{c}", "käse:d", "[x", "$5"])
 def test_a_folder_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
-    done = run_program("def run(cfg):\n    print(cfg.device)", "out=here", f"device={name}", cwd=tmp_path)
+    done = run_program("def run(cfg):\n    print(cfg.shared)", "out=here", f"shared={name}", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[1]) == (0, name), done.stderr
 
 

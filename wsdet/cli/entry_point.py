@@ -65,7 +65,7 @@ def entry_point(
 def _hydra_main(config_name: str, run: Callable[[DictConfig], None], short: Mapping[str, str]) -> Callable[[], None]:
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
     @hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
     def main(cfg: DictConfig) -> None:
@@ -82,7 +82,11 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None], short: Mapp
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             with run_folder(cfg), _summed_up(config_name, cfg):
                 run(cfg)
-        except (InputError, OSError, OmegaConfBaseException) as error:  # the last: a setting was taken away (~limit)
+        except (ConfigAttributeError, ConfigKeyError) as error:
+            log.debug("traceback", exc_info=True)
+            log.error("the setting %s is needed and was taken away; leave out ~%s", error.full_key, error.full_key)
+            sys.exit(1)
+        except (InputError, OSError, OmegaConfBaseException) as error:
             log.debug("traceback", exc_info=True)
             log.error("%s", error)
             sys.exit(1)

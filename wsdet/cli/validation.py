@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,13 @@ def _text(**arguments: object) -> None:
             raise InputError(f"{name} must be text, in quotes where it looks like a number, got {value!r}")
         if not value.strip():
             raise InputError(f"{name} must not be empty; {name}=. is the current folder")
+
+
+def _device(**arguments: object) -> None:
+    _text(**arguments)
+    for name, value in arguments.items():
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
+            raise InputError(f"{name} must be auto, cpu, cuda or cuda:NUMBER, got {value!r}")
 
 
 def _or_null(one: Check, /, **arguments: object) -> None:
@@ -75,7 +83,8 @@ SETTINGS: dict[str, Check] = {
     **dict.fromkeys(("batch_size", "in_flight", "every"), partial(check.at_least, 1)),
     **dict.fromkeys(("strict", "masks", "report", "prepare"), _flag),
     "shard": _shard,
-    **dict.fromkeys(("device", "images", "shared", "run"), _text),
+    "device": _device,
+    **dict.fromkeys(("images", "shared", "run"), _text),
     **dict.fromkeys(("model", "corrections"), partial(_or_null, _text)),
     "budget": partial(check.at_least, 1),
     **dict.fromkeys(("trust", "serve"), _flag),

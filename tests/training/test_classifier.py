@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.weights import read_metadata
+from wsdet.sampling import held_out
 from wsdet.storage.untrusted import read_json
 from wsdet.training import classifier
 from wsdet.training.classifier import ClassifierModule, mean_average_precision, top1, train_classifier
@@ -242,6 +243,15 @@ def test_pictures_keep_labels_beside_them_when_some_are_dropped() -> None:
     assert pictures[2][1].tolist() == [[0.0, 0.0]]
     assert pictures[0][0].shape == (1, 3, 32, 32)
     assert pictures[0][0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("memory_gib", [1.0, 0.0], ids=["in memory", "read in each epoch"])
+def test_images_for_validation_that_cannot_be_read_do_not_end_the_training(tmp_path: Path, memory_gib: float) -> None:
+    ids = Colors(12).ids("train")
+    held = held_out(ids, 0.1, 0)[1]
+    path = train(Colors(12, broken=frozenset(held)), tmp_path, epochs=1, validation=0.1, memory_gib=memory_gib)
+    assert path.is_file()
+    assert read_json(tmp_path / "training.json")["validation"] == {}
 
 
 def test_metrics_have_known_answers() -> None:

@@ -86,6 +86,8 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch of (n, 3, s, s) uint8 pictures and (n, k) labels."""
         pictures, labels = batch
+        if not len(labels):
+            raise InputError("no image of a batch could be read; the log has the reasons")
         generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
         changed = self._normalized(
             augment(pictures.float() / 255, generator, self.options.min_crop, self.options.jitter)
@@ -97,10 +99,13 @@ class ClassifierModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the outputs for the end of the epoch."""
         pictures, labels = batch
-        self._validated.append((self.backbone(self._normalized(pictures.float() / 255)).float(), labels))
+        if len(labels):
+            self._validated.append((self.backbone(self._normalized(pictures.float() / 255)).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         """Measures the ranking of all validation images, over all processes."""
+        if not self._validated:
+            return  # none could be read
         outputs, labels = (
             cast(Tensor, self.all_gather(torch.cat(parts))).reshape(-1, self.backbone.n_outputs).cpu().numpy()
             for parts in zip(*self._validated, strict=True)

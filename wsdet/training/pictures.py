@@ -47,11 +47,7 @@ class LabelledPictures(data.Dataset[Batch]):
         return len(self.ids) * 3 * self.side**2
 
     def keep_in_memory(self, workers: int) -> None:
-        """Reads every picture now, by so many processes, and drops those that cannot be read.
-
-        Raises:
-            InputError: none can be read.
-        """
+        """Reads every picture now, by so many processes, and drops those that cannot be read."""
         loader = data.DataLoader(_Each(self), batch_size=None, num_workers=workers)
         read = torch.empty((len(self.ids), 3, self.side, self.side), dtype=torch.uint8)
         good: list[int] = []
@@ -61,8 +57,6 @@ class LabelledPictures(data.Dataset[Batch]):
                 good.append(index)
             else:
                 log.warning("%s", picture)
-        if not good:
-            raise InputError(f"none of the {len(self.ids)} training images could be read; the log has the reasons")
         self.ids = tuple(self.ids[index] for index in good)
         self._targets = self._targets[good]
         self._kept = read[: len(good)]
@@ -74,7 +68,7 @@ class LabelledPictures(data.Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """(b, 3, side, side) uint8 pictures and their (b, k) float32 labels of 0 and 1."""
+        """(b, 3, side, side) uint8 pictures and their (b, k) float32 labels of 0 and 1, of those that can be read."""
         if self._kept is not None:
             return self._kept[indices], self._targets[indices]
         read = [(index, self.read(index)) for index in indices]
@@ -82,9 +76,10 @@ class LabelledPictures(data.Dataset[Batch]):
         for _, reason in read:
             if not isinstance(reason, Tensor):
                 log.warning("%s", reason)
-        if not good:
-            raise InputError(f"no image of a batch of {len(indices)} could be read; the log has the reasons")
-        return torch.stack([picture for _, picture in good]), self._targets[[index for index, _ in good]]
+        pictures = torch.empty((len(good), 3, self.side, self.side), dtype=torch.uint8)
+        for row, (_, picture) in enumerate(good):
+            pictures[row] = picture
+        return pictures, self._targets[[index for index, _ in good]]
 
     def read(self, index: int) -> Tensor | str:
         """(3, side, side) uint8 picture, or why it cannot be read."""
@@ -101,12 +96,17 @@ def keep_in_memory(parts: Sequence[LabelledPictures], memory_gib: float, workers
     """Whether all pictures fit into `memory_gib`; they are read then, by so many processes.
 
     Raises:
-        InputError: none of a part can be read.
+        InputError: none of the first part, the training images, can be read.
     """
     fits = sum(pictures.n_bytes for pictures in parts) <= memory_gib * 2**30
-    for pictures in parts if fits else ():
-        if len(pictures):
+    for part, pictures in enumerate(parts if fits else ()):
+        n_pictures = len(pictures)
+        if n_pictures:
             pictures.keep_in_memory(workers)
+        if n_pictures and not len(pictures):
+            if part == 0:
+                raise InputError(f"none of the {n_pictures} training images could be read; the log has the reasons")
+            log.warning("none of the %d images for validation could be read; it is left out", n_pictures)
     return fits
 
 

@@ -82,7 +82,7 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
                 self._kept[image_id] = pixels
                 room -= pixels.nbytes
         if not self.ids:
-            raise InputError(f"none of the {len(ids)} training images could be read; the log has the reasons")
+            raise InputError(f"none of {len(ids)} images could be read; the log has the reasons")
 
     def __len__(self) -> int:
         return len(self.ids)

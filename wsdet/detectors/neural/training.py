@@ -231,7 +231,10 @@ def _train(
     validation = None
     if validation_ids:
         unchanged = TrainingOptions(flip=0, scale_jitter=0, color_jitter=0)
-        validation = Examples(dataset, validation_ids, positives, model, unchanged, memory_gib, workers)
+        try:
+            validation = Examples(dataset, validation_ids, positives, model, unchanged, memory_gib, workers)
+        except InputError as error:
+            log.warning("%s: validation is left out: %s", name, error)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = build_detector(model, backbone, len(dataset.classes), losses)

@@ -81,6 +81,11 @@ def test_groups_are_runs_equal_but_for_the_seed() -> None:
     assert list(group_runs({"x/a": a, "y/a": b})) == ["a", "a (2)"]
 
 
+def test_no_runs_at_all_are_refused() -> None:
+    with pytest.raises(InputError, match=r"runs=\[\] names no run"):
+        group_runs({})
+
+
 def test_a_seed_twice_is_refused() -> None:
     with pytest.raises(InputError, match="the same seed 0"):
         group_runs({"a": made_up({0: 0.1}), "b": made_up({0: 0.1})})

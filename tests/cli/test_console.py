@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -21,6 +23,16 @@ def test_help_lists_the_programs(
     monkeypatch.setattr(sys, "argv", ["wsdet", *arguments])
     main()
     assert PROGRAMS | {"predict"} <= set(capsys.readouterr().out.split())
+
+
+def test_ctrl_c_while_a_program_is_imported_is_one_line() -> None:
+    code = "import sys; sys.argv = ['wsdet', 'localize']; import wsdet.cli; raise KeyboardInterrupt"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "interrupted; the same command goes on where this one stopped\n"
+    assert done.returncode == -signal.SIGINT  # which a shell calls 130
+    code = "import wsdet.cli; 1 / 0"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_an_unknown_program_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,8 +75,10 @@ def group_runs(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Run]]:
         The groups by name: that folder's, or the run's own where the folder holds several groups.
 
     Raises:
-        InputError: two runs of a group have one seed.
+        InputError: there are no runs, or two of a group have one seed.
     """
+    if not runs:
+        raise InputError("runs=[] names no run; give folders of finished runs, runs=[A,B]")
     groups: list[tuple[str, list[Run]]] = []
     for asked, of_folder in runs.items():
         name = Path(asked).resolve().name

@@ -73,8 +73,7 @@ def refuse_lists(folder: Path, images: Iterable[str]) -> None:
     names = {os.fsencode(PurePosixPath(image).name) for image in islice(images, 100)}
     for suffix in _LISTS:
         for path in _files(folder, suffix):
-            with opened(path) as file:
-                content = file.read(_LIST_BYTES)
+            content = _head(path, _LIST_BYTES)
             if any(name in content for name in names):
                 raise InputError(
                     f"{shown(path)} names images, in a format that is not known; {READ_INSTEAD}. If it does not say "
@@ -111,6 +110,14 @@ def _content(path: Path) -> bytes:
         return b""
 
 
+def _head(path: Path, n_bytes: int) -> bytes:
+    try:
+        with opened(path) as file:
+            return file.read(n_bytes)
+    except (InputError, OSError):
+        return b""
+
+
 def _files_for_each_image(folder: Path) -> bool:
     """Whether most images of a folder have a .json, .txt or .xml of their name that no reader knows."""
     images = {str(PurePosixPath(name).with_suffix("")) for name in image_names(folder)}
@@ -124,8 +131,7 @@ def _files_for_each_image(folder: Path) -> bool:
 def _kitti(folder: Path) -> bool:
     """Whether text files hold rows of a class and fourteen numbers or more."""
     for path in _files(folder, ".txt"):
-        with opened(path) as file:
-            words = file.readline(2**12).decode("utf-8", "replace").split()
+        words = _head(path, 2**12).partition(b"\n")[0].decode("utf-8", "replace").split()
         if len(words) >= 15 and not _is_number(words[0]) and all(map(_is_number, words[1:])):
             return True
     return False

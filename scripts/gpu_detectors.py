@@ -174,7 +174,8 @@ def train_one(name: str, positives: Mapping[str, Boxes], dataset: Packed, option
         "boxes": sum(len(one) for one in positives.values()),
     }
     (options.out / f"{name}.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    print(f"{name}: mAP {figures['map']:.4f}, {figures['seconds']} s", flush=True)
+    per_step = figures["training"]["seconds_per_step"]
+    print(f"{name}: mAP {figures['map']:.4f}, {figures['seconds']} s; seconds per step: {per_step}", flush=True)
     return detector
 
 
@@ -273,7 +274,8 @@ def side_by_side(names: Sequence[str], options: argparse.Namespace) -> bool:
     """Trains each detector in a process of its own, which logs to `<out>/<name>.log`; whether all succeeded."""
     command = [sys.executable, __file__, *sys.argv[1:], "--only"]
     n_threads = max(1, (os.cpu_count() or 1) // (2 * len(names)))
-    environment = {"OMP_NUM_THREADS": str(n_threads)} | os.environ
+    # batches of many sizes would leave gaps in the memory of a GPU that several processes share
+    environment = {"OMP_NUM_THREADS": str(n_threads), "PYTORCH_ALLOC_CONF": "expandable_segments:True"} | os.environ
     logs = {name: options.out / f"{name}.log" for name in names}
     running = {
         name: subprocess.Popen([*command, name], stdout=log.open("w"), stderr=subprocess.STDOUT, env=environment)
@@ -315,15 +317,21 @@ def table(figures: Mapping[str, Any]) -> str:
     """One row per detector."""
     true = (figures.get("ground_truth") or {}).get("map")
     lines = [
-        f"{'trained on':14} {'boxes':>6} {'CorLoc':>7} {'mAP':>7} {'all-pt':>7} {'ratio':>6} {'img/s':>7} {'s':>6}"
+        f"{'trained on':14} {'boxes':>6} {'CorLoc':>7} {'mAP':>7} {'all-pt':>7} {'ratio':>6} {'img/s':>7} {'s':>6}  "
+        "s/step: waiting for data, computing (median)"
     ]
     for name, one in figures.items():
         ratio = f"{one['map'] / true:.3f}" if true else "-"
         lines.append(
             f"{name:14} {one['boxes']:6d} {one['corloc']:7.4f} {one['map']:7.4f} {one['map_all_point']:7.4f} "
-            f"{ratio:>6} {one['training']['images_per_second']:7.1f} {one['seconds']:6.1f}"
+            f"{ratio:>6} {one['training']['images_per_second']:7.1f} {one['seconds']:6.1f}  {_step(one['training'])}"
         )
     return "\n".join(lines)
+
+
+def _step(training: Mapping[str, Any]) -> str:
+    times = training["seconds_per_step"]
+    return f"{times['waiting_for_data']:.3f}, {times['computing']:.3f} ({times['computing_median']:.3f})"
 
 
 def main() -> None:

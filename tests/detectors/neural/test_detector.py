@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tests.conftest import TinyDataset
-from wsdet.detectors.neural.detector import NeuralDetector
+from wsdet.detectors.neural.detector import NeuralDetector, fastest_layout
 from wsdet.detectors.neural.options import KINDS, Kind, ModelOptions
 from wsdet.types import Boxes, InputError, Sample
 
@@ -152,3 +152,9 @@ def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
 def test_models_are_modules_in_evaluation_mode(detector_of: Build) -> None:
     assert isinstance(detector_of("fcos").model, nn.Module)
     assert not detector_of("fcos").model.training
+
+
+def test_depthwise_convolutions_keep_the_usual_layout_on_a_gpu() -> None:
+    plain, depthwise = nn.Sequential(nn.Conv2d(8, 8, 3)), nn.Sequential(nn.Conv2d(8, 8, 3, groups=8))
+    assert fastest_layout(plain, "cuda") == fastest_layout(depthwise, "cpu") == torch.channels_last
+    assert fastest_layout(depthwise, "cuda") == torch.contiguous_format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,9 @@ def test_validation_stops_early(tiny_dataset: TinyDataset, backbone: Backbone, t
         epochs=30, batch_size=3, learning_rate=1e-9, validation=0.3, patience=1, precision="32-true", average=0
     )
     train(tiny_dataset, backbone, tmp_path, training=stubborn)
-    assert "validation_loss" in (tmp_path / "training.json").read_text(encoding="utf-8")
+    report = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
+    assert "validation_loss" in report
+    assert 0 < report["seconds_per_step"]["steps"] < 30 * 2  # of four images, three in a batch
 
 
 def test_images_of_one_pixel_and_without_boxes_are_no_obstacle(backbone: Backbone, tmp_path: Path) -> None:

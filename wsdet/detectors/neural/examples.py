@@ -100,7 +100,7 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
             pixels, xyxy = _fit_square(pixels, xyxy, self.model.short_side, rng)
         if rng.random() < self.training.flip:
             pixels, xyxy = pixels[:, ::-1], flip(xyxy, pixels.shape[1])
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         cut = area(xyxy) < _LEAST_VISIBLE * whole
         ignored = Boxes(xyxy, boxes.scores, boxes.labels, boxes.difficult | cut)
         target = make_target(ignored, self.dataset.labels(image_id), len(self.dataset.classes))

@@ -30,7 +30,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from wsdet.detectors.neural.detector import NeuralDetector, build_detector
+from wsdet.detectors.neural.detector import NeuralDetector, build_detector, fastest_layout
 from wsdet.detectors.neural.examples import Batch, BatchOrder, Examples, in_lists, in_one_thread
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
 from wsdet.networks.backbones import Backbone
@@ -39,6 +39,7 @@ from wsdet.sampling import held_out
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.optimization import parameter_groups, warm_up_and_cosine
 from wsdet.training.resumable import fit, train_once
+from wsdet.training.step_times import StepTimes
 from wsdet.types import Boxes, Dataset, InputError
 
 log = logging.getLogger(__name__)
@@ -238,16 +239,21 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = build_detector(model, backbone, len(dataset.classes), losses)
-    module = DetectorModule(detector.to(memory_format=torch.channels_last), training, losses.drop_after, seed)
     options = dict(trainer_options) | {"use_distributed_sampler": False, "log_every_n_steps": 1}
+    device_type = "cuda" if _on_gpu(options) else "cpu"
+    detector.to(memory_format=fastest_layout(detector, device_type))  # type: ignore[call-overload]
+    module = DetectorModule(detector, training, losses.drop_after, seed)
     options["precision"] = training_precision(training.precision, options)
     if training.gradient_clip:
         options["gradient_clip_val"] = training.gradient_clip
+    step_times = StepTimes()
     callbacks: list[pl.Callback] = []
     if training.average:
-        callbacks.append(EMAWeightAveraging(decay=training.average))
+        # by default the average would stay on the CPU, where the model is when Lightning copies it
+        callbacks.append(EMAWeightAveraging(device_type, decay=training.average))
     if validation is not None:
         callbacks.append(EarlyStopping("validation_loss", patience=training.patience))
+    callbacks.append(step_times)  # behind those that compute
     log.info("%s: %s on %d images, %d more for validation, at most %d epochs, %s", name, model.kind, len(train),
              len(validation_ids), training.epochs, options["precision"])  # fmt: skip
     start = time.perf_counter()
@@ -258,7 +264,12 @@ def _train(
     NeuralDetector(detector, dataset.classes, model, network, "cpu", "float32", {"trained_on": name}).save(out)
     measured = {key: float(value) for key, value in trainer.callback_metrics.items()}
     looks = len(train) * training.epochs
-    return {"images": len(train), **measured, "images_per_second": round(looks / seconds, 2)}
+    return {
+        "images": len(train),
+        **measured,
+        "images_per_second": round(looks / seconds, 2),
+        "seconds_per_step": step_times.measured(),
+    }
 
 
 def _loggers(out: Path, training: TrainingOptions) -> list[Logger]:
@@ -280,9 +291,12 @@ def training_precision(wanted: str, options: Mapping[str, Any]) -> str:
     if wanted != "auto":
         return wanted
     given = str(options.get("precision", "32-true"))
-    on_gpu = options.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    has_units = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_has_bfloat16()
+    has_units = torch.cuda.is_bf16_supported(including_emulation=False) if _on_gpu(options) else _cpu_has_bfloat16()
     return "bf16-mixed" if has_units and given == "32-true" else given
+
+
+def _on_gpu(options: Mapping[str, Any]) -> bool:
+    return options.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def _cpu_has_bfloat16() -> bool:

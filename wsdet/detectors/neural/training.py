@@ -241,7 +241,7 @@ def _train(
         detector = build_detector(model, backbone, len(dataset.classes), losses)
     options = dict(trainer_options) | {"use_distributed_sampler": False, "log_every_n_steps": 1}
     device_type = "cuda" if _on_gpu(options) else "cpu"
-    detector.to(memory_format=fastest_layout(detector, device_type))  # type: ignore[call-overload]
+    detector.to(memory_format=fastest_layout(detector, device_type))
     module = DetectorModule(detector, training, losses.drop_after, seed)
     options["precision"] = training_precision(training.precision, options)
     if training.gradient_clip:

@@ -412,8 +412,8 @@ def test_a_group_of_open_images_is_a_label_and_a_difficult_box(files: Any) -> No
     assert dataset.truth["a.jpg"].difficult.tolist() == [False, True]
 
 
-@pytest.mark.parametrize("counts", ["~", "\x00", "o" * 40, "", "a"])
-def test_masks_that_are_none_cost_their_image(files: Any, counts: str) -> None:
+@pytest.mark.parametrize("counts", ["~", "\x00", "o" * 40, "", "a", [1, float("inf")], [float("nan")], [1e300, 1]])
+def test_masks_that_are_none_cost_their_image(files: Any, counts: Any) -> None:
     files.image("images/a.jpg")
     files.image("images/b.jpg")
     content = json.loads(coco("a.jpg", "b.jpg"))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -266,14 +267,21 @@ def _run_length_box(shape: Mapping[str, Any], where: str) -> XYXY | None:
         return None
     if not isinstance(size, list) or len(size) != 2:
         raise InputError(f"{where}: size of segmentation must be a list of height and width")
-    h = max(1, int(number(size[0], f"{where}: the height of segmentation")))
-    ends = list(accumulate(int(number(count, f"{where}: a run length of segmentation")) for count in counts))
+    h = max(1, _whole(size[0], f"{where}: the height of segmentation"))
+    ends = list(accumulate(_whole(count, f"{where}: a run length of segmentation") for count in counts))
     runs = [(start, end - 1) for start, end in zip(ends[::2], ends[1::2], strict=False) if end > start]
     if not runs:
         return None
     whole_columns = any(first // h != last // h for first, last in runs)
     rows = (0, h - 1) if whole_columns else (min(f % h for f, _ in runs), max(last % h for _, last in runs))
     return runs[0][0] // h, rows[0], runs[-1][1] // h + 1, rows[1] + 1
+
+
+def _whole(value: Any, where: str) -> int:
+    given = number(value, where)
+    if not math.isfinite(given):
+        raise InputError(f"{where} must be a whole number, got {value!r}")
+    return int(given)
 
 
 def _decompressed(text: str, where: str) -> list[int]:

@@ -311,3 +311,11 @@ def test_train_and_val_the_same(coco: Any, files: Any, caplog: pytest.LogCapture
     assert (dataset.ids("train"), dataset.ids("test")) == (("train2017/1.jpg",), ())
     assert len(dataset.truth["train2017/1.jpg"]) == 1
     assert "its training and its test split are the same images" in caplog.text
+
+
+def test_a_size_that_no_image_has_moves_no_box(coco: Any, files: Any) -> None:
+    images = [{"id": 3, "file_name": "3.jpg", "width": 20, "height": 10**400}]
+    files.coco("val2017", ["3.jpg"], [box(3, [4, 2, 10, 5])], images=images)
+    checked = coco().truth.checked("val2017/3.jpg")
+    assert checked.boxes.xyxy.tolist() == [[4, 2, 14, 7]]
+    assert "larger than any can be" in checked.resized

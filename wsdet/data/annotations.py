@@ -23,6 +23,7 @@ from wsdet.types import Boxes, InputError
 log = logging.getLogger(__name__)
 
 _SAME_ASPECT = 0.02  # relative difference of the two sides' factors below which an image was only resized
+_MAX_SIDE = 2**31  # pixels of an image's side
 
 XYXY = tuple[float, float, float, float]
 
@@ -189,6 +190,8 @@ def _fitted(
     """Objects in an image of the size `given_hw`, moved into the upright image of `size_hw`; and a remark."""
     h0, w0 = given_hw
     h, w = size_hw
+    if max(given_hw) > _MAX_SIDE:
+        return objects, f"{where} speaks of an image larger than any can be: its boxes are taken as they are"
     if given_hw == (w, h) and orientation in _TURNS:
         turn = _TURNS[orientation]
         turned = [_moved(item, lambda x, y: turn(x, y, w0, h0)) for item in objects]

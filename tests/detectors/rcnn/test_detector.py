@@ -126,6 +126,7 @@ def test_features_can_be_shared(saved: tuple[Path, RcnnDetector], network: Any) 
         ({"features": {"kind": "roi", "scales": 1.0, "longest": math.inf}}, "'longest'"),
         ({"features": {"kind": "roi", "grid": 3.0}}, "grid must be a whole number"),
         ({"network": {"architecture": "tiny", "input_size": 4096}}, "input_size from 32 to 1024"),
+        ({"box_regression": True}, "'shift_weights' is missing in a file"),
         ({"network": {"architecture": "timm:eva_giant_patch14_224", "input_size": 32}}, "takes [0-9]{10}"),
         ({"info": json.loads("[" * 90 + "]" * 90)}, "'info' is missing or of the wrong kind"),
         ({"features": {"kind": "roi", "network": 1}}, "no usable detector"),

@@ -233,7 +233,9 @@ class RcnnDetector:
                 if metadata["box_regression"]
                 else None,
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except KeyError as error:
+            raise InputError(f"{folder} is no usable detector: {error} is missing in a file; train it again") from error
+        except (ValueError, TypeError) as error:
             raise InputError(f"{folder} is no usable detector: {error}; train it again") from error
 
 

@@ -2,7 +2,7 @@
 
 python scripts/bench_budget.py                         # ten photos of VOC 2007, under a minute on a quiet machine
 
-All times are the process's own on one thread, in milliseconds a photo; two cores halve them. A limit is the larger of
+All times are the process's own on one thread, in milliseconds per photo; two cores halve them. A limit is the larger of
 operations over the rate of this machine's matrix products in float32 and bytes over the rate at which it copies memory,
 both measured in the same run; for decoding it is Pillow's decoder alone. Proposals have no such count: their limit is
 OpenCV's own work in them (graph segmentation, EdgeBoxes), without ours around it.
@@ -175,7 +175,7 @@ def _svms(dim: int) -> Callable[[], object]:
 
 
 def _each(work: Callable[[], object], n: int) -> float:
-    """Milliseconds a photo, the better of two."""
+    """Milliseconds per photo, the better of two."""
     return 1e3 * min(_seconds(work) for _ in range(2)) / n
 
 

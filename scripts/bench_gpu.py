@@ -4,11 +4,11 @@ python scripts/bench_gpu.py                            # CUDA where there is one
 python scripts/bench_gpu.py --device cpu --quick       # the same code in a minute on a CPU, with toy sizes
 
 Needs torch, torchvision, timm, scipy, safetensors and Pillow; the region classifier pytorch-lightning too. What cannot
-be measured is named with its reason. No Hydra, no OpenCV, no photos: pictures are noise of a photo's size and weights
+be measured is named with its reason. No Hydra, no OpenCV, no photos: inputs are noise of a photo's size and weights
 are random, which costs the same.
 
-- bare: pictures a second of the network alone, on ready batches of its best size.
-- masks, crops: pictures a second of the engine, which paints masks or cuts crops of photos in memory; the share is of
+- bare: inputs per second of the network alone, on ready batches of its best size.
+- masks, crops: inputs per second of the engine, which paints masks or cuts crops of photos in memory; the share is of
   the bare network's.
 - files: the same masks with each photo read from a JPEG file; near the figure for masks where reading is hidden.
 """
@@ -151,11 +151,11 @@ def matmul(card: Card, side: int, dtype: torch.dtype) -> float:
 
 
 def bare(card: Card, network: Network, batches: Sequence[int]) -> tuple[float, int]:
-    """Pictures a second of the network alone, and the size of batches that it is reached with."""
+    """Inputs per second of the network alone, and the size of batches that it is reached with."""
     rates = {}
     for n in batches:
-        pictures = torch.randn(n, 3, network.input_size, network.input_size, device=network.device)
-        ready = pictures.to(network.dtype).contiguous(memory_format=torch.channels_last)
+        inputs = torch.randn(n, 3, network.input_size, network.input_size, device=network.device)
+        ready = inputs.to(network.dtype).contiguous(memory_format=torch.channels_last)
         rates[n] = card.per_second(lambda ready=ready: len(network.logits(ready)))  # type: ignore[misc]
     best = max(rates, key=rates.__getitem__)
     return rates[best], best
@@ -168,7 +168,7 @@ def engine(
     windows: Windows,
     batch_size: int,
 ) -> float:
-    """Pictures a second of the engine."""
+    """Inputs per second of the engine."""
 
     def work() -> int:
         n = 0
@@ -200,7 +200,7 @@ def network_row(
 
 
 def region_classifier_step(card: Card, sizes: Sizes) -> dict[str, Any]:
-    """Milliseconds a step of the region classifier's training: the difference of a long and a short one."""
+    """Milliseconds per step of the region classifier's training: the difference of a long and a short one."""
     from wsdet.training.region_classifier import RegionClassifierTraining, train_region_classifier
 
     card.reset()
@@ -219,7 +219,7 @@ def region_classifier_step(card: Card, sizes: Sizes) -> dict[str, Any]:
                 Path(out),
                 grid=3,
                 network="none",
-                made_of={},
+                depends_on={},
                 xyxy_of=lambda image_id: np.tile(np.array([0, 0, 100, 100], np.float32), (sizes.regions, 1)),
                 evidence=lambda image_id, described: np.ones((len(described), N_CLASSES), np.float32),
                 options=RegionClassifierTraining(epochs=epochs, batch_size=batch, stages=0),  # the maps alone
@@ -249,7 +249,7 @@ class _Labels:
 
 
 def detector_step(card: Card, sizes: Sizes) -> dict[str, Any]:
-    """Photos a second of Faster R-CNN's training step, ResNet-50 with a feature pyramid, in bfloat16 autocast."""
+    """Photos per second of Faster R-CNN's training step, ResNet-50 with a feature pyramid, in bfloat16 autocast."""
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
     card.reset()

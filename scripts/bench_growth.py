@@ -98,7 +98,7 @@ def _exponent(values: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def _cluster(n_segments: int) -> Callable[[], object]:
-    """STL's own part in a picture of so many plain tiles: the network answers at once."""
+    """STL's own part in an image of `n` plain tiles: the network answers at once."""
     tiles = round(n_segments**0.5)
     side = 400 // tiles
     colors = np.random.default_rng(0).integers(0, 256, (tiles, tiles, 3), dtype=np.uint8)
@@ -117,9 +117,9 @@ class _Instant:
     def prepare(self, sample: Sample) -> None:
         """Nothing."""
 
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
+    def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
         """Any row."""
-        return list(self._logits[self._rng.integers(len(self._logits), size=len(pictures))])
+        return list(self._logits[self._rng.integers(len(self._logits), size=len(inputs))])
 
     def assemble(self, question: Question, rows: Sequence[Any]) -> Outputs:
         """The rows as scores."""
@@ -150,7 +150,7 @@ def _suppress(n: int) -> Callable[[], object]:
 
 
 def _random_boxes(n: int) -> Floats:
-    """(n, 4) boxes in a picture of 400 x 600 pixels."""
+    """(n, 4) boxes in a input of 400 x 600 pixels."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 300, (n, 2))
     return np.concatenate([corners, corners + rng.uniform(10, 100, (n, 2))], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What incremental passes save on masked pictures, by the size of the mask and on the masks of STL.
+"""What incremental passes save on masked inputs, by the size of the mask and on the masks of STL.
 
 python scripts/bench_incremental.py                        # some minutes
 python scripts/bench_incremental.py --images 1 --json bench.json
@@ -27,13 +27,13 @@ from wsdet.networks.incremental import IncrementalNetwork
 from wsdet.questions import Masked, NetworkInput
 from wsdet.types import Floats, Sample
 
-_SIDES = (0.06, 0.12, 0.25, 0.5, 0.75, 0.9, 1.0)  # of a mask, as shares of the picture's
+_SIDES = (0.06, 0.12, 0.25, 0.5, 0.75, 0.9, 1.0)  # of a mask, relative to the input's
 
 
 def by_mask_size(
     options: argparse.Namespace, backbone: Backbone, precision: str, clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """Square masks of each size, at random places: share of multiply-adds, and milliseconds a picture."""
+    """Square masks of each size, at random places: share of multiply-adds, and milliseconds per input."""
     size, n = backbone.input_size, options.batch_size
     rng = np.random.default_rng(0)
     full, incremental = (
@@ -65,7 +65,7 @@ def by_mask_size(
 
 
 def on_stl(options: argparse.Namespace, clock: Callable[[], float]) -> dict[str, Any]:
-    """STL-CL on photos of VOC, with appearance from the feature map: nearly all its pictures are masked ones."""
+    """STL-CL on photos of VOC, with appearance from the feature map: nearly all its inputs are masked ones."""
     dataset = Voc(VOC)
     samples = [(image_id, dataset.load(image_id)) for image_id in dataset.ids("train")[: options.images]]
     seconds, found, masks = [], [], []
@@ -102,7 +102,7 @@ def on_stl(options: argparse.Namespace, clock: Callable[[], float]) -> dict[str,
 
 
 class _Recorder:
-    """A network that keeps the masks it was asked about, as shares of the image's sides."""
+    """A network that keeps the masks it was asked about, in relative coordinates."""
 
     def __init__(self, network: Network) -> None:
         self.prepare = network.prepare
@@ -110,12 +110,12 @@ class _Recorder:
         self._answer = network.answer
         self.masks: list[Floats] = []
 
-    def answer(self, pictures: Sequence[NetworkInput]) -> list[Any]:
-        for view, question, row in pictures:
+    def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
+        for view, question, row in inputs:
             if isinstance(question, Masked):
                 h, w = view.size_hw
                 self.masks.append(question.xyxy[row : row + 1] / np.array([w, h, w, h], np.float32))
-        return self._answer(pictures)
+        return self._answer(inputs)
 
 
 def _noise(size: int, rng: np.random.Generator) -> Sample:
@@ -142,7 +142,7 @@ def _options() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=4, help="photos for STL; 0: none")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3, help="the best of so many is reported")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds, of which the best is reported")
     parser.add_argument("--architectures", nargs="+", default=["squeezenet1_0", "tiny"])
     return parser.parse_args()
 

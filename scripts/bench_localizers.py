@@ -1,11 +1,11 @@
-"""The other localizers' questions against the plainest way to answer them: captum, or one picture at a time.
+"""The other localizers' questions against the plainest way to answer them: captum, or one input at a time.
 
 python scripts/bench_localizers.py                     # about a minute
 python scripts/bench_localizers.py --device cuda --json bench.json
 
 The plain way is in float32, the network as PyTorch runs it by default; ours is in float32 and in bfloat16, with how far
 its maps are from the plain ones: |ours - plain| / |plain|, over all maps. "regions" are the scores of 1,000 boxes of an
-image read off its pyramid against a crop each, timed on a few and counted up. The pictures are painted on the spot;
+image read off its pyramid against a crop each, timed on a few and counted up. The inputs are painted on the spot;
 SqueezeNet has its trained weights where they are, random ones elsewhere: the time does not depend on them.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
 def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
     """Each method's maps of all images, in batches; "bare": one batch there and back, nothing else."""
     views = [network.prepare(sample) for sample in samples]
-    pictures = torch.stack([view.input for view in views]).contiguous(memory_format=torch.channels_last)
+    inputs = torch.stack([view.input for view in views]).contiguous(memory_format=torch.channels_last)
 
     def answers(question: Question) -> list[Any]:
         return network.answer([NetworkInput(view, question, 0) for view in views])
@@ -75,18 +75,18 @@ def _ours(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[],
         "regions": lambda: [
             network.answer([NetworkInput(network.prepare(sample), Regions(_BOXES), 0)]) for sample in samples
         ],
-        "bare": lambda: _forward_backward(network, pictures),
+        "bare": lambda: _forward_backward(network, inputs),
     }
 
 
 def _plain(network: Network, samples: Sequence[Sample]) -> dict[str, Callable[[], Any]]:
-    """The same by captum, or one picture after the other."""
+    """The same by captum, or one input after the other."""
     captum = _Captum(network)
-    pictures = [network.prepare(sample).input for sample in samples]
+    inputs = [network.prepare(sample).input for sample in samples]
     return {
-        "cam": lambda: [captum.layer(picture, 0) for picture in pictures],
-        "dam": lambda: [captum.neuron(picture, place) for picture in pictures for place in _NEURONS],
-        "sensitivity": lambda: [captum.pixels(picture, 0) for picture in pictures],
+        "cam": lambda: [captum.layer(input, 0) for input in inputs],
+        "dam": lambda: [captum.neuron(input, place) for input in inputs for place in _NEURONS],
+        "sensitivity": lambda: [captum.pixels(input, 0) for input in inputs],
         "eiss": lambda: _eiss(network, samples, 1, 1),
         "regions": lambda: [
             network.answer([NetworkInput(view, Cropped(_BOXES), row)])
@@ -109,7 +109,7 @@ def _difference(ours: Sequence[np.ndarray], plain: Sequence[np.ndarray]) -> floa
 
 
 class _Captum:
-    """The same maps by captum, one picture at a time; leaves the network's hooks as they were."""
+    """The same maps by captum, one input at a time; leaves the network's hooks as they were."""
 
     def __init__(self, network: Network) -> None:
         # captum counts on ReLUs that are modules of their own and do not overwrite their input
@@ -119,27 +119,27 @@ class _Captum:
                 module.inplace = False
         self._layer = self._backbone.get_submodule(last_map_layer(self._backbone))
 
-    def layer(self, picture: torch.Tensor, output: int) -> np.ndarray:
+    def layer(self, input: torch.Tensor, output: int) -> np.ndarray:
         """Activation x gradient of the last map."""
-        maps = LayerGradientXActivation(self._backbone, self._layer).attribute(self._pixels(picture), output)
+        maps = LayerGradientXActivation(self._backbone, self._layer).attribute(self._pixels(input), output)
         return maps.detach().cpu().numpy()
 
-    def neuron(self, picture: torch.Tensor, place: np.ndarray) -> np.ndarray:
+    def neuron(self, input: torch.Tensor, place: np.ndarray) -> np.ndarray:
         """Guided backpropagation of one neuron."""
         attribution = NeuronGuidedBackprop(self._backbone, self._layer)
-        return attribution.attribute(self._pixels(picture), tuple(place.tolist())).detach().cpu().numpy()
+        return attribution.attribute(self._pixels(input), tuple(place.tolist())).detach().cpu().numpy()
 
-    def pixels(self, picture: torch.Tensor, output: int) -> np.ndarray:
+    def pixels(self, input: torch.Tensor, output: int) -> np.ndarray:
         """Gradient at the pixels."""
-        return Saliency(self._backbone).attribute(self._pixels(picture), output, abs=False).detach().cpu().numpy()
+        return Saliency(self._backbone).attribute(self._pixels(input), output, abs=False).detach().cpu().numpy()
 
-    def _pixels(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture[None].clone().requires_grad_()
+    def _pixels(self, input: torch.Tensor) -> torch.Tensor:
+        return input[None].clone().requires_grad_()
 
 
-def _forward_backward(network: Network, pictures: torch.Tensor) -> torch.Tensor:
+def _forward_backward(network: Network, inputs: torch.Tensor) -> torch.Tensor:
     """One batch there and back, nothing else."""
-    pixels = pictures.clone().requires_grad_()
+    pixels = inputs.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network.backbone(pixels)[:, 0].sum(), pixels)
     return gradient
 
@@ -153,7 +153,7 @@ def _eiss(network: Network, samples: Sequence[Sample], batch_size: int, in_fligh
 def _options() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=2, help="the best of so many is reported")
+    parser.add_argument("--rounds", type=int, default=2, help="number of rounds, of which the best is reported")
     return parser.parse_args()
 
 

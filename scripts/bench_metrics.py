@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def made_up(n_images: int, n_detections: int) -> tuple[dict[str, Boxes], dict[str, Boxes]]:
-    """True boxes and detections by image id; half of the detections are shaken true boxes."""
+    """Ground-truth boxes and detections by image id; half of the detections are shaken ground-truth boxes."""
     rng = np.random.default_rng(0)
     truth, detections = {}, {}
     for index, n in enumerate(np.bincount(rng.integers(n_images, size=n_detections), minlength=n_images)):

@@ -52,7 +52,7 @@ from wsdet.types import Boxes, Floats, Sample
 
 _OUTPUT = 0  # whose maps are made
 _WINDOW, _STRIDE = 64, 32  # of occlusion, pixels of the network's input
-_SEGMENTATIONS = (("lab", 400),)  # of the STL loop: few, since one picture at a time is slow
+_SEGMENTATIONS = (("lab", 400),)  # of the STL loop: few, since one input at a time is slow
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def stl_loop(ours: Network, plain: Network, photo: Sample) -> Match:
 def maps(ours: Network, plain: Network, photos: list[Sample]) -> Iterator[Match]:
     """Class activation maps, gradients and occlusion."""
     views = [ours.prepare(photo) for photo in photos]
-    pictures = [view.input.contiguous() for view in views]
+    inputs = [view.input.contiguous() for view in views]
     model = copy.deepcopy(plain.backbone)
     for module in model.modules():  # captum and torchcam want ReLUs that do not overwrite their input
         if isinstance(module, torch.nn.ReLU):
@@ -122,10 +122,10 @@ def maps(ours: Network, plain: Network, photos: list[Sample]) -> Iterator[Match]
         from torchcam.methods import GradCAM
 
         def by_torchcam() -> list[Floats]:
-            with GradCAM(model, target_layer=layer, input_shape=tuple(pictures[0].shape)) as extract:
+            with GradCAM(model, target_layer=layer, input_shape=tuple(inputs[0].shape)) as extract:
                 found = []
-                for picture in pictures:
-                    scores = model(picture[None].clone().requires_grad_())
+                for input in inputs:
+                    scores = model(input[None].clone().requires_grad_())
                     found.append(extract(_OUTPUT, scores, normalized=False)[0][0].detach().numpy())
             return found
 
@@ -140,18 +140,18 @@ def maps(ours: Network, plain: Network, photos: list[Sample]) -> Iterator[Match]
         def by_saliency() -> list[Floats]:
             saliency = Saliency(model)
             return [
-                saliency.attribute(picture[None].clone().requires_grad_(), _OUTPUT, abs=False)[0].detach().numpy()
-                for picture in pictures
+                saliency.attribute(input[None].clone().requires_grad_(), _OUTPUT, abs=False)[0].detach().numpy()
+                for input in inputs
             ]
 
         def by_occlusion() -> list[Floats]:
             occlusion = Occlusion(model)
             window, step = (3, _WINDOW, _WINDOW), (3, _STRIDE, _STRIDE)
             return [
-                occlusion.attribute(picture[None], window, step, target=_OUTPUT, perturbations_per_eval=32)[0, 0]
+                occlusion.attribute(input[None], window, step, target=_OUTPUT, perturbations_per_eval=32)[0, 0]
                 .detach()
                 .numpy()
-                for picture in pictures
+                for input in inputs
             ]
 
         yield Match("captum", "gradients at the pixels", lambda: ask(PixelGradient(_OUTPUT)), by_saliency, _difference)
@@ -309,7 +309,7 @@ def _farthest_box(ours: list[Boxes], theirs: list[Boxes]) -> float:
 def _options() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--photos", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=2, help="the best of so many is reported")
+    parser.add_argument("--rounds", type=int, default=2, help="number of rounds, of which the best is reported")
     parser.add_argument("--only", nargs="+", help="these peers alone")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Self-Taught Localization by the engine against one picture at a time, on photos of VOC 2007, at the same boxes.
+"""Self-Taught Localization by the engine against one input at a time, on photos of VOC 2007, at the same boxes.
 
 python scripts/bench_stl.py                                    # four photos in the paper's setting, some minutes
 python scripts/bench_stl.py --device cuda --images 64 --batch-size 256 --json bench.json
@@ -46,12 +46,12 @@ class Run:
 
     Attributes:
         found: boxes of each photo.
-        pictures: that went through the network, a photo.
+        inputs: that went through the network, a photo.
         seconds: a photo.
     """
 
     found: list[Boxes]
-    pictures: float
+    inputs: float
     seconds: float
 
 
@@ -76,13 +76,13 @@ def engine(network: Network, samples: list[Sample], batch_size: int, clock: Call
     )
 
 
-def bare_pictures_a_second(network: Network, batches: list[int], clock: Callable[[], float]) -> float:
+def bare_inputs_per_second(network: Network, batches: list[int], clock: Callable[[], float]) -> float:
     """What the network does at its best batch size."""
     works = {}
     for n in batches:
-        pictures = torch.randn(n, 3, network.input_size, network.input_size, device=network.device)
-        pictures = pictures.to(network.dtype).contiguous(memory_format=torch.channels_last)
-        works[str(n)] = lambda pictures=pictures: network.logits(pictures)
+        inputs = torch.randn(n, 3, network.input_size, network.input_size, device=network.device)
+        inputs = inputs.to(network.dtype).contiguous(memory_format=torch.channels_last)
+        works[str(n)] = lambda inputs=inputs: network.logits(inputs)
     return max(int(n) / seconds for n, seconds in seconds_in_turns(works, clock).items())
 
 
@@ -114,20 +114,20 @@ def main() -> None:
     # before start(), which changes how the process keeps memory: that is ours, too
     plain = as_pytorch_has_it(network_of("float32"))
     one_by_one = sequential(plain, few, clock)
-    plain_pictures_a_second = bare_pictures_a_second(plain, [1], clock)
+    plain_inputs_per_second = bare_inputs_per_second(plain, [1], clock)
     machine = start(options)
     fastest = precisions(options.device)[-1]
     network, batches = network_of(fastest), sorted({*_BARE_BATCHES, options.batch_size})
-    bare_before = bare_pictures_a_second(network, batches, clock)
+    bare_before = bare_inputs_per_second(network, batches, clock)
 
     exact = engine(network_of("float32"), few, options.batch_size, clock, Stl())
     best = engine(network, samples, options.batch_size, clock, Stl())
     full = engine(network_of(fastest, False), samples, options.batch_size, clock, Stl())
     without_crops = engine(network, samples, options.batch_size, clock, Stl(appearance="pyramid"))
     # the machine may have been faster or slower meanwhile: the faster figure counts, against us
-    bare = max(bare_before, bare_pictures_a_second(network, batches, clock))
+    bare = max(bare_before, bare_inputs_per_second(network, batches, clock))
     # the photos that were done one by one may be larger or smaller than all of them
-    one_by_one_seconds = one_by_one.seconds * best.pictures / exact.pictures
+    one_by_one_seconds = one_by_one.seconds * best.inputs / exact.inputs
     report(
         options,
         machine,
@@ -139,13 +139,13 @@ def main() -> None:
             "speedup_float32": one_by_one.seconds / exact.seconds,
             "speedup_without_crops": one_by_one_seconds / without_crops.seconds,
             "same_boxes": same(exact.found, one_by_one.found),
-            "passes_per_image": best.pictures,
-            "passes_per_image_one_by_one": one_by_one.pictures,
-            "passes_avoided": 1 - exact.pictures / one_by_one.pictures,
-            "network_pictures_per_second": bare,
-            "network_pictures_per_second_one_by_one": plain_pictures_a_second,
-            "share_of_network_throughput": best.pictures / best.seconds / bare,
-            "share_of_network_throughput_full_passes": full.pictures / full.seconds / bare,
+            "passes_per_image": best.inputs,
+            "passes_per_image_one_by_one": one_by_one.inputs,
+            "passes_avoided": 1 - exact.inputs / one_by_one.inputs,
+            "network_inputs_per_second": bare,
+            "network_inputs_per_second_one_by_one": plain_inputs_per_second,
+            "share_of_network_throughput": best.inputs / best.seconds / bare,
+            "share_of_network_throughput_full_passes": full.inputs / full.seconds / bare,
         },
     )
 
@@ -153,7 +153,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=4, help="photos: two alone do not fill batches")
-    parser.add_argument("--sequential", type=int, default=1, help="photos that are done one picture at a time, too")
+    parser.add_argument("--sequential", type=int, default=1, help="photos that are done one input at a time, too")
     parser.add_argument("--batch-size", type=int, default=64)
     return parser.parse_args()
 

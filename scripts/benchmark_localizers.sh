@@ -20,6 +20,6 @@ voc) chosen=(data.root="$shared/data/VOCdevkit" network=squeezenet1_0 network.we
     exit 2
     ;;
 esac
-chosen+=(center_box.width=null center_box.height=null) # the average size of the training images' true boxes
+chosen+=(center_box.width=null center_box.height=null) # the average size of the training images' ground-truth boxes
 "$root/scripts/bootstrap.sh"
 exec "${WSDET_VENV:-$root/.venv}/bin/python" "$root/scripts/benchmark_localizers.py" data="$data" out="$out" "${chosen[@]}" "$@"

@@ -1,4 +1,4 @@
-"""Draws images of a dataset with their true boxes on one sheet: look at the data before trusting any number.
+"""Draws images of a dataset with their ground-truth boxes on one sheet: look at the data before any number.
 
 python scripts/contact_sheet.py sheet.png data=synthetic data.class_correlation=1
 python scripts/contact_sheet.py sheet.png data=voc data.root=VOCdevkit --split test --images 60
@@ -31,7 +31,7 @@ def contact_sheet(
     seed: int = 0,
     draw_truth: bool = True,
 ) -> Pixels:
-    """(h, w, 3) RGB: `n_images` of a split, drawn by `seed`, each in a tile of `side` x `side` with its true boxes.
+    """(h, w, 3) RGB: `n_images` sampled with `seed`, each in a tile of `side` x `side`, with ground-truth boxes.
 
     Boxes are green, difficult ones red; the text gives a box's class, or the image's labels where it has no truth.
     """

@@ -38,7 +38,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "found": ("wsdet.detect", "model=run/detectors/pseudo", "images=exported/images", "workers=2", "device=cpu"),
 }
 # they tell the time, or the folder's place
-_LEFT_OUT = {"log.txt", "config.yaml", "ledger.json", "finished.json", ".lock"}
+_LEFT_OUT = {"log.txt", "config.yaml", "timings.json", "finished.json", ".lock"}
 _MEASURED = {"seconds", "peak_mb"}  # keys of JSON files that say how the work went, not what came of it
 _OUTPUT = "output_of_{}.txt"
 _SECONDS = "seconds.json"
@@ -122,7 +122,7 @@ def _demand_success(folder: Path, name: str, status: int) -> None:
 
 
 def _run(folder: Path, name: str, killed_after: float = float("inf")) -> int:
-    """What `os.waitpid` says of the program, which is killed with all its children after so many seconds."""
+    """What `os.waitpid` says of the program, which is killed with all its children when its time is up."""
     folder.mkdir(parents=True, exist_ok=True)
     start, child = time.monotonic(), os.fork()
     if child == 0:

@@ -110,7 +110,7 @@ def draw(path: Path, points: Mapping[str, Mapping[str, Any]], rank: float) -> No
 
 
 def study(out: Path, known: Sequence[str], target: Sequence[str], network: Sequence[str], boxes: Path, n: int) -> None:
-    """Writes the points and their picture."""
+    """Writes the points and their figure."""
     first, second = (compose("localize", [*data, *network, f"out={out}"]) for data in (known, target))
     known_data: Dataset = build(first.data, "data")
     target_data: Dataset = build(second.data, "data")

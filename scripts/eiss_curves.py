@@ -36,7 +36,7 @@ from wsdet.questions import Note
 from wsdet.report.text_tables import Cell, table
 from wsdet.sampling import limited
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim
+from wsdet.storage.provenance import check_settings
 from wsdet.storage.untrusted import read_json
 from wsdet.types import Boxes, Dataset, Floats, InputError
 
@@ -48,7 +48,7 @@ Doubles = npt.NDArray[np.float64]
 CURVES = {"cropped": "#1f77b4", "blackened": "#222222", "mean_iou": "#35a853"}
 FAILURES = ("wrong class", "class correlation", "clutter", "too large")
 INSIDE = 0.8  # share of a box in the object from which on it is inside it
-SHOWN = 4  # hardest and easiest classes in the picture
+SHOWN = 4  # hardest and easiest classes in the figure
 ORDERS = {"iterations": "Figure 5, features", "converged_iou": "Figure 6, localization"}
 
 
@@ -60,7 +60,7 @@ def search(overrides: Sequence[str], k: int, given: argparse.Namespace) -> dict[
     dataset, network, folder = run.dataset, run.network, given.out / f"k{k}"
     ids = of_each_class(dataset, of_one_object(dataset, dataset.ids("train")), given.per_class, cfg.seed)
     ids = limited(ids, cfg.limit, cfg.seed)
-    claim(folder, settings_of(cfg, "data", "localizer") | {"network": network.settings})
+    check_settings(folder, settings_of(cfg, "data", "localizer") | {"network": network.settings})
     paths = {image_id: folder / f"{file_name(image_id)}.json" for image_id in ids}
     missing = [image_id for image_id in ids if not paths[image_id].exists()]
 

@@ -2,8 +2,9 @@
 
 python scripts/max_box_accuracy.py OUT localizer=cam data=voc data.root=VOCdevkit network=squeezenet1_0 ...
 
-Takes the overrides of `python -m wsdet.localize`. Each label of each test image is one map, held against the true boxes
-of its class; the threshold is the best one for the whole set, as in the paper. Writes OUT/max_box_accuracy.json.
+Takes the overrides of `python -m wsdet.localize`. Each label of each test image is one map, held against the
+ground-truth boxes of its class; the threshold is the best one for the whole set, as in the paper. Writes
+OUT/max_box_accuracy.json.
 """
 
 from __future__ import annotations

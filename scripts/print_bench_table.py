@@ -14,13 +14,13 @@ from wsdet.report.text_tables import table
 
 # benchmark, figure, what it is, what it should be
 _ROWS = (
-    ("stl", "speedup", "STL-CL by the engine: times as fast as one picture at a time", ">= 10"),
+    ("stl", "speedup", "STL-CL by the engine: times as fast as one input at a time", ">= 10"),
     ("stl", "speedup_float32", "... in float32", ""),
     ("stl", "speedup_without_crops", "... with appearance from the pyramid: other boxes", ""),
     ("stl", "same_boxes", "... with the same boxes in float32", "True"),
-    ("stl", "passes_per_image", "... pictures through the network, a photo", ""),
-    ("stl", "passes_avoided", "... share of the plain way's passes that were the same picture again", ""),
-    ("stl", "share_of_network_throughput", "... pictures a second, as a share of the bare network's", ">= 0.8"),
+    ("stl", "passes_per_image", "... inputs through the network, per photo", ""),
+    ("stl", "passes_avoided", "... share of the plain way's passes that were the same input again", ""),
+    ("stl", "share_of_network_throughput", "... inputs per second, as a share of the bare network's", ">= 0.8"),
     ("stl", "share_of_network_throughput_full_passes", "... the same without incremental passes", ">= 0.8"),
     *(
         ("incremental", f"{name}.{precision}.speedup", f"Masks of 6 to 100 % of the side, {name}, {precision}", "")
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _figure(figures: Any, key: str) -> Any:
-    """None where it was not measured: a benchmark that did not run, a precision that does not pay here."""
+    """None where it was not measured: a benchmark that did not run, a precision that is no faster here."""
     for part in key.split("."):
         figures = figures.get(part) if figures else None
     return figures

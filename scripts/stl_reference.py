@@ -1,7 +1,7 @@
 """Self-Taught Localization as the paper tells it: one image, one mask or crop at a time. Written for reading.
 
 Bazzani et al., WACV 2016, Sections 3.1 and 3.2. It shares with `wsdet.localizers.stl` the segmentation, the network and
-the functions on boxes; the questions, the batches, the shared pictures and the incremental passes it does without.
+the functions on boxes; the questions, the batches, the shared inputs and the incremental passes it does without.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class SequentialStl:
         """Boxes of each label (STL-WL: of the image), scored by their drop, best first."""
         prepare = self.network.preprocessor
         self.image = prepare.image(sample.pixels)  # (3, h, w)
-        self.picture = prepare.resized(self.image[None].float(), (self.size, self.size))  # (1, 3, s, s)
+        self.input = prepare.resized(self.image[None].float(), (self.size, self.size))  # (1, 3, s, s)
         self.image_hw = sample.size_hw
         frame = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
-        self.whole = self.network.outputs(self.pass_through(self.picture))
+        self.whole = self.network.outputs(self.pass_through(self.input))
         found = []
         for label in [-1] if self.top_classes else sample.labels:
             regions = [
@@ -95,7 +95,7 @@ class SequentialStl:
     def look(self, xyxy: Floats, n_pixels: np.float32, label: int) -> Region:
         """Masks the box and crops it: two passes."""
         x1, y1, x2, y2 = xyxy.astype(int)
-        masked = self.picture.clone()
+        masked = self.input.clone()
         masked[:, :, y1:y2, x1:x2] = 0  # the mean color, after normalization
         crop = self.network.preprocessor.crops(self.image, torch.from_numpy(self.to_image(xyxy[None])))
         phi = np.maximum(self.pass_through(crop)[0], 0)
@@ -121,10 +121,10 @@ class SequentialStl:
             np.float32(0.25) * drop + np.float32(0.25) * appearance + np.float32(0.25) * size + np.float32(0.25) * fill
         )
 
-    def pass_through(self, picture: torch.Tensor) -> Floats:
-        """(1, c) logits of a (1, 3, s, s) picture."""
+    def pass_through(self, input: torch.Tensor) -> Floats:
+        """(1, c) logits of a (1, 3, s, s) input."""
         self.passes += 1
-        return self.network.logits(picture).cpu().numpy()
+        return self.network.logits(input).cpu().numpy()
 
     def to_image(self, xyxy: Floats) -> Floats:
         """(n, 4) boxes of the frame in pixels of the original image."""

@@ -134,9 +134,9 @@ def test_a_file_an_array_and_a_pil_image_are_predicted_alike(fcos: wsdet.Detecto
     assert found[:1].classes == fcos.classes
     threshold = float(np.median(expected.scores))
     assert (fcos.predict(pixels, min_score=threshold).scores >= threshold).all()
-    picture = expected.draw(pixels)
-    assert picture.size == pixels.shape[1::-1]
-    assert (np.asarray(picture) != pixels).any()
+    drawn = expected.draw(pixels)
+    assert drawn.size == pixels.shape[1::-1]
+    assert (np.asarray(drawn) != pixels).any()
     again = wsdet.load(fcos.folder, "cpu").predict(pixels, min_score=0)
     np.testing.assert_array_equal(again.xyxy, expected.xyxy)
 

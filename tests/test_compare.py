@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wsdet.stages.compare import Run, compare, comparison_table, group_runs, read_runs
+from wsdet.stages.compare import FinishedRun, compare, comparison_table, group_runs, read_runs
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
@@ -31,8 +31,8 @@ def write_run(folder: Path, seed: int, map_: float, config: str = "localizer: {n
     return folder
 
 
-def made_up(values: dict[int, float], **settings: Any) -> list[Run]:
-    return [Run(Path(f"run_{seed}"), seed, settings, {"map": value}) for seed, value in values.items()]
+def made_up(values: dict[int, float], **settings: Any) -> list[FinishedRun]:
+    return [FinishedRun(Path(f"run_{seed}"), seed, settings, {"map": value}) for seed, value in values.items()]
 
 
 def test_reads_a_run_or_a_folder_of_runs(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_corrections_of_other_images_are_refused(tmp_path: Path, dataset: Synthe
         pytest.param(made([[10, 10, 20, 20]], labels=[0]), Changes(unchanged=1), id="the same"),
         pytest.param(made([[10.4, 10, 20, 19.6]], labels=[0]), Changes(unchanged=1), id="rounded"),
         pytest.param(made([[12, 10, 25, 20]], labels=[0]), Changes(moved=1), id="moved"),
-        pytest.param(made([[10, 10, 20, 20]], labels=[1]), Changes(relabelled=1), id="relabelled"),
+        pytest.param(made([[10, 10, 20, 20]], labels=[1]), Changes(relabeled=1), id="relabeled"),
         pytest.param(made([[50, 50, 60, 60]], labels=[0]), Changes(added=1, deleted=1), id="elsewhere"),
         pytest.param(Boxes.empty(), Changes(deleted=1), id="deleted"),
         pytest.param(
@@ -246,7 +246,7 @@ def test_the_loop_closed(tmp_path: Path, run: Path, dataset: Synthetic) -> None:
     assert not {f"{image_id}.png" for image_id in boxes} & set(names)
 
 
-def test_a_stranger_s_run_builds_nothing_that_is_not_ours(tmp_path: Path) -> None:
+def test_an_untrusted_run_builds_nothing_that_is_not_ours(tmp_path: Path) -> None:
     config = "data: {_target_: %s}\nnetwork: {}\nlocalizer: {}\nnames: {}\nlimit: 0\nseed: 0\n"
     (tmp_path / "config.yaml").write_text(config % "os.system")
     with pytest.raises(InputError, match=r"os\.system"):

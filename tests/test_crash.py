@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TIMES = {"log.txt", "config.yaml", "ledger.json", ".lock"}  # what tells the time, or where it lies
+TIMES = {"log.txt", "config.yaml", "timings.json", ".lock"}  # what tells the time, or where it lies
 
 # loads the libraries once: each run is a fork of this process, killed with -9 after a share of what a whole one takes
 PROGRAM = """

@@ -49,8 +49,8 @@ def test_a_plan_has_the_stages_of_the_run_and_writes_nothing(tmp_path: Path, mon
     assert all(stage.seconds > 0 and stage.peak_bytes > 1e8 for stage in planned.stages)
 
     run_experiment(open_run(cfg), experiment_of(cfg))
-    ledger = json.loads((tmp_path / "run" / "ledger.json").read_text())
-    assert [stage.name for stage in planned.stages] == list(ledger)
+    timings = json.loads((tmp_path / "run" / "timings.json").read_text())
+    assert [stage.name for stage in planned.stages] == list(timings)
     names = {stage.name: stage for stage in planned.stages}
     for folder, name in (("localization/fuse", "localize/fuse"), ("proposals", "propose"), ("detections", "detect")):
         files = [path for path in (tmp_path / "run" / folder).rglob("*") if path.is_file()]

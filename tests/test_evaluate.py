@@ -35,7 +35,7 @@ def shifted(truth: Mapping[str, Boxes], pixels: float) -> dict[str, Boxes]:
 
 
 def halves_wrong(truth: Mapping[str, Boxes]) -> dict[str, Boxes]:
-    """The truth, but of every second image a box far away."""
+    """The ground truth, but of every second image a box far away."""
     return {
         image_id: true if i % 2 else Boxes(true.xyxy + np.float32(1000), labels=true.labels)
         for i, (image_id, true) in enumerate(truth.items())

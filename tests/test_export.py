@@ -50,17 +50,17 @@ def test_images_lie_where_the_format_has_them(tmp_path: Path, format: str, image
     contents = write(
         dataset, {i: some_boxes([1]) for i in dataset.ids("train")}, tmp_path / "out", format, images=images
     )
-    assert [picture.file_name for picture in contents.pictures] == ["a/1.jpg", "2.png"]
-    for picture in contents.pictures:
-        place = tmp_path / "out" / FORMATS[format].image_path(picture)
+    assert [exported.file_name for exported in contents.images] == ["a/1.jpg", "2.png"]
+    for exported in contents.images:
+        place = tmp_path / "out" / FORMATS[format].image_path(exported)
         assert place.exists() == (images != "none")
         assert place.is_symlink() == (images == "link")
         if images != "none":
-            assert place.read_bytes() == dataset.path(picture.image_id).read_bytes()
+            assert place.read_bytes() == dataset.path(exported.image_id).read_bytes()
 
 
 @pytest.mark.parametrize("format", FORMAT_NAMES)
-def test_strangers_names_stay_in_the_folder(tmp_path: Path, format: str) -> None:
+def test_untrusted_names_stay_in_the_folder(tmp_path: Path, format: str) -> None:
     names = {
         "../../up.jpg": "1.jpg",
         "/root.jpg": "2.jpg",
@@ -81,7 +81,7 @@ def test_strangers_names_stay_in_the_folder(tmp_path: Path, format: str) -> None
 @pytest.mark.parametrize("boxes", [{}, {"1.jpg": Boxes.empty()}], ids=["no image", "no box"])
 def test_nothing_is_exported_too(tmp_path: Path, format: str, boxes: dict[str, Boxes]) -> None:
     contents = write(photos(tmp_path / "photos", {"1.jpg": "1.jpg"}), boxes, tmp_path / "out", format)
-    assert len(contents.pictures) == len(boxes)
+    assert len(contents.images) == len(boxes)
 
 
 @pytest.mark.parametrize("format", FORMAT_NAMES)
@@ -108,7 +108,7 @@ def test_who_reads_pseudo_boxes_back_as_truth_is_told(tmp_path: Path, caplog: py
 def test_minimum_score_keeps_the_score_itself(tmp_path: Path) -> None:
     dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"})
     contents = write(dataset, {"1.jpg": some_boxes([0.25, 0.5, 1])}, tmp_path / "out", min_score=0.5)
-    assert contents.pictures[0].boxes.scores.tolist() == [0.5, 1]
+    assert contents.images[0].boxes.scores.tolist() == [0.5, 1]
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_the_best_of_each_class_stay(tmp_path: Path, top_k: int, kept: list[floa
     dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"}, classes=("cat", "dog"))
     boxes = Boxes(np.array(XYXY * 4, np.float32), np.array([0.25, 1, 0.5, 0.75], np.float32), np.array([0, 0, 1, 1]))
     contents = write(dataset, {"1.jpg": boxes}, tmp_path / "out", top_k=top_k)
-    assert contents.pictures[0].boxes.scores.tolist() == kept
+    assert contents.images[0].boxes.scores.tolist() == kept
 
 
 def test_boxes_are_clipped_and_those_without_area_left_out(tmp_path: Path) -> None:
     dataset = photos(tmp_path / "photos", {"1.jpg": "1.jpg"})
     xyxy = np.array([[-5, -5, 60, 60], [50, 0, 60, 10], [3, 3, 3, 9]], np.float32)
     contents = write(dataset, {"1.jpg": Boxes(xyxy, labels=np.zeros(3, np.int64))}, tmp_path / "out")
-    assert contents.pictures[0].boxes.xyxy.tolist() == [[0, 0, 50, 40]]
+    assert contents.images[0].boxes.xyxy.tolist() == [[0, 0, 50, 40]]
 
 
 def test_boxes_without_a_class_are_objects(tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def test_boxes_without_a_class_are_objects(tmp_path: Path) -> None:
     boxes = {"1.jpg": some_boxes([1], label=-1), "2.jpg": some_boxes([1])}
     contents = write(dataset, boxes, tmp_path / "out")
     assert contents.classes == ("cat", "object")
-    assert [picture.boxes.labels.tolist() for picture in contents.pictures] == [[1], [0]]
+    assert [exported.boxes.labels.tolist() for exported in contents.images] == [[1], [0]]
     named = photos(tmp_path / "photos", {"1.jpg": "1.jpg"}, classes=("object", "cat"))
     contents = write(named, boxes, tmp_path / "other")
     assert contents.classes == ("object", "cat")
-    assert contents.pictures[0].boxes.labels.tolist() == [0]
+    assert contents.images[0].boxes.labels.tolist() == [0]
 
 
 def test_images_of_one_stem_keep_a_file_each(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_bad_image_costs_itself_alone(tmp_path: Path) -> None:
     boxes = {image_id: some_boxes([1]) for image_id in dataset.ids("train")}
     (tmp_path / "photos" / "1.jpg").write_bytes(b"broken")
     contents = write(dataset, boxes, tmp_path / "out")
-    assert [picture.image_id for picture in contents.pictures] == ["2.jpg"]
+    assert [exported.image_id for exported in contents.images] == ["2.jpg"]
     assert list(json.loads((tmp_path / "out" / "failed.json").read_text())) == ["1.jpg"]
     with pytest.raises(InputError, match=r"1\.jpg"):
         write(dataset, boxes, tmp_path / "out", strict=True)

@@ -1,4 +1,4 @@
-"""scripts/max_box_accuracy.py holds each heat map against the true boxes of its class."""
+"""scripts/max_box_accuracy.py holds each heat map against the ground-truth boxes of its class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsdet.types import Boxes, InputError, Sample
 
 
 class Hot:
-    """A localizer whose heat is even over the true boxes of a class, moved aside by a share of the image."""
+    """A localizer whose heat is even over the ground-truth boxes of a class, moved aside by a share of the image."""
 
     def __init__(self, dataset: Any, aside: float = 0.0) -> None:
         self.dataset = dataset

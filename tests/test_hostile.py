@@ -63,7 +63,7 @@ INVENTORY = {
     "../ in COCO's file_name": "data/test_coco.py::test_json_that_is_not_coco_is_refused",
     "../ in a YOLO list": "data/test_yolo.py::test_a_list_never_leaves_the_folder",
     "../ in the name of a proposal file": "proposals/test_files.py::test_image_ids_do_not_leave_the_folder",
-    "names that would leave an export": "test_export.py::test_strangers_names_stay_in_the_folder",
+    "names that would leave an export": "test_export.py::test_untrusted_names_stay_in_the_folder",
     "names that are HTML": "report/test_page.py::test_hostile_names_stay_text",
     "class names that are YAML": "formats/test_yolo.py::test_class_names_are_text_whatever_they_look_like",
     "names that XML cannot hold": "formats/test_cvat.py::test_what_xml_cannot_hold_does_not_break_it",

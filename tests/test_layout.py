@@ -1,6 +1,6 @@
 """The rules of the layout, read off the source: imports point one way, and some things appear nowhere.
 
-`ROOMS` is the picture of the house: which room may import which. Rooms are the folders of `wsdet/`, and the files
+`ROOMS` is the map of the house: which room may import which. Rooms are the folders of `wsdet/`, and the files
 of the vocabulary and the programs directly in it.
 """
 

@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(0, 255, (24, 24, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
     for name in BAD:
-        (folder / name).write_bytes(b"no picture")
+        (folder / name).write_bytes(b"no image")
     return folder
 
 

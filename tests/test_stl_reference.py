@@ -1,4 +1,4 @@
-"""The engine's Self-Taught Localization against the plain one: one picture at a time, the same boxes."""
+"""The engine's Self-Taught Localization against the plain one: one input at a time, the same boxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    """Knows two of the three classes; its scores differ from picture to picture by more than rounding."""
+    """Knows two of the three classes; its scores differ from input to input by more than rounding."""
     backbone = build_backbone("tiny", 6, input_size=64)
     backbone.last_layer.weight.data.mul_(100)
     return Network(backbone, [(0, 3), (1,), ()], device="cpu", precision="float32")

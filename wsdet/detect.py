@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ON_SHEET = 48  # pictures on the contact sheet
+_ON_SHEET = 48  # drawings on the contact sheet
 
 
 def _run(cfg: DictConfig) -> None:
@@ -66,7 +66,7 @@ def _run(cfg: DictConfig) -> None:
     where = (runner, {"detector": Path(cfg.model)}, shard)
     detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
     if shard:
-        log.info("shards write no detections.json and no pictures; the same command without shard= does, at the end")
+        log.info("shards write no detections.json and no drawings; the same command without shard= does, at the end")
         return
     above = default_min_score(detector) if cfg.min_score is None else float(cfg.min_score)
     shown = {
@@ -75,11 +75,11 @@ def _run(cfg: DictConfig) -> None:
     write_coco(out / "detections.json", dataset, ids, detector.classes, shown, str(cfg.model))
     if cfg.draw and shown:
         drawn_above = above if cfg.draw_above is None else float(cfg.draw_above)
-        pictures = draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, drawn_above)
-        on_sheet = [Path(name) for name in limited([str(one) for one in pictures], _ON_SHEET, cfg.seed)]
+        drawings = draw_detections(out / "drawn", dataset, ids, detector.classes, store, cfg.draw, drawn_above)
+        on_sheet = [Path(name) for name in limited([str(one) for one in drawings], _ON_SHEET, cfg.seed)]
         write_contact_sheet(out / "contact_sheet.jpg", on_sheet)
         if video is not None:
-            write_video(out / "drawn.mp4", pictures, frames_per_second(video) / cfg.every)
+            write_video(out / "drawn.mp4", drawings, frames_per_second(video) / cfg.every)
     n_boxes = sum(map(len, shown.values()))
     log.info("%d boxes scored %g or more in %d images: %s", n_boxes, above, len(shown), out)
 

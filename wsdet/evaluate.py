@@ -1,4 +1,4 @@
-"""Measures boxes against the truth: pseudo-boxes, proposals and detections.
+"""Measures boxes against the ground truth: pseudo-boxes, proposals and detections.
 
 The functions give the parts of `metrics.json`: plain values, fractions, None where there is nothing to measure. They
 count the images that have both boxes and truth. `python -m wsdet.evaluate` runs them on stores.

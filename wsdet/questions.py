@@ -83,7 +83,7 @@ class Masked:
 
     Attributes:
         xyxy: (n, 4) boxes.
-        fill: "mean" paints the mean color that the network's pictures are normalized with, which is 0 after that:
+        fill: "mean" paints the mean color that the network's inputs are normalized with, which is 0 after that:
             ImageNet's (0.485, 0.456, 0.406), or what a timm network says, whatever images it is trained on here;
             "black" paints black.
     """

@@ -1,7 +1,7 @@
 """The carriers and Protocols that everything else speaks in. Read this file first.
 
 Everything that finds boxes turns a `Sample` into `Boxes`; everything on disk between stages is a mapping
-*image id -> `Boxes`*. A `Sample` carries no true boxes, so no weakly supervised method can see them.
+*image id -> `Boxes`*. A `Sample` carries no ground-truth boxes, so no weakly supervised method can see them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
@@ -162,7 +163,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Labelled images in two splits, with true boxes where they exist."""
+    """Labeled images in two splits, with ground-truth boxes where they exist."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -183,7 +184,7 @@ class Dataset(Protocol):
 
     @property
     def truth(self) -> Mapping[str, Boxes]:
-        """True boxes by image id; an image without annotation is absent.
+        """Ground-truth boxes by image id; an image without annotation is absent.
 
         For evaluation, and for what is explicitly configured to train on boxes.
         """
@@ -216,4 +217,4 @@ class Detector(Protocol):
         """Of its forward passes: "float32", "bfloat16" or "float16"."""
 
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
-        """Scored and labelled boxes of an image after non-maximum suppression, best first."""
+        """Scored and labeled boxes of an image after non-maximum suppression, best first."""

@@ -104,8 +104,8 @@ def test_a_refused_run_leaves_the_config_and_says_what_it_changed(tmp_path: Path
     body = (
         "def run(cfg):\n"
         "    from pathlib import Path\n"
-        "    from wsdet.storage.provenance import claim\n"
-        "    claim(Path(cfg.out, 'store'), {'images': 'x' if cfg.limit else 'y'})\n"
+        "    from wsdet.storage.provenance import check_settings\n"
+        "    check_settings(Path(cfg.out, 'store'), {'images': 'x' if cfg.limit else 'y'})\n"
         "    if cfg.workers == 7: raise InputError('broken')\n"
     )
     assert run_program(body, "out=here", "seed=1", cwd=tmp_path).returncode == 0

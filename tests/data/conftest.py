@@ -111,7 +111,7 @@ class Files:
         return self.text(f"annotations/instances_{split}.json", json.dumps(content | changes))
 
     def write_csv(self) -> Mapping[str, Any]:
-        """Three labelled images and one without a label, in given splits."""
+        """Three labeled images and one without a label, in given splits."""
         for name in "1234":
             self.image(f"images/{name}.jpg")
         rows = ["image,label,split", "images/1.jpg,cat,train", "images/1.jpg,dog,train", "images/2.jpg,dog,train"]

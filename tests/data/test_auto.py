@@ -1,4 +1,4 @@
-"""Layouts told by what lies in the folder, and what is said about it."""
+"""Layouts detected from what lies in the folder, and what is said about it."""
 
 from __future__ import annotations
 

@@ -210,21 +210,21 @@ def test_a_short_row_without_a_header_costs_itself(files: Any, caplog: pytest.Lo
     assert "line 3: a corner must be a number, got 'b.jpg'" in caplog.text
 
 
-@pytest.mark.parametrize(("unlabelled", "background"), [("unknown", False), ("background", True)])
+@pytest.mark.parametrize(("unlabeled", "background"), [("unknown", False), ("background", True)])
 def test_an_empty_label_means_what_is_said(
-    files: Any, unlabelled: str, background: bool, caplog: pytest.LogCaptureFixture
+    files: Any, unlabeled: str, background: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in "ab":
         files.image(f"{name}.jpg")
     files.text("labels.csv", "image,label\na.jpg,cat\nb.jpg,\n")
     with caplog.at_level("INFO"):
-        dataset = files.open("csv", unlabelled=unlabelled)
+        dataset = files.open("csv", unlabeled=unlabeled)
     assert dataset.is_background("b.jpg") is background
     assert not dataset.is_background("a.jpg")
-    assert f"1 images have no label; unlabelled={unlabelled} says what they show" in caplog.text
+    assert f"1 images have no label; unlabeled={unlabeled} says what they show" in caplog.text
     with pytest.raises(
         InputError, match=r"1 images have no label, 'b\.jpg' for one; label them, or say what they show"
     ):
-        files.open("csv", unlabelled="error")
-    with pytest.raises(InputError, match=r"unlabelled must be .*unknown, background or error, got"):
-        files.open("csv", unlabelled="maybe")
+        files.open("csv", unlabeled="error")
+    with pytest.raises(InputError, match=r"unlabeled must be .*unknown, background or error, got"):
+        files.open("csv", unlabeled="maybe")

@@ -50,7 +50,7 @@ def test_validation_images_in_folders(imagenet: Any, files: Any) -> None:
     assert dataset.truth["val/n2/val_1.JPEG"].xyxy.tolist() == [[1, 2, 3, 4]]
 
 
-def test_an_unlabelled_validation_image_is_refused(imagenet: Any, files: Any) -> None:
+def test_an_unlabeled_validation_image_is_refused(imagenet: Any, files: Any) -> None:
     (files.root / "Annotations/CLS-LOC/val/val_1.xml").unlink()
     with pytest.raises(InputError, match=r"val_1\.xml does not exist"):
         imagenet()

@@ -65,8 +65,8 @@ def test_what_is_known_of_images_without_a_label(files: Any) -> None:
         files.image(f"images/train/{name}.jpg")
         files.text(f"labels/train/{name}.txt", {"a": "0 .5 .5 1 1", "b": "", "c": "9 .5 .5 1 1"}[name])
     files.text("data.yaml", "train: images/train\nnames: [cat]\n")
-    for unlabelled, known in (("unknown", "a"), ("background", "ab")):
-        dataset = files.open("yolo", test_split=None, unlabelled=unlabelled)
+    for unlabeled, known in (("unknown", "a"), ("background", "ab")):
+        dataset = files.open("yolo", test_split=None, unlabeled=unlabeled)
         ids = dataset.ids("train")
         assert ids_with_known_classes(dataset, ids) == [f"images/train/{name}.jpg" for name in known]
         assert [is_background(dataset, image_id) for image_id in ids] == [False, "b" in known, False]

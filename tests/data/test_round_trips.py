@@ -1,4 +1,4 @@
-"""What wsdet exports and reads again has the same classes, labels and boxes, opened as a stranger's folder would be."""
+"""What wsdet exports and reads again has the same classes, labels and boxes, opened as any folder would be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from wsdet.data.auto import open_any
 from wsdet.formats.coco import image_path as coco_image
 from wsdet.formats.coco import write_coco
-from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.formats.cvat import image_path as cvat_image
 from wsdet.formats.cvat import write_cvat
 from wsdet.formats.label_studio import image_path as label_studio_image
@@ -31,7 +31,7 @@ FORMATS: dict[str, Any] = {
     "voc": (write_voc, voc_image),
     "yolo": (write_yolo, yolo_image),
 }
-PICTURES = {
+CONTENT = {
     "a/1.png": ("train", [[2, 1, 12, 9], [0, 0, 20, 10]], [1, 0]),
     "Köln 猫/2.png": ("train", [[5, 5, 6, 6]], [1]),
     "3.png": ("test", [[1, 2, 3, 4]], [0]),
@@ -41,22 +41,22 @@ PICTURES = {
 
 def export(format: str, folder: Path) -> None:
     write, image_path = FORMATS[format]
-    pictures = tuple(
-        Picture(
+    images = tuple(
+        ExportedImage(
             name,
             name,
             (10, 20),
             Boxes(np.array(xyxy, np.float32).reshape(-1, 4), np.full(len(xyxy), 0.5), np.array(labels, np.int64)),
             split,  # type: ignore[arg-type]
         )
-        for name, (split, xyxy, labels) in PICTURES.items()
+        for name, (split, xyxy, labels) in CONTENT.items()
     )
-    for seed, picture in enumerate(pictures):
-        path = folder / image_path(picture)
+    for seed, exported in enumerate(images):
+        path = folder / image_path(exported)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(seed).integers(0, 256, (*picture.size_hw, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(seed).integers(0, 256, (*exported.size_hw, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-    write(folder, Contents(("cat", "dog"), pictures, "tests", with_images=True))
+    write(folder, Contents(("cat", "dog"), images, "tests", with_images=True))
 
 
 @pytest.mark.parametrize("format", sorted(FORMATS))
@@ -65,8 +65,8 @@ def test_boxes_labels_and_splits_come_back(format: str, tmp_path: Path) -> None:
     exported = open_any(tmp_path)
     assert exported.classes == ("cat", "dog")
     ids = {image_id: split for split in ("train", "test") for image_id in exported.ids(split)}
-    assert len(ids) == len(PICTURES)
-    for name, (split, xyxy, labels) in PICTURES.items():
+    assert len(ids) == len(CONTENT)
+    for name, (split, xyxy, labels) in CONTENT.items():
         (image_id,) = (one for one in ids if one.endswith((name, name.removesuffix(".png"))))
         assert ids[image_id] == split
         assert exported.labels(image_id) == tuple(sorted(labels))

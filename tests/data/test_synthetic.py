@@ -65,13 +65,13 @@ def test_the_longer_side_keeps_to_the_scales(min_scale: float, max_scale: float)
 
 
 def test_boxes_are_tight_around_what_is_painted() -> None:
-    """A white and a black object in the same scene: the pictures differ inside the object's box, up to its sides."""
+    """A white and a black object in the same scene: the images differ inside the object's box, up to its sides."""
     dataset = Synthetic(n_train=8, n_test=0, clutter=0, instances=1, min_scale=0.3, max_scale=0.8)
     for image_id in dataset.ids("train"):
         scene = dataset.scene(image_id)
         white, black = (_recolored(scene, shade) for shade in (1.0, 0.0))
-        pictures = [paint(shown, np.random.default_rng(0), clutter=0).astype(int) for shown in (white, black)]
-        changed = np.abs(pictures[0] - pictures[1]).max(axis=2) > 50
+        images = [paint(shown, np.random.default_rng(0), clutter=0).astype(int) for shown in (white, black)]
+        changed = np.abs(images[0] - images[1]).max(axis=2) > 50
         # the lens blurs the rim over a pixel or two
         assert np.abs(mask_to_xyxy(changed) - dataset.truth[image_id].xyxy).max() <= 3, image_id
 
@@ -94,12 +94,12 @@ def test_class_correlation_draws_bodies_together() -> None:
     own, halfway, families, nearly, one = (_body_distances(share) for share in (0.0, 0.25, 0.5, 0.75, 1.0))
     family = np.arange(len(SPECIES)) // FAMILY_SIZE
     kin = (family[:, None] == family[None]) & ~np.eye(len(SPECIES), dtype=bool)
-    strangers = family[:, None] != family[None]
-    assert min(own[kin].min(), own[strangers].min()) > 0.1
+    others = family[:, None] != family[None]
+    assert min(own[kin].min(), own[others].min()) > 0.1
     assert np.allclose(halfway[kin], own[kin] / 2, atol=1e-6)
     assert np.allclose(families[kin], 0, atol=1e-6)
-    assert families[strangers].min() > 0.1
-    assert np.allclose(nearly[strangers], families[strangers] / 2, atol=1e-6)
+    assert families[others].min() > 0.1
+    assert np.allclose(nearly[others], families[others] / 2, atol=1e-6)
     assert np.allclose(one, 0, atol=1e-6)
     assert own.mean() > families.mean() > nearly.mean()
 

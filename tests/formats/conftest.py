@@ -35,7 +35,7 @@ def photos(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def boxes(photos: Folder, rng: np.random.Generator) -> dict[str, Boxes]:
-    """0 to 5 boxes an image, scores -1 to 1."""
+    """0 to 5 boxes per image, scores -1 to 1."""
     found = {}
     for n, image_id in enumerate([*photos.ids("train"), *photos.ids("test")]):
         corners = np.sort(rng.uniform(0, 60, (n, 2, 2)), axis=1)

@@ -19,13 +19,13 @@ Export = Callable[..., Contents]
 def test_pycocotools_reads_the_boxes(export_as: Export, boxes: dict[str, Boxes], tmp_path: Path, split: Split) -> None:
     contents = export_as("coco")
     coco = COCO(str(tmp_path / "out" / "annotations" / f"instances_{split}.json"))
-    pictures = contents.of_split(split)
-    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [one.file_name for one in pictures]
+    images = contents.of_split(split)
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [one.file_name for one in images]
     assert tuple(one["name"] for one in coco.loadCats(coco.getCatIds())) == contents.classes
-    for number, picture in enumerate(pictures, 1):
+    for number, exported in enumerate(images, 1):
         image, found = coco.loadImgs(number)[0], coco.loadAnns(coco.getAnnIds(number))
-        true = boxes[picture.image_id]
-        assert (image["height"], image["width"]) == picture.size_hw
+        true = boxes[exported.image_id]
+        assert (image["height"], image["width"]) == exported.size_hw
         xywh = np.array([one["bbox"] for one in found]).reshape(-1, 4)
         np.testing.assert_allclose(np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], true.xyxy, atol=1e-4)
         assert [one["category_id"] - 1 for one in found] == true.labels.tolist()
@@ -50,7 +50,7 @@ def test_our_reader_finds_images_and_boxes(export_as: Export, boxes: dict[str, B
     contents = export_as("coco")
     read = Coco(tmp_path / "out", "train", "test", images="images")
     assert read.classes == contents.classes
-    for picture in contents.pictures:
-        image_id = f"images/{picture.file_name}"
-        assert read.load(image_id).size_hw == picture.size_hw
-        np.testing.assert_allclose(read.truth[image_id].xyxy, boxes[picture.image_id].xyxy, atol=1e-4)
+    for exported in contents.images:
+        image_id = f"images/{exported.file_name}"
+        assert read.load(image_id).size_hw == exported.size_hw
+        np.testing.assert_allclose(read.truth[image_id].xyxy, boxes[exported.image_id].xyxy, atol=1e-4)

@@ -23,11 +23,11 @@ def test_tasks_hold_predictions_that_the_interface_knows(
     view = read_xml(tmp_path / "out" / "interface.xml")
     known = [label.get("value") for label in view.findall("RectangleLabels/Label")]
     assert tuple(known) == contents.classes
-    assert len(tasks) == len(contents.pictures)
-    for task, picture in zip(tasks, contents.pictures, strict=True):
+    assert len(tasks) == len(contents.images)
+    for task, exported in zip(tasks, contents.images, strict=True):
         assert task.keys() == {"data", "predictions"}
         [prediction] = task["predictions"]
-        true, (h, w) = boxes[picture.image_id], picture.size_hw
+        true, (h, w) = boxes[exported.image_id], exported.size_hw
         assert prediction["model_version"] == f"stl <cl>, wsdet {__version__}"
         assert prediction["score"] == (float(true.scores.max()) if len(true) else 0)
         values = [region["value"] for region in prediction["result"]]

@@ -24,7 +24,7 @@ def test_tables_hold_every_box_and_image(export_as: Export, boxes: dict[str, Box
     assert table["class"] == [contents.classes[label] for label in table["label"]]
     assert table["image_id"] == [image_id for image_id in boxes for _ in range(len(boxes[image_id]))]
     assert images["image_id"] == list(boxes)
-    assert list(zip(images["height"], images["width"], strict=True)) == [one.size_hw for one in contents.pictures]
+    assert list(zip(images["height"], images["width"], strict=True)) == [one.size_hw for one in contents.images]
     assert all((tmp_path / "out" / "images" / name).is_file() for name in images["file_name"])
 
 

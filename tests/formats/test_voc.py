@@ -8,7 +8,7 @@ import pytest
 from torchvision.datasets import VOCDetection
 
 from wsdet.data.voc import Voc
-from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.formats.voc import write_voc
 from wsdet.storage.untrusted import read_xml
 from wsdet.types import Boxes
@@ -21,12 +21,14 @@ def test_torchvision_reads_the_boxes(
     export_as: Export, boxes: dict[str, Boxes], tmp_path: Path, split: str, name: str
 ) -> None:
     contents = export_as("voc")
-    pictures = [picture for picture in contents.pictures if picture.split == split]
+    images = [exported for exported in contents.images if exported.split == split]
     read = VOCDetection(str(tmp_path / "out"), "2007", name)
-    assert len(read) == len(pictures)
-    for (image, target), picture in zip(read, pictures, strict=True):
-        annotation, true = target["annotation"], boxes[picture.image_id]
-        assert image.size == picture.size_hw[::-1] == tuple(int(annotation["size"][key]) for key in ("width", "height"))
+    assert len(read) == len(images)
+    for (image, target), exported in zip(read, images, strict=True):
+        annotation, true = target["annotation"], boxes[exported.image_id]
+        assert (
+            image.size == exported.size_hw[::-1] == tuple(int(annotation["size"][key]) for key in ("width", "height"))
+        )
         objects = annotation.get("object", [])
         assert [one["name"] for one in objects] == [contents.classes[label] for label in true.labels]
         assert [float(one["score"]) for one in objects] == true.scores.tolist()
@@ -39,10 +41,10 @@ def test_torchvision_reads_the_boxes(
 def test_our_reader_finds_images_and_boxes(export_as: Export, boxes: dict[str, Boxes], tmp_path: Path) -> None:
     contents = export_as("voc")
     read = Voc(tmp_path / "out" / "VOCdevkit", classes=contents.classes)
-    for picture in contents.pictures:
-        image_id = picture.file_name.removesuffix(".jpg")
-        assert read.load(image_id).size_hw == picture.size_hw
-        np.testing.assert_allclose(read.truth[image_id].xyxy, boxes[picture.image_id].xyxy, atol=0.5)
+    for exported in contents.images:
+        image_id = exported.file_name.removesuffix(".jpg")
+        assert read.load(image_id).size_hw == exported.size_hw
+        np.testing.assert_allclose(read.truth[image_id].xyxy, boxes[exported.image_id].xyxy, atol=0.5)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,6 @@ def test_our_reader_finds_images_and_boxes(export_as: Export, boxes: dict[str, B
 )
 def test_pixels_count_from_1_and_the_last_is_in(tmp_path: Path, xyxy: list[float], inclusive: list[int]) -> None:
     boxes = Boxes(np.array([xyxy], np.float32), labels=np.array([0]))
-    write_voc(tmp_path, Contents(("cat",), (Picture("a", "a.jpg", (8, 10), boxes),), "m"))
+    write_voc(tmp_path, Contents(("cat",), (ExportedImage("a", "a.jpg", (8, 10), boxes),), "m"))
     root = read_xml(tmp_path / "VOCdevkit" / "VOC2007" / "Annotations" / "a.xml")
     assert [int(item.text or "") for item in root.findall("object/bndbox/*")] == inclusive

@@ -31,9 +31,9 @@ def network() -> Network:
     """A tiny network of random weights that knows all classes but the last."""
     backbone = build_backbone("tiny", n_outputs=8, input_size=SIDE, seed=1)
     with torch.inference_mode():
-        pictures = torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        # logits of different pictures differ by whole units, far above what rounding does to them
-        backbone.last_layer.weight.mul_(float(1 / backbone(pictures).std(dim=0).mean()))
+        inputs = torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        # logits of different inputs differ by whole units, far above what rounding does to them
+        backbone.last_layer.weight.mul_(float(1 / backbone(inputs).std(dim=0).mean()))
     return Network(backbone, [(0, 3), (1,), ()], device="cpu", precision="float32")
 
 

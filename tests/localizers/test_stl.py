@@ -16,7 +16,7 @@ from wsdet.types import Boxes, InputError, Sample
 from wsdet.vision.segmentation import COLOR_SPACES
 
 SIDE = 100
-OBJECTS = {0: [20, 30, 60, 80], 1: [65, 5, 97, 40]}  # class -> its rectangle in the picture below
+OBJECTS = {0: [20, 30, 60, 80], 1: [65, 5, 97, 40]}  # class -> its rectangle in the input below
 
 TRUE = np.array(list(OBJECTS.values()), np.float32)
 

@@ -86,7 +86,7 @@ def random_boxes(rng: np.random.Generator, n: int, n_classes: int, side: float =
             boxes(TEN, TEN, scores=[0.9, 0.8]),
             boxes(TEN, [0, 0, 10, 9]),
             0.5,
-            id="a box claims the object it overlaps most, never the next best",
+            id="a box counts for the object it overlaps most, never the next best",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_curve_equals_scikit_learn(rng: np.random.Generator) -> None:
         images=np.zeros(200, np.int64),
         scores=scores[order].astype(np.float32),
         iou=right[order].astype(float),
-        right=right[order],
+        correct=right[order],
         ignored=np.zeros(200, bool),
         n_objects=np.array([right.sum()]),
     )

@@ -1,4 +1,4 @@
-"""True boxes corrupted on purpose land in the kind that they were corrupted to."""
+"""Ground-truth boxes corrupted on purpose land in the kind that they were corrupted to."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_corrupted_detections_land_in_their_kind_and_fixing_it_restores_ap(
     truth = {i: true[~true.difficult] for i, true in synthetic_truth.items()}
     truth = {i: true for i, true in truth.items() if len(true) == 1}
     result = diagnose_detections(corrupted_detections(truth, kind), truth, list(truth), 9)
-    errors = [one for kinds in result.kinds.values() for one in kinds if one != "right"]
+    errors = [one for kinds in result.kinds.values() for one in kinds if one != "correct"]
     n_missed = sum(int(missed.sum()) for missed in result.missed.values())
     if kind == "missed":
         assert n_missed == len(truth)

@@ -64,10 +64,10 @@ def test_equals_cutting_at_every_threshold(rng: np.random.Generator, largest_onl
     heat = np.array(cv2.GaussianBlur(rng.random((224, 224), np.float32), (0, 0), 15), np.float32)
     true = np.array([[30, 40, 120, 160], [100, 20, 200, 90]], np.float32)
     normal = (heat - heat.min()) / (heat.max() - heat.min())
-    picture = (normal * 255).astype(np.uint8)
+    image = (normal * 255).astype(np.uint8)
     expected = []
     for threshold in THRESHOLDS[::10]:
-        _, cut = cv2.threshold(picture, int(threshold * picture.max()), 255, cv2.THRESH_BINARY)
+        _, cut = cv2.threshold(image, int(threshold * image.max()), 255, cv2.THRESH_BINARY)
         contours, _ = cv2.findContours(cut, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
         if largest_only:
             contours = sorted(contours, key=cv2.contourArea)[-1:]

@@ -101,7 +101,7 @@ def test_facts_on_random_boxes(rng: np.random.Generator) -> None:
 
 
 def test_the_published_curves_are_read_right(shared: Path) -> None:
-    """In them precision(N) * N / recall(N) tends to the number of objects a class and image, difficult ones aside."""
+    """In them precision(N) * N / recall(N) tends to the number of objects per class and image, difficult ones aside."""
     curves = read_json(shared / "reference" / "stl_published_figures.json")["curves"]
     precision, recall = (curves[f"PASCAL2007_TEST_mean_{name}"]["mcg"] for name in ("precision", "recall"))
     at = precision["n"].index(1000)

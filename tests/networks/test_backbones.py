@@ -38,10 +38,10 @@ def test_trunk_makes_a_map_and_head_makes_outputs(architecture: str, channels: i
     if architecture.startswith("timm"):
         pytest.importorskip("timm")
     backbone = build_backbone(architecture, n_outputs=5)
-    picture = torch.zeros(1, 3, backbone.input_size, backbone.input_size)
+    input = torch.zeros(1, 3, backbone.input_size, backbone.input_size)
     with torch.no_grad():
-        feature_map = backbone.trunk(picture)
-        outputs = backbone(picture)
+        feature_map = backbone.trunk(input)
+        outputs = backbone(input)
     assert feature_map.shape[1] == channels
     assert feature_map.shape[2] == pytest.approx(backbone.input_size / stride, abs=1.5)
     assert outputs.shape == (1, 5)

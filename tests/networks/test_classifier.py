@@ -1,4 +1,4 @@
-"""The frozen classifier: what its pictures show, that answers do not depend on the batch, where it comes from."""
+"""The frozen classifier: what its inputs show, that answers do not depend on the batch, where it comes from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def backbone() -> Backbone:
     backbone = build_backbone("tiny", n_outputs=4, input_size=SIDE, seed=1)
     with torch.inference_mode():
         spread = backbone(torch.randn(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))).std(dim=0).mean()
-        backbone.last_layer.weight.mul_(float(0.5 / spread))  # so that different pictures get different logits
+        backbone.last_layer.weight.mul_(float(0.5 / spread))  # so that different inputs get different logits
     return backbone
 
 

@@ -60,7 +60,7 @@ def reference(network: Network) -> nn.Module:
     return model
 
 
-def picture(network: Network, about: Sample) -> Tensor:
+def input(network: Network, about: Sample) -> Tensor:
     return network.prepare(about).input[None].clone().requires_grad_()
 
 
@@ -73,7 +73,7 @@ def test_guided_backpropagation_equals_captums(network: Network) -> None:
     model = reference(network)
     method = captum.NeuronGuidedBackprop(model, model.get_submodule(layer))
     for neuron, gradient in zip(neurons, found, strict=True):
-        expected = method.attribute(picture(network, sample()), tuple(int(i) for i in neuron))[0]
+        expected = method.attribute(input(network, sample()), tuple(int(i) for i in neuron))[0]
         np.testing.assert_allclose(gradient, expected.detach().numpy(), atol=1e-5)
     assert np.abs(found).max() > 1e-4
 
@@ -81,7 +81,7 @@ def test_guided_backpropagation_equals_captums(network: Network) -> None:
 def test_pixel_gradients_equal_captums_saliency(network: Network) -> None:
     captum = pytest.importorskip("captum.attr")
     found = ask(network, PixelGradient(label=1), sample())
-    expected = captum.Saliency(reference(network)).attribute(picture(network, sample()), target=1, abs=False)
+    expected = captum.Saliency(reference(network)).attribute(input(network, sample()), target=1, abs=False)
     np.testing.assert_allclose(found, expected[0].detach().numpy(), atol=1e-5)
     assert found.shape == (3, network.input_size, network.input_size)
 

@@ -18,7 +18,7 @@ from wsdet.types import InputError, Ints, Sample
 
 
 def boxes(size: int, n_random: int = 6) -> Ints:
-    """The whole picture, nothing, single pixels, strips, boxes at each border, and random ones."""
+    """The whole input, nothing, single pixels, strips, boxes at each border, and random ones."""
     half = size // 2
     special = [
         [0, 0, size, size],
@@ -43,14 +43,14 @@ def relative_error(network: nn.Module, size: int) -> float:
     inputs = torch.randn(2, 3, size, size, generator=generator)
     colors = torch.randn(2, 3, 1, 1, generator=generator)
     incremental = IncrementalNetwork(network, inputs[0])
-    outside = [incremental.cache(picture) for picture in inputs]
+    outside = [incremental.cache(input) for input in inputs]
     inside = [incremental.cache(color.expand(3, size, size)) for color in colors]
     xyxy = boxes(size)
     composed = []
     for i, (x1, y1, x2, y2) in enumerate(xyxy):
-        picture = inputs[i % 2].clone()
-        picture[:, y1:y2, x1:x2] = colors[i // 2 % 2]
-        composed.append(picture)
+        input = inputs[i % 2].clone()
+        input[:, y1:y2, x1:x2] = colors[i // 2 % 2]
+        composed.append(input)
     expected = network(torch.stack(composed))
     n = range(len(xyxy))
     outputs = incremental.compose([outside[i % 2] for i in n], [inside[i // 2 % 2] for i in n], xyxy)

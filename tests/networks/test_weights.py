@@ -1,4 +1,4 @@
-"""Checkpoints that are small on disk and claim to be large in memory."""
+"""Checkpoints that are small on disk and are large in memory."""
 
 from __future__ import annotations
 

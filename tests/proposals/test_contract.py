@@ -22,7 +22,7 @@ NAMES = sorted(path.stem for path in (CONF / "proposals").glob("*.yaml"))
 SIZES = {"ordinary": (60, 90), "portrait": (90, 50), "one pixel": (1, 1), "one row": (1, 70)}
 
 
-def picture(h: int, w: int) -> Pixels:
+def made_up_pixels(h: int, w: int) -> Pixels:
     """Two ellipses on noise."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(90, 120, (h, w, 3)).astype(np.uint8)
@@ -31,7 +31,7 @@ def picture(h: int, w: int) -> Pixels:
     return pixels
 
 
-SAMPLES = {name: Sample(name, picture(*size)) for name, size in SIZES.items()}
+SAMPLES = {name: Sample(name, made_up_pixels(*size)) for name, size in SIZES.items()}
 
 
 @pytest.fixture(params=NAMES)

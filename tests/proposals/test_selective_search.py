@@ -1,4 +1,4 @@
-"""Selective Search on tiny pictures: what it finds, and that nothing but id and seed decides the order."""
+"""Selective Search on tiny images: what it finds, and that nothing but id and seed decides the order."""
 
 from __future__ import annotations
 

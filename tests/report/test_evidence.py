@@ -41,8 +41,8 @@ ONE_REGION = {"label": 0, "xyxy": np.array([[0, 0, 90, 60]], np.float32), "drops
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        return picture.size
+    with Image.open(path) as image:
+        return image.size
 
 
 @pytest.mark.parametrize("kind", VALUES)

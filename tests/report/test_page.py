@@ -78,7 +78,7 @@ def test_the_page_shows_the_run(tmp_path: Path, tiny_dataset: Dataset) -> None:
     assert [image["id"] for image in data["images"]] == [*tiny_dataset.ids("train"), *tiny_dataset.ids("test")]
     first = data["images"][0]
     assert first["boxes"]["train/stl"][0][6:] == ["correct", 1.0]
-    assert {row[6] for image in data["images"] for row in image["boxes"].get("pseudo", [])} == {"right"}
+    assert {row[6] for image in data["images"] for row in image["boxes"].get("pseudo", [])} == {"correct"}
 
 
 def test_nothing_is_asked_of_anyone(tmp_path: Path, tiny_dataset: Dataset) -> None:
@@ -123,7 +123,7 @@ def test_without_truth_it_shows_scores_and_coverage(tmp_path: Path, tiny_dataset
     bare = replace(tiny_dataset, truth={})
     metrics = {"seconds": {"propose": 1.0}, "images": {"train": 6, "test": 6}}
     page = written(tmp_path, bare, metrics, localized={"stl": boxes}, detections={"pseudo": boxes})
-    assert "The data has no true boxes" in page
+    assert "The data has no ground-truth boxes" in page
     assert "Share of the image inside the first box" in page
     assert "Score of the first box" in page
     assert "CorLoc" not in page
@@ -246,9 +246,9 @@ def test_filters_choose_images(browser: Browser, tmp_path: Path, tiny_dataset: A
     assert chosen(browser, **{"class": "", "high": "", "kind": "correct"})[0] == "4 images"
     assert chosen(browser, kind="", view="train/other") == ("6 images", 6)
     assert chosen(browser, high="0.5") == ("0 images", 0)
-    assert chosen(browser, high="", view="pseudo", kind="right") == ("5 images", 5)  # one image has no object
-    n_right = browser.run("document.querySelectorAll('#images .picture i.good').length")
-    assert n_right == sum(len(tiny_dataset.truth[image_id]) for image_id in tiny_dataset.ids("test"))
+    assert chosen(browser, high="", view="pseudo", kind="correct") == ("5 images", 5)  # one image has no object
+    n_correct = browser.run("document.querySelectorAll('#images .frame i.good').length")
+    assert n_correct == sum(len(tiny_dataset.truth[image_id]) for image_id in tiny_dataset.ids("test"))
     assert browser.complaints == []
 
 
@@ -258,7 +258,7 @@ def test_hostile_names_do_nothing_in_a_browser(browser: Browser, tmp_path: Path,
     assert browser.run("document.title") == HOSTILE
     assert browser.run("document.querySelector('#filter-class option:nth-child(2)').textContent") == HOSTILE
     assert HOSTILE in browser.run("document.querySelector('#images figcaption').textContent")
-    assert browser.run("document.querySelectorAll('img:not(.picture img)').length") == 0
+    assert browser.run("document.querySelectorAll('img:not(.frame img)').length") == 0
     assert chosen(browser, **{"class": "0"})[1] > 0
     assert browser.requests == []
     assert browser.complaints == []

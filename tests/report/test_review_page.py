@@ -1,4 +1,4 @@
-"""The review page in a real browser: boxes corrected and judged, saved at once; and nothing told to strangers."""
+"""The review page in a real browser: boxes corrected and judged, saved at once; and nothing sent elsewhere."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_boxes_are_judged_with_one_key_each(
     until(lambda: "2 of 3 boxes are right" in browser.run("document.getElementById('said').textContent"))
     browser.run("document.getElementById('end').click()")
     server.wait()
-    assert json.loads(path.read_text())["right"] == 2
+    assert json.loads(path.read_text())["correct"] == 2
     assert browser.complaints == []
 
 
@@ -215,7 +215,7 @@ def test_judgments_go_into_the_report(tmp_path: Path, dataset: Synthetic, boxes:
     store, ids = BoxStore(tmp_path / "localization" / "center", {"localizer": "center"}), dataset.ids("train")
     store.fill(ids, lambda missing: ((image_id, boxes[image_id]) for image_id in missing), "boxes")
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "index.html").write_text("of before")
+    (tmp_path / "report" / "index.html").write_text("earlier")
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     (tmp_path / "metrics.json").write_text('{"images": {"train": 6}}')
     page = judging_page(dataset, boxes, ids, 5, 0, tmp_path / "judged.json")
@@ -223,5 +223,5 @@ def test_judgments_go_into_the_report(tmp_path: Path, dataset: Synthetic, boxes:
         page.answer(number, number > 0)
     refresh_report(tmp_path, store, dataset, {"train": ids, "test": ()}, "title")
     written = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert "4 of 5 boxes drawn at random are right" in written
+    assert "4 of 5 randomly sampled boxes are right" in written
     assert "CorLoc as a person judged it" in written

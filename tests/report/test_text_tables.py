@@ -49,7 +49,7 @@ def test_end_of_run_tables() -> None:
     assert [line.split("|")[4].strip() for line in lines[2:]] == ["0.500", "1.000", "0.250"]
     assert "0.180-0.220" in lines[2]
     assert "center box" in lines[4]
-    # without a detector trained on true boxes there is no ratio
+    # without a detector trained on ground-truth boxes there is no ratio
     alone = detectors_table({"pseudo": {"map": None}}).splitlines()[2]
     assert [cell.strip() for cell in alone.split("|")[2:5]] == ["-", "-", "-"]
 

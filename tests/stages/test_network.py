@@ -50,7 +50,7 @@ def test_one_class_follows_the_outputs_that_its_images_raise(
     assert len(network.scores.class_outputs[0]) == 10
     assert not (tmp_path / "model.safetensors").exists()
     assert "spaceship follows 10 outputs" in caplog.text
-    assert ("one class alone (spaceship) teaches no output" in caplog.text) == (head == "finetune")
+    assert ("one class alone (spaceship) trains no output" in caplog.text) == (head == "finetune")
 
 
 def test_one_class_of_an_untrained_network_has_no_output(tiny_dataset: TinyDataset, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_with_folds_no_detector_finds_boxes_in_its_own_images(tiny_dataset: Tiny
     ids = set(tiny_dataset.ids("train"))
     assert [len(one) for one in trainer.trained] == [4, 4, 4]
     assert {image_id for one in trainer.trained[:3] for image_id in ids - set(one)} == ids
-    # found nothing there, so every label keeps its boxes of before
+    # found nothing there, so every label keeps its earlier boxes
     assert rounds[0]["agreement"] == pytest.approx(1.0)
 
 

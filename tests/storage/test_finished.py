@@ -7,30 +7,30 @@ from typing import Any
 
 import pytest
 
-from wsdet.storage.finished import is_sealed, seal
+from wsdet.storage.finished import is_finished, mark_finished
 
-MADE_OF: dict[str, Any] = {"seed": 0, "images": ("a", "b"), "data": {"root": None}}
+DEPENDS_ON: dict[str, Any] = {"seed": 0, "images": ("a", "b"), "data": {"root": None}}
 
 
 @pytest.mark.parametrize(
-    ("made_of", "expected"),
+    ("depends_on", "expected"),
     [
-        (MADE_OF, True),
-        (dict(reversed(MADE_OF.items())), True),
-        (MADE_OF | {"seed": 1}, False),
-        (MADE_OF | {"images": ("a", "b", "c")}, False),
+        (DEPENDS_ON, True),
+        (dict(reversed(DEPENDS_ON.items())), True),
+        (DEPENDS_ON | {"seed": 1}, False),
+        (DEPENDS_ON | {"images": ("a", "b", "c")}, False),
     ],
     ids=["same", "in another order", "another setting", "another image"],
 )
-def test_a_seal_holds_for_what_it_was_made_of(made_of: dict[str, Any], expected: bool, tmp_path: Path) -> None:
-    assert not is_sealed(tmp_path / "finished.json", made_of)
-    seal(tmp_path / "finished.json", MADE_OF, [tmp_path])
-    assert is_sealed(tmp_path / "finished.json", made_of) == expected
+def test_a_seal_holds_for_what_it_was_depends_on(depends_on: dict[str, Any], expected: bool, tmp_path: Path) -> None:
+    assert not is_finished(tmp_path / "finished.json", depends_on)
+    mark_finished(tmp_path / "finished.json", DEPENDS_ON, [tmp_path])
+    assert is_finished(tmp_path / "finished.json", depends_on) == expected
 
 
 def test_a_seal_is_broken_by_the_loss_of_a_part(tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.mkdir()
-    seal(tmp_path / "finished.json", MADE_OF, [tmp_path, part])
+    mark_finished(tmp_path / "finished.json", DEPENDS_ON, [tmp_path, part])
     part.rmdir()
-    assert not is_sealed(tmp_path / "finished.json", MADE_OF)
+    assert not is_finished(tmp_path / "finished.json", DEPENDS_ON)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from wsdet.storage.provenance import claim, flatten, read_settings
+from wsdet.storage.provenance import check_settings, flatten, read_settings
 from wsdet.types import InputError
 
 
 def test_a_folder_is_claimed_once_and_reopened_with_equal_settings(tmp_path: Path) -> None:
     settings = {"localizer": {"alpha": 0.8, "scales": (1, 2)}, "seed": 0}
-    claim(tmp_path / "new", settings)
-    claim(tmp_path / "new", settings)
+    check_settings(tmp_path / "new", settings)
+    check_settings(tmp_path / "new", settings)
     assert read_settings(tmp_path / "new") == {"localizer": {"alpha": 0.8, "scales": [1, 2]}, "seed": 0}
 
 
@@ -28,9 +28,9 @@ def test_a_folder_is_claimed_once_and_reopened_with_equal_settings(tmp_path: Pat
     ids=["value", "gone", "new"],
 )
 def test_the_first_difference_is_named_with_the_remedy(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
-    claim(tmp_path, {"a": {"b": 1}, "c": 0})
+    check_settings(tmp_path, {"a": {"b": 1}, "c": 0})
     with pytest.raises(InputError, match=message) as caught:
-        claim(tmp_path, changed)
+        check_settings(tmp_path, changed)
     assert "another out=" in str(caught.value)
 
 

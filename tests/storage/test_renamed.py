@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wsdet.storage.box_store import BoxStore
-from wsdet.storage.provenance import claim, read_settings
+from wsdet.storage.provenance import check_settings, read_settings
 from wsdet.storage.renamed import KEYS, renamed, renamed_config, renamed_override
 from wsdet.types import Boxes
 
@@ -18,9 +18,11 @@ VOTE = {"_target_": "wsdet.localizers.vote.Vote"}
 
 def test_nested_settings_get_the_names_of_today() -> None:
     old = {"localizer": {**VOTE, "members": {"one": {"n_hidden": 3}}, "hiding": 0.1}, "detector": {"doubtful_below": 0}}
+    old["data"] = {"unlabelled": "unknown"}
     assert renamed(old) == {
         "localizer": {**VOTE, "members": {"one": {"n_occluded": 3}}, "occlusion_weight": 0.1},
         "detector": {"low_confidence_below": 0},
+        "data": {"unlabeled": "unknown"},
     }
     assert renamed([{"_target_": "wsdet.store.BoxStore"}]) == [{"_target_": "wsdet.storage.box_store.BoxStore"}]
 
@@ -60,5 +62,5 @@ def test_a_store_of_an_earlier_version_is_filled_on(tmp_path: Path) -> None:
     report = store.fill(["a", "b"], lambda ids: [(i, boxes) for i in ids], "test")
     assert (report.kept, report.done) == (1, 1)
     assert list(BoxStore(tmp_path)) == ["a", "b"]
-    claim(tmp_path, new)
+    check_settings(tmp_path, new)
     assert read_settings(tmp_path) == new

@@ -16,11 +16,11 @@ from tests.conftest import FakeNetwork
 from wsdet.linear_models.box_regressor import BoxRegressor, sensitivity_map
 from wsdet.training.box_curve import train_box_regressors
 from wsdet.training.box_examples import (
-    Lessons,
+    TrainingExamples,
     center_regressor,
     found_by,
-    lessons_of,
     split_ids,
+    training_examples,
     validation_budget,
 )
 from wsdet.training.box_regressor import Examples
@@ -116,13 +116,13 @@ def test_images_that_cannot_be_read_teach_nothing(tmp_path: Path, caplog: pytest
     dataset = Spots(broken=frozenset({"004"}))
     maps = maps_of(dataset, tmp_path)
     assert "004 is damaged" in caplog.text
-    lessons = lessons_of(dataset.truth, dataset, dataset.ids("train"), largest=True)
-    assert (len(lessons.pairs), len(lessons.examples(maps))) == (12, 11)
+    examples = training_examples(dataset.truth, dataset, dataset.ids("train"), largest=True)
+    assert (len(examples.pairs), len(examples.examples(maps))) == (12, 11)
 
 
 def test_examples_are_shares_of_the_image_and_their_mirror_images_mirrored(tmp_path: Path) -> None:
     dataset = Spots()
-    examples = lessons_of(dataset.truth, dataset, dataset.ids("train"), largest=True).examples(
+    examples = training_examples(dataset.truth, dataset, dataset.ids("train"), largest=True).examples(
         maps_of(dataset, tmp_path)
     )
     np.testing.assert_allclose(examples.corners[3], dataset.xyxy("003") / [16, 8, 16, 8])
@@ -153,8 +153,8 @@ def test_which_box_teaches(caplog: pytest.LogCaptureFixture) -> None:
         "003": Boxes(np.array([[1, 1, 3, 3]], np.float32), labels=np.array([1]), difficult=np.array([True])),
     }
     with caplog.at_level(logging.INFO, logger="wsdet"):
-        largest = lessons_of(given, dataset, dataset.ids("train"), largest=True)
-    first = lessons_of(given, dataset, dataset.ids("train"), largest=False)
+        largest = training_examples(given, dataset, dataset.ids("train"), largest=True)
+    first = training_examples(given, dataset, dataset.ids("train"), largest=False)
     assert largest.pairs == first.pairs == [("000", 0), ("002", 0)]
     np.testing.assert_array_equal(largest.xyxy, [[0, 0, 4, 4], [1, 1, 3, 3]])
     np.testing.assert_array_equal(first.xyxy, [[0, 0, 1, 1], [1, 1, 3, 3]])
@@ -163,13 +163,13 @@ def test_which_box_teaches(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_budgets_grow() -> None:
     pairs = [(str(i), i % 3) for i in range(12)]
-    lessons = Lessons(pairs, np.arange(48, dtype=np.float32).reshape(12, 4))
-    assert lessons.first(0, "class").pairs == pairs
-    assert lessons.first(4, "total").pairs == pairs[:4]
-    assert Counter(label for _, label in lessons.first(2, "class").pairs) == {0: 2, 1: 2, 2: 2}
-    assert set(lessons.first(2, "class").pairs) < set(lessons.first(3, "class").pairs)
-    np.testing.assert_array_equal(lessons.first(2, "total").xyxy, lessons.xyxy[:2])
-    assert len(lessons.first(99, "class").pairs) == 12
+    examples = TrainingExamples(pairs, np.arange(48, dtype=np.float32).reshape(12, 4))
+    assert examples.first(0, "class").pairs == pairs
+    assert examples.first(4, "total").pairs == pairs[:4]
+    assert Counter(label for _, label in examples.first(2, "class").pairs) == {0: 2, 1: 2, 2: 2}
+    assert set(examples.first(2, "class").pairs) < set(examples.first(3, "class").pairs)
+    np.testing.assert_array_equal(examples.first(2, "total").xyxy, examples.xyxy[:2])
+    assert len(examples.first(99, "class").pairs) == 12
     assert [validation_budget(n) for n in (0, 1, 10, 100)] == [0, 1, 2, 20]
 
 

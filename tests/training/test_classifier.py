@@ -18,8 +18,8 @@ from wsdet.sampling import held_out
 from wsdet.storage.untrusted import read_json
 from wsdet.training import classifier
 from wsdet.training.classifier import ClassifierModule, mean_average_precision, top1, train_classifier
+from wsdet.training.labeled_images import LabeledImages, augment, mask_boxes
 from wsdet.training.options import ClassifierTraining
-from wsdet.training.pictures import LabelledPictures, augment, mask_boxes
 from wsdet.types import Boxes, InputError, Sample, Split
 
 CPU = {"accelerator": "cpu"}
@@ -213,19 +213,19 @@ def test_outputs_must_match_classes_and_images_must_be_enough(tmp_path: Path) ->
 
 
 def test_augmentation_depends_on_the_generator_alone() -> None:
-    pictures = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    before = pictures.clone()
-    first, again = (augment(pictures, torch.Generator().manual_seed(1), 0.5, 0.3) for _ in range(2))
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    first, again = (augment(images, torch.Generator().manual_seed(1), 0.5, 0.3) for _ in range(2))
     assert torch.equal(first, again)
-    assert torch.equal(pictures, before)
-    assert first.shape == pictures.shape
+    assert torch.equal(images, before)
+    assert first.shape == images.shape
     assert first.min() >= 0
     assert first.max() <= 1
 
 
 def test_masked_pictures_have_one_box_of_zeros() -> None:
-    pictures = torch.ones(200, 3, 40, 40)
-    masked = mask_boxes(pictures, torch.Generator().manual_seed(0), 0.5)
+    images = torch.ones(200, 3, 40, 40)
+    masked = mask_boxes(images, torch.Generator().manual_seed(0), 0.5)
     hidden = (masked == 0).all(dim=1)
     boxed = hidden.flatten(1).any(dim=1)
     assert 0.35 < boxed.float().mean() < 0.65
@@ -233,16 +233,16 @@ def test_masked_pictures_have_one_box_of_zeros() -> None:
     assert torch.equal(hidden.sum(dim=(1, 2)), rows * columns)  # solid boxes
     assert rows[boxed].min() >= 3
     assert rows.max() <= 21
-    assert (mask_boxes(pictures, torch.Generator(), 0.0) == 1).all()
+    assert (mask_boxes(images, torch.Generator(), 0.0) == 1).all()
 
 
 def test_pictures_keep_labels_beside_them_when_some_are_dropped() -> None:
-    pictures = LabelledPictures(Colors(8, broken=frozenset({"002"})), [f"{i:03d}" for i in range(8)], 32)
-    pictures.keep_in_memory(workers=0)
-    assert pictures.ids == ("000", "001", "003", "004", "005", "006", "007")
-    assert pictures[2][1].tolist() == [[0.0, 0.0]]
-    assert pictures[0][0].shape == (1, 3, 32, 32)
-    assert pictures[0][0].dtype == torch.uint8
+    images = LabeledImages(Colors(8, broken=frozenset({"002"})), [f"{i:03d}" for i in range(8)], 32)
+    images.keep_in_memory(workers=0)
+    assert images.ids == ("000", "001", "003", "004", "005", "006", "007")
+    assert images[2][1].tolist() == [[0.0, 0.0]]
+    assert images[0][0].shape == (1, 3, 32, 32)
+    assert images[0][0].dtype == torch.uint8
 
 
 @pytest.mark.parametrize("memory_gib", [1.0, 0.0], ids=["in memory", "read in each epoch"])

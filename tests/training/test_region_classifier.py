@@ -79,7 +79,7 @@ def train(features: RoiFeatures, folder: Path, epochs: int = 6, patches: Patches
         evidence=no_evidence,
         grid=1,
         network=features.network.fingerprint,
-        made_of={},
+        depends_on={},
         options=RegionClassifierTraining(epochs=epochs),
         trainer_options=CPU,
     )
@@ -158,5 +158,5 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
             evidence=no_evidence,
             grid=1,
             network="",
-            made_of={},
+            depends_on={},
         )

@@ -1,7 +1,7 @@
 """One setting of the C library that makes passes through a network on the CPU up to half again as fast.
 
 A pass through a network takes and frees blocks of tens of megabytes. By default glibc returns such blocks to the
-system at once, and the next pass pays for every page anew: 6,000 page faults a picture with SqueezeNet at 227 pixels
+system at once, and the next pass faults every page in anew: 6,000 page faults per input with SqueezeNet at 227 pixels
 in batches of 32, and a third of its time.
 """
 

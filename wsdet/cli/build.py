@@ -55,7 +55,7 @@ def _check_arguments(node: Any, name: str) -> None:
     if "_target_" in node:
         try:
             target = get_object(node["_target_"])
-        except Exception as error:  # importing runs a stranger's module, which may raise anything
+        except Exception as error:  # importing runs an untrusted module, which may raise anything
             raise InputError(f"{name}._target_ names nothing that can be imported: {error}") from error
         check_arguments(target, {key: value for key, value in node.items() if key != "_target_"}, name)
 

@@ -104,7 +104,7 @@ def _targets(node: Any) -> list[Any]:
 
 
 def check_harmless(settings: Any, known: Set[str], name: str, what: str, remedy: str, top: bool = True) -> None:
-    """Whether what a stranger's file says is of a known class, with plain values.
+    """Whether what an untrusted file says is of a known class, with plain values.
 
     Args:
         settings: `_target_` and its arguments.

@@ -23,7 +23,7 @@ def saved_config(folder: Path, trust: bool = False) -> DictConfig:
 
     Args:
         folder: of a run of `wsdet.train` or `wsdet.localize`.
-        trust: also build classes that no file of conf/ names; a run may come from a stranger.
+        trust: also build classes that no file of conf/ names; a run may be untrusted.
 
     Raises:
         InputError: there is no such run, or its config cannot be used.

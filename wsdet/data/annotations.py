@@ -1,4 +1,4 @@
-"""What people annotated, as every reader hands it on: objects with boxes that are checked before they are believed.
+"""What people annotated, as every reader hands it on: objects with boxes that are checked before they are used.
 
 One policy for every reader: a box partly outside its image is clipped; a box that is not finite, is inverted, or has no
 area inside the image is left out, with a remark that names the file and the object. It costs neither the other boxes

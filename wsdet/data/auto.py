@@ -1,4 +1,4 @@
-"""Any of the layouts that people keep labelled images in, detected from what lies in the folder.
+"""Any of the layouts that people keep labeled images in, detected from what lies in the folder.
 
 `FORMATS` is the table: the first whose recognizer finds its files decides. A recognizer gives the arguments of its
 reader; it never guesses classes from the names of folders that merely hold images.
@@ -26,7 +26,7 @@ from wsdet.data.foreign import (
     refuse_foreign,
     refuse_lists,
 )
-from wsdet.data.image_files import ImageFiles, Unlabelled
+from wsdet.data.image_files import ImageFiles, Unlabeled
 from wsdet.data.imagenet import ImageNet
 from wsdet.data.images import MAX_PIXELS, SUFFIXES
 from wsdet.data.inspection import describe
@@ -68,7 +68,7 @@ def open_any(
     root: Path | str,
     test_fraction: float = 0.2,
     seed: int = 0,
-    unlabelled: Unlabelled = "unknown",
+    unlabeled: Unlabeled = "unknown",
     max_pixels: int = MAX_PIXELS,
 ) -> ImageFiles:
     """The dataset in `root`, whatever its layout; logs what was found, what was guessed and what looks wrong.
@@ -87,7 +87,7 @@ def open_any(
         root: the folder.
         test_fraction: where the data has no test split, the share of images for it, in [0, 1].
         seed: where the data has no splits, draws them. Images of equal content come to one side.
-        unlabelled: what an image without a label shows: "unknown" (it is left out of training on labels), "background"
+        unlabeled: what an image without a label shows: "unknown" (it is left out of training on labels), "background"
             (none of the classes, a negative example) or "error" (there should be none).
         max_pixels: larger images are refused.
 
@@ -99,7 +99,7 @@ def open_any(
     """
     folder = existing_folder(root, "the folder of the images and their labels")
     try:
-        return _open(folder, test_fraction, seed, unlabelled, max_pixels)
+        return _open(folder, test_fraction, seed, unlabeled, max_pixels)
     except OSError as error:  # a folder without permission, a name that is too long
         name = shown(error.filename or folder)
         raise InputError(
@@ -126,9 +126,9 @@ def find_layout(folder: Path) -> tuple[type[ImageFiles], Arguments]:
     return Folder, _split_folders(folder)
 
 
-def _open(folder: Path, test_fraction: float, seed: int, unlabelled: Unlabelled, max_pixels: int) -> ImageFiles:
+def _open(folder: Path, test_fraction: float, seed: int, unlabeled: Unlabeled, max_pixels: int) -> ImageFiles:
     reader, arguments = find_layout(folder)
-    options = {"test_fraction": test_fraction, "seed": seed, "unlabelled": unlabelled, "max_pixels": max_pixels}
+    options = {"test_fraction": test_fraction, "seed": seed, "unlabeled": unlabeled, "max_pixels": max_pixels}
     known = inspect.signature(reader).parameters
     told = ", ".join([reader.__name__, *(f"{key}={shown(str(value))}" for key, value in arguments.items())])
     log.info("%s is read as %s", folder, told)

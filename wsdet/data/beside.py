@@ -29,7 +29,7 @@ def find_image(folder: Path, name: Any) -> str | None:
     return locate(folder, [name])[name] if isinstance(name, str) and name.strip() else None
 
 
-def unclaimed(folder: Path, images: Iterable[str]) -> list[str]:
+def unannotated(folder: Path, images: Iterable[str]) -> list[str]:
     """The images below `folder` that are not among `images`."""
     taken = set(images)
     return [image for image in image_names(folder) if image not in taken]

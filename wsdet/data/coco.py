@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wsdet.data.annotations import XYXY, Skipped, extent, number
-from wsdet.data.image_files import Unlabelled
+from wsdet.data.image_files import Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder
 from wsdet.data.records import Item, Record, RecordFiles
@@ -43,7 +43,7 @@ class Coco(RecordFiles):
         images: the folder relative to `root` that its file names start from; others are searched after it.
         test_fraction: without `train_split`, the share of images for the test split, in [0, 1].
         seed: without `train_split`, draws the split. Images of equal content come to one side.
-        unlabelled: what an image without an annotation shows.
+        unlabeled: what an image without an annotation shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -59,7 +59,7 @@ class Coco(RecordFiles):
         images: str = "{split}",
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder of the images and the JSON files")
@@ -76,7 +76,7 @@ class Coco(RecordFiles):
             test_split=test_split,
             test_fraction=test_fraction,
             seed=seed,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
             max_pixels=max_pixels,
         )
 

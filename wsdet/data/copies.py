@@ -1,4 +1,4 @@
-"""Copies of one photo under several names, told by their pixels: a program that edits metadata changes the bytes."""
+"""Copies of one photo under several names, recognized by their pixels: editing metadata changes the bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsdet.storage.untrusted import opened
 from wsdet.types import InputError
 
 _TAIL_BYTES = 1024  # at the end of a JPEG or PNG lie pixels, not metadata
-_MAX_DECODED = 2_000  # images of the same size and name that are decoded; more are told by their bytes alone
+_MAX_DECODED = 2_000  # images of the same size and name that are decoded; more are compared by their bytes alone
 
 
 def equal_pixels(paths: Mapping[str, Path], max_pixels: int) -> list[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from wsdet.data.annotations import Skipped, number
 from wsdet.data.foreign import READ_INSTEAD
-from wsdet.data.image_files import Unlabelled
+from wsdet.data.image_files import Unlabeled
 from wsdet.data.images import MAX_PIXELS, SUFFIXES
 from wsdet.data.locate import locate
 from wsdet.data.paths import existing_folder
@@ -72,7 +72,7 @@ class CsvFile(RecordFiles):
         test_split: which is the test split; None: what is called so. Other rows are left out.
         test_fraction: where no split is told, the share of images for the test split, in [0, 1].
         seed: where no split is told, draws it. Images of equal content come to one side.
-        unlabelled: what an image without a label shows.
+        unlabeled: what an image without a label shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -89,7 +89,7 @@ class CsvFile(RecordFiles):
         test_split: str | None = None,
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder that the CSV file's image names start from")
@@ -98,7 +98,7 @@ class CsvFile(RecordFiles):
         records = [record for name in files for record in _records(folder, name, separator, names, len(files) > 1)]
         bare = {record.image for record in records} - {record.image for record in records if record.items}
         if bare:
-            log.info("%s: %d images have no label; unlabelled=%s says what they show", files[0], len(bare), unlabelled)
+            log.info("%s: %d images have no label; unlabeled=%s says what they show", files[0], len(bare), unlabeled)
         super().__init__(
             root=folder,
             name=str(folder / files[0]),
@@ -108,7 +108,7 @@ class CsvFile(RecordFiles):
             test_split=test_split,
             test_fraction=test_fraction,
             seed=seed,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
             max_pixels=max_pixels,
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from wsdet.data.annotations import XYXY, extent, number, rotated_extent
-from wsdet.data.image_files import Unlabelled
+from wsdet.data.image_files import Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder
 from wsdet.data.records import Item, Record, RecordFiles
@@ -36,7 +36,7 @@ class Cvat(RecordFiles):
         file: the XML file, relative to `root`.
         test_fraction: where no subset tells the split, the share of images for the test split, in [0, 1].
         seed: where no subset tells the split, draws it.
-        unlabelled: what an image without a shape shows.
+        unlabeled: what an image without a shape shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -49,7 +49,7 @@ class Cvat(RecordFiles):
         file: str = "annotations.xml",
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder of CVAT's XML file and the images")
@@ -68,7 +68,7 @@ class Cvat(RecordFiles):
             classes=list(names),
             test_fraction=test_fraction,
             seed=seed,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
             max_pixels=max_pixels,
         )
 

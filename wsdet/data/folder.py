@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from wsdet.data.annotations import class_indices
 from wsdet.data.copies import equal_pixels
-from wsdet.data.image_files import ImageFiles, Unlabelled
+from wsdet.data.image_files import ImageFiles, Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, image_names
 from wsdet.data.splits import split_by_fraction, warn_of_copies
@@ -27,8 +27,8 @@ class Folder(ImageFiles):
     """Images in one sub-folder a class, at any depth below it; images beside the sub-folders have no label.
 
     Image ids are paths relative to `root`; classes are the sub-folders' names in alphabetical order. Copies of one
-    image in several classes' folders, told by their pixels, are a multi-label image: each copy has the labels of all.
-    There is no truth.
+    image in several classes' folders, recognized by their pixels, are a multi-label image: each copy has the labels of
+    all. There is no truth.
 
     Args:
         root: the folder.
@@ -36,7 +36,7 @@ class Folder(ImageFiles):
         test_split: the folder of the test images, if `train_split` is given.
         test_fraction: without `train_split`, the share of images for the test split, in [0, 1].
         seed: without `train_split`, draws the split. Images of equal content come to one side.
-        unlabelled: what an image beside the sub-folders shows.
+        unlabeled: what an image beside the sub-folders shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -51,7 +51,7 @@ class Folder(ImageFiles):
         test_split: str | None = None,
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "a folder with one sub-folder a class")
@@ -80,7 +80,7 @@ class Folder(ImageFiles):
             labels=labels,
             truth={},
             max_pixels=max_pixels,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
         )
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-Unlabelled = Literal["unknown", "background", "error"]
+Unlabeled = Literal["unknown", "background", "error"]
 """What an image without a label shows. unknown: nobody has looked, it is left out of training on labels; background:
 none of the classes, it is a negative example of each; error: there should be no such image."""
 
@@ -62,7 +62,7 @@ class LazyMapping(Mapping[str, Value]):
 
 
 class Truth(Mapping[str, Boxes]):
-    """The true boxes of images, each checked when it is asked for.
+    """The ground-truth boxes of images, each checked when it is asked for.
 
     Args:
         keys: every image that has an annotation, in order.
@@ -102,13 +102,13 @@ class ImageFiles:
         test: image ids of the test split.
         path_of: gives the file of an image id, such as `folder.joinpath`.
         labels: class indices by image id; an absent image has no label. Reading one may raise `InputError`.
-        truth: true boxes by image id; an image without annotation is absent.
+        truth: ground-truth boxes by image id; an image without annotation is absent.
         max_pixels: larger images are refused.
-        unlabelled: what an image without a label shows, see `Unlabelled`.
+        unlabeled: what an image without a label shows, see `Unlabeled`.
 
     Raises:
         InputError: there is no image at all, a class name comes twice or is empty, an image is in both splits, or
-            there are images without a label although `unlabelled` is error, or it is none of its values.
+            there are images without a label although `unlabeled` is error, or it is none of its values.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ImageFiles:
         labels: Mapping[str, Iterable[int]],
         truth: Mapping[str, Boxes],
         max_pixels: int,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
     ) -> None:
         self._classes = tuple(classes)
         self._ids: dict[Split, dict[str, None]] = {"train": dict.fromkeys(train), "test": dict.fromkeys(test)}
@@ -129,7 +129,7 @@ class ImageFiles:
         self._labels = labels
         self._truth = truth
         self._max_pixels = max_pixels
-        self._unlabelled = unlabelled
+        self._unlabeled = unlabeled
         self._bad: set[str] = set()
         self._check(name)
 
@@ -140,7 +140,7 @@ class ImageFiles:
 
     @property
     def truth(self) -> Mapping[str, Boxes]:
-        """True boxes by image id, each read when it is asked for; an image without annotation is absent.
+        """Ground-truth boxes by image id, each read when it is asked for; an image without annotation is absent.
 
         Raises:
             InputError: on reading an image's boxes, when its annotation cannot be used.
@@ -162,10 +162,10 @@ class ImageFiles:
             return ()
 
     def is_background(self, image_id: str) -> bool:
-        """Whether an image is known to show none of the classes: it has no label, and `unlabelled` is background."""
+        """Whether an image is known to show none of the classes: it has no label, and `unlabeled` is background."""
         self._check_known(image_id)
         try:
-            return self._unlabelled == "background" and not self._read_labels(image_id)
+            return self._unlabeled == "background" and not self._read_labels(image_id)
         except InputError:  # nothing is known of it
             return False
 
@@ -211,7 +211,7 @@ class ImageFiles:
             log.warning("more images have an annotation that cannot be used; failed.json of a stage names each")
 
     def _check(self, name: str) -> None:
-        check.one_of(get_args(Unlabelled), unlabelled=self._unlabelled)
+        check.one_of(get_args(Unlabeled), unlabeled=self._unlabeled)
         if not self._ids["train"] and not self._ids["test"]:
             raise InputError(f"{name} has no images; check data.root and the layout that this data= reads")
         repeated = [class_name for class_name, n in Counter(self._classes).items() if n > 1 or not class_name.strip()]
@@ -225,12 +225,12 @@ class ImageFiles:
                 f"{name}: {len(both)} images are in the training and the test split, {min(both)!r} for one; "
                 "an image may be in one split only"
             )
-        if self._unlabelled == "error":
+        if self._unlabeled == "error":
             bare = [image_id for ids in self._ids.values() for image_id in ids if not self.labels(image_id)]
             if bare:
                 raise InputError(
                     f"{name}: {len(bare)} images have no label, {bare[0]!r} for one; label them, or say what they "
-                    "show by data.unlabelled=background (none of the classes) or unknown"
+                    "show by data.unlabeled=background (none of the classes) or unknown"
                 )
 
     def _check_known(self, image_id: str) -> None:

@@ -1,6 +1,6 @@
 """One image file, whatever it holds, as (h, w, 3) uint8 RGB pixels the way a person would see it.
 
-Every image comes from a stranger: only well-kept formats are tried, sizes are checked in the header before anything
+Every image is untrusted: only well-kept formats are tried, sizes are checked in the header before anything
 is decoded, and whatever a decoder stumbles over becomes one `InputError` that names the file and the remedy.
 """
 
@@ -96,7 +96,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 yield image
     except InputError:
         raise
-    except Exception as error:  # a decoder that is given a stranger's bytes may raise anything
+    except Exception as error:  # a decoder that is given untrusted bytes may raise anything
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "it is none of them" if unknown else str(error) or type(error).__name__
         raise InputError(
@@ -111,7 +111,7 @@ def _check_size(size_wh: tuple[int, int], max_pixels: int, name: str) -> None:
     if w * h > max_pixels:
         raise InputError(
             f"image {name} has {w} x {h} pixels, at most {max_pixels} are allowed; "
-            "shrink it, or raise max_pixels if you trust it"
+            "shrink it, or raise max_pixels if the image is yours"
         )
 
 

@@ -29,7 +29,7 @@ def describe(dataset: ImageFiles) -> tuple[str, list[str]]:
     found = (
         f"{len(train)} images to train and {len(test)} to test on, {len(dataset.classes)} classes"
         f"{_by_class(dataset.classes, counts)}, {sum(not of_image for of_image in labels.values())} images without a "
-        f"label{_shows(dataset, labels)}, {boxed} with true boxes (for evaluation only)"
+        f"label{_shows(dataset, labels)}, {boxed} with ground-truth boxes (for evaluation only)"
     )
     return found, list(_warnings(dataset, list(labels), counts))
 
@@ -97,7 +97,7 @@ def _remarks(dataset: ImageFiles, ids: Sequence[str]) -> Iterator[str]:
 
 
 def _spread(ids: Sequence[str], most: int) -> list[str]:
-    """At most so many of `ids`, evenly spaced."""
+    """At most `n` of `ids`, evenly spaced."""
     return [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, most).astype(int))] if ids else []
 
 

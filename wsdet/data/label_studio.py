@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.data.annotations import XYXY, Skipped, extent, number, rotated_extent
-from wsdet.data.image_files import Unlabelled
+from wsdet.data.image_files import Unlabeled
 from wsdet.data.images import MAX_PIXELS, SUFFIXES
 from wsdet.data.locate import plain_name
 from wsdet.data.paths import existing_folder
@@ -35,7 +35,7 @@ class LabelStudio(RecordFiles):
         file: the JSON file, relative to `root`.
         test_fraction: where no task tells its split, the share of images for the test split, in [0, 1].
         seed: where no task tells its split, draws it.
-        unlabelled: what an image without a label shows.
+        unlabeled: what an image without a label shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -48,7 +48,7 @@ class LabelStudio(RecordFiles):
         file: str = "tasks.json",
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder of Label Studio's JSON file and the images")
@@ -58,7 +58,7 @@ class LabelStudio(RecordFiles):
             records=list(_records(folder / file)),
             test_fraction=test_fraction,
             seed=seed,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
             max_pixels=max_pixels,
         )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.data.annotations import XYXY, extent, number
-from wsdet.data.beside import find_image, images_of, unclaimed
-from wsdet.data.image_files import Unlabelled
+from wsdet.data.beside import find_image, images_of, unannotated
+from wsdet.data.image_files import Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder
 from wsdet.data.records import Item, Record, RecordFiles
@@ -31,7 +31,7 @@ class Labelme(RecordFiles):
         root: the folder of images and JSON files.
         test_fraction: where no folder tells the split, the share of images for the test split, in [0, 1].
         seed: where no folder tells the split, draws it.
-        unlabelled: what an image without a shape shows.
+        unlabeled: what an image without a shape shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -43,7 +43,7 @@ class Labelme(RecordFiles):
         root: Path | str,
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder of the images and their JSON files")
@@ -53,7 +53,7 @@ class Labelme(RecordFiles):
             records=list(_records(folder)),
             test_fraction=test_fraction,
             seed=seed,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
             max_pixels=max_pixels,
         )
 
@@ -64,7 +64,7 @@ def is_labelme(content: bytes) -> bool:
 
 
 def _records(folder: Path) -> Iterator[Record]:
-    claimed = []
+    annotated = []
     for path, image in images_of(folder, ".json").items():
         where = str(folder / path)
         try:
@@ -77,9 +77,9 @@ def _records(folder: Path) -> Iterator[Record]:
             if not image:
                 continue
             record = Record(image, (), where, split=split_in_path(image), problem=str(error))
-        claimed.append(record.image)
+        annotated.append(record.image)
         yield record
-    for image in unclaimed(folder, claimed):
+    for image in unannotated(folder, annotated):
         yield Record(image, (), image, has_boxes=False, split=split_in_path(image))
 
 

@@ -1,4 +1,4 @@
-"""The images of a data set one after the other, without letting one bad file end a run; and which of them teach."""
+"""The images of a data set one after the other, past files that cannot be read; and which of them are trained on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_samples(dataset: Dataset, ids: Iterable[str]) -> Iterator[tuple[str, Sa
 
 
 def is_background(dataset: Dataset, image_id: str) -> bool:
-    """Whether an image is known to show none of the classes; see `unlabelled` of `wsdet.data.image_files.ImageFiles`.
+    """Whether an image is known to show none of the classes; see `unlabeled` of `wsdet.data.image_files.ImageFiles`.
 
     Of a dataset that does not say so, no image is.
     """

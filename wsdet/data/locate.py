@@ -38,11 +38,11 @@ def locate(folder: Path, names: Iterable[str], places: Sequence[str] = ("",)) ->
     guesses_of = _Guesses(folder, places)
     for guess in (guesses_of.longest_tail, guesses_of.same_name, guesses_of.without_hash):
         guesses = {name: guess(parts_of[name]) for name, file in found.items() if file is None}
-        claimed: defaultdict[str, list[str]] = defaultdict(list)
+        names_of: defaultdict[str, list[str]] = defaultdict(list)
         for name, file in guesses.items():
             if file and file not in taken:
-                claimed[file].append(name)
-        unique = {file: of_file[0] for file, of_file in claimed.items() if len(of_file) == 1}
+                names_of[file].append(name)
+        unique = {file: of_file[0] for file, of_file in names_of.items() if len(of_file) == 1}
         found |= {name: file for file, name in unique.items()}
         taken |= unique.keys()
     return found

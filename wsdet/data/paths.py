@@ -1,4 +1,4 @@
-"""Names that come from strangers, and the files in a folder that they may mean."""
+"""Untrusted names, and the files in a folder that they may mean."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def existing_folder(root: Path | str, what: str) -> Path:
 
 
 def image_names(folder: Path) -> list[str]:
-    """Sorted relative paths of the image files anywhere under `folder`, told by their suffix.
+    """Sorted relative paths of the image files anywhere under `folder`, recognized by their suffix.
 
     Hidden files and folders, those of the operating system, links to folders, and what runs wrote are left out.
 

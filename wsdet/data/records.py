@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from wsdet.data.annotations import XYXY, Checked, Object, boxes_in_image, class_indices
-from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabelled
+from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabeled
 from wsdet.data.locate import locate, plain_name
 from wsdet.data.splits import equal_content, named_splits, split_by_fraction, without_twin
 from wsdet.storage.untrusted import is_unicode, shown
@@ -80,7 +80,7 @@ class RecordFiles(ImageFiles):
         test_split: the test split's name; None: as `named_splits` tells it.
         test_fraction: where the records tell no split, the share of images for the test split, in [0, 1].
         seed: where the records tell no split, draws it. Images of equal content come to one side.
-        unlabelled: see `wsdet.data.image_files.Unlabelled`.
+        unlabeled: see `wsdet.data.image_files.Unlabeled`.
         max_pixels: larger images are refused.
 
     Raises:
@@ -97,7 +97,7 @@ class RecordFiles(ImageFiles):
         test_split: str | None = None,
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         *,
         max_pixels: int,
     ) -> None:
@@ -118,7 +118,7 @@ class RecordFiles(ImageFiles):
             labels=labels,
             truth=Truth(boxed, partial(_read_truth, root, by_id, indices, max_pixels)),
             max_pixels=max_pixels,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
         )
 
 

@@ -1,4 +1,4 @@
-"""Tiny ImageNet: 64 x 64 pictures, one class and one box each.
+"""Tiny ImageNet: 64 x 64 images, one class and one box each.
 
 <root>/wnids.txt, words.txt
 <root>/train/<wnid>/images/*.JPEG, <wnid>_boxes.txt     file, x1, y1, x2, y2
@@ -22,9 +22,10 @@ from wsdet.types import InputError
 class TinyImageNet(ImageFiles):
     """Tiny ImageNet, `val` as the test split (the set's own test images have no labels).
 
-    Image ids are paths relative to `root`. The lists count pixels from 0 and include the last one; true boxes are
+    Image ids are paths relative to `root`. The lists count pixels from 0 and include the last one; ground-truth boxes
+    are
     continuous: (x1, y1, x2 + 1, y2 + 1). An image whose corners lie on one line has no truth: the set cuts boxes
-    that its pictures do not show to such lines.
+    that its images do not show to such lines.
 
     Args:
         root: the folder with wnids.txt.

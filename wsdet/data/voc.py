@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from wsdet.data.annotations import Checked, boxes_in_image, class_indices, read_lines
-from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabelled
+from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder, inside
 from wsdet.data.splits import without_twin
@@ -40,8 +40,8 @@ class Voc(ImageFiles):
     `<class>_<split>.txt` (1: has one, 0: difficult ones only, -1: none) where every class has one, and otherwise
     from the image's annotation; an image with neither has no label.
 
-    VOC counts pixels from 1 and includes the last one; true boxes here are continuous: (x1 - 1, y1 - 1, x2, y2).
-    They are checked by `wsdet.data.annotations.boxes_in_image` against the size of the image itself.
+    VOC counts pixels from 1 and includes the last one; ground-truth boxes here are continuous: (x1 - 1, y1 - 1, x2,
+    y2). They are checked by `wsdet.data.annotations.boxes_in_image` against the size of the image itself.
 
     Args:
         root: the VOCdevkit folder, or the folder with Annotations and JPEGImages itself.
@@ -51,7 +51,7 @@ class Voc(ImageFiles):
         test_split: the list of test images; auto: test beside trainval, val or test beside train; None for none.
         classes: class names, in the order of the labels; None: the challenge's twenty where each has its lists, else
             those of the annotations.
-        unlabelled: what an image without an object shows.
+        unlabeled: what an image without an object shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -65,7 +65,7 @@ class Voc(ImageFiles):
         train_split: str = AUTO,
         test_split: str | None = AUTO,
         classes: Sequence[str] | None = None,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = _voc_folder(root, year)
@@ -87,7 +87,7 @@ class Voc(ImageFiles):
             labels=LazyMapping(annotated, partial(_read_labels, folder, indices)) if listed is None else listed,
             truth=Truth(annotated, partial(_read_truth, folder, indices, max_pixels)),
             max_pixels=max_pixels,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
         )
 
 

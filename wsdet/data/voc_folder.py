@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsdet.data.beside import find_image, images_of, unclaimed
-from wsdet.data.image_files import Unlabelled
+from wsdet.data.beside import find_image, images_of, unannotated
+from wsdet.data.image_files import Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.paths import existing_folder
 from wsdet.data.records import Item, Record, RecordFiles
@@ -30,7 +30,7 @@ class VocFolder(RecordFiles):
         root: the folder of images and annotations.
         test_fraction: where no folder tells the split, the share of images for the test split, in [0, 1].
         seed: where no folder tells the split, draws it.
-        unlabelled: what an image without an object shows.
+        unlabeled: what an image without an object shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -42,7 +42,7 @@ class VocFolder(RecordFiles):
         root: Path | str,
         test_fraction: float = 0.2,
         seed: int = 0,
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder of the images and their XML files")
@@ -52,7 +52,7 @@ class VocFolder(RecordFiles):
             records=list(_records(folder)),
             test_fraction=test_fraction,
             seed=seed,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
             max_pixels=max_pixels,
         )
 
@@ -66,7 +66,7 @@ def is_voc_xml(path: Path) -> bool:
 
 
 def _records(folder: Path) -> Iterator[Record]:
-    claimed = []
+    annotated = []
     for path, image in images_of(folder, ".xml").items():
         where = str(folder / path)
         try:
@@ -81,5 +81,5 @@ def _records(folder: Path) -> Iterator[Record]:
             record = Record(name, (), where, split=split_in_path(name), problem=str(error))
         claimed.append(record.image)
         yield record
-    for image in unclaimed(folder, claimed):
+    for image in unannotated(folder, annotated):
         yield Record(image, (), image, has_boxes=False, split=split_in_path(image))

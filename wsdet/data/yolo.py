@@ -1,10 +1,10 @@
-"""YOLO: a file that names the classes, and one text file an image.
+"""YOLO: a file that names the classes, and one text file per image.
 
 <root>/data.yaml                     train: images/train    val: images/val    names: [cat, dog]
 <root>/images/train/*.jpg
 <root>/labels/train/*.txt            class, center x, center y, width, height, in relative coordinates
 
-<root>/classes.txt or obj.names      a class a line, without splits: labelImg, Label Studio
+<root>/classes.txt or obj.names      one class per line, without splits: labelImg, Label Studio
 <root>/obj.data                      train = data/train.txt    names = data/obj.names: darknet, CVAT
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wsdet.data.annotations import XYXY, Checked, Object, boxes_in_image, extent, number, read_lines
-from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabelled
+from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabeled
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.locate import existing_tail, locate, normalized, plain_name, without_upload_hash
 from wsdet.data.paths import existing_folder, image_names
@@ -52,7 +52,7 @@ class Yolo(ImageFiles):
             list all images below `root` are read, and folders called as splits are splits.
         train_split: the key of the training images in it.
         test_split: the key of the test images; None for no test split.
-        unlabelled: what an image without a label shows.
+        unlabeled: what an image without a label shows.
         max_pixels: larger images are refused.
 
     Raises:
@@ -65,7 +65,7 @@ class Yolo(ImageFiles):
         file: str = "data.yaml",
         train_split: str = "train",
         test_split: str | None = "val",
-        unlabelled: Unlabelled = "unknown",
+        unlabeled: Unlabeled = "unknown",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         folder = existing_folder(root, "the folder that holds the data.yaml")
@@ -87,7 +87,7 @@ class Yolo(ImageFiles):
             labels=LazyMapping(labels, partial(_read_labels, folder, labels, tuple(classes))),
             truth=Truth(labels, partial(_read_truth, folder, labels, read, max_pixels)),
             max_pixels=max_pixels,
-            unlabelled=unlabelled,
+            unlabeled=unlabeled,
         )
 
 

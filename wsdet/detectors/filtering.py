@@ -1,7 +1,7 @@
 """Which of a detector's or localizer's boxes become pseudo-boxes to train on: several of a class, no parts of others.
 
 Follows SoS-WSOD (Sui, Zhang and Wu, CVPR 2022), pseudo ground truth generation: an image holds several objects of a
-class, so the best box alone teaches that the others are background.
+class, so training on the best box alone makes the others background.
 """
 
 from __future__ import annotations

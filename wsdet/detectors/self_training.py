@@ -54,7 +54,7 @@ class SelfTraining:
 
 
 def parts(ids: Sequence[str], folds: int, seed: int) -> list[tuple[list[str], list[str]]]:
-    """(images to train on, images to find boxes in) for each of `folds` parts drawn by `seed`; all in both for < 2."""
+    """(images to train on, images to find boxes in) for each of `folds` random parts; all in both for < 2."""
     if folds < 2:
         return [(list(ids), list(ids))]
     number = np.random.default_rng(seed).permutation(len(ids)) % folds

@@ -1,4 +1,4 @@
-"""What every format writes: pictures with their boxes, under names that are safe as files, and who made the boxes."""
+"""What every format writes: images with their boxes, under names that are safe as files, and who made the boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST = 255  # bytes of a file's name, on every usual file system
 
 
 @dataclass(frozen=True)
-class Picture:
+class ExportedImage:
     """One image and the boxes that are written for it.
 
     Attributes:
@@ -41,14 +41,14 @@ class Contents:
 
     Attributes:
         classes: class names.
-        pictures: in the order in which they are written; ids and file names are unique.
+        images: in the order in which they are written; ids and file names are unique.
         method: what made the boxes, in a few words.
         settings: what the boxes depend on, as plain JSON values.
         with_images: the images lie beside what is written.
     """
 
     classes: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[ExportedImage, ...]
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     with_images: bool = False
@@ -58,9 +58,9 @@ class Contents:
         """The method and the version of wsdet, for formats with room for one line."""
         return f"{self.method}, wsdet {__version__}"
 
-    def of_split(self, split: Split) -> tuple[Picture, ...]:
-        """The pictures of a split."""
-        return tuple(picture for picture in self.pictures if picture.split == split)
+    def of_split(self, split: Split) -> tuple[ExportedImage, ...]:
+        """The images of a split."""
+        return tuple(exported for exported in self.images if exported.split == split)
 
 
 def file_name(name: str) -> str:
@@ -87,7 +87,7 @@ def added_suffix(name: str, suffix: str) -> str:
 
 
 def distinct_stems(names: Iterable[str]) -> list[str]:
-    """`names` for formats with a file an image, named as the image up to its suffix: no two have the same stem.
+    """`names` for formats with one file per image, named as the image up to its suffix: no two have the same stem.
 
     >>> distinct_stems(["a.jpg", "a.png"])
     ['a.jpg', 'a.png.png']

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.formats.xml_file import add, write_xml
 from wsdet.version import __version__
 
 
-def image_path(picture: Picture) -> str:
+def image_path(exported: ExportedImage) -> str:
     """Where the image lies in the export."""
-    return f"images/{picture.file_name}"
+    return f"images/{exported.file_name}"
 
 
 def write_cvat(folder: Path, contents: Contents) -> None:
@@ -24,10 +24,10 @@ def write_cvat(folder: Path, contents: Contents) -> None:
     root = Element("annotations")
     add(root, "version", "1.1")
     _add_meta(root, contents)
-    for number, picture in enumerate(contents.pictures):
-        h, w = picture.size_hw
-        image = add(root, "image", id=number, name=picture.file_name, subset=picture.split, width=w, height=h)
-        for box in picture.boxes:
+    for number, exported in enumerate(contents.images):
+        h, w = exported.size_hw
+        image = add(root, "image", id=number, name=exported.file_name, subset=exported.split, width=w, height=h)
+        for box in exported.boxes:
             corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), box.xyxy[0].tolist(), strict=True))
             label = contents.classes[box.labels[0]]
             item = add(image, "box", label=label, source="auto", occluded=0, **corners, z_order=0)
@@ -40,7 +40,7 @@ def _add_meta(root: Element, contents: Contents) -> None:
     meta = add(root, "meta")
     task = add(meta, "task")
     add(task, "name", contents.made_by)
-    add(task, "size", len(contents.pictures))
+    add(task, "size", len(contents.images))
     add(task, "mode", "annotation")
     labels = add(task, "labels")
     for name in contents.classes:

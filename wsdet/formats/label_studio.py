@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
-from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.formats.xml_file import add, write_xml
 from wsdet.storage.files import write_json
 from wsdet.types import Boxes
@@ -20,14 +20,14 @@ from wsdet.types import Boxes
 _LOCAL_FILES = "/data/local-files/?d="
 
 
-def image_path(picture: Picture) -> str:
+def image_path(exported: ExportedImage) -> str:
     """Where the image lies in the export."""
-    return f"images/{picture.file_name}"
+    return f"images/{exported.file_name}"
 
 
 def write_label_studio(folder: Path, contents: Contents) -> None:
     """Writes the tasks and the interface. Boxes are predictions, never annotations: no person has seen them."""
-    write_json(folder / "tasks.json", [_task(picture, contents) for picture in contents.pictures])
+    write_json(folder / "tasks.json", [_task(exported, contents) for exported in contents.images])
     view = Element("View")
     add(view, "Image", name="image", value="$image")
     labels = add(view, "RectangleLabels", name="label", toName="image")
@@ -36,21 +36,21 @@ def write_label_studio(folder: Path, contents: Contents) -> None:
     write_xml(folder / "interface.xml", view)
 
 
-def _task(picture: Picture, contents: Contents) -> dict[str, Any]:
-    scores = picture.boxes.scores
-    place = image_path(picture) if contents.with_images else picture.file_name
+def _task(exported: ExportedImage, contents: Contents) -> dict[str, Any]:
+    scores = exported.boxes.scores
+    place = image_path(exported) if contents.with_images else exported.file_name
     prediction = {
         "model_version": contents.made_by,
         "score": float(scores.max()) if len(scores) else 0.0,
-        "result": [_region(box, number, picture, contents) for number, box in enumerate(picture.boxes)],
+        "result": [_region(box, number, exported, contents) for number, box in enumerate(exported.boxes)],
     }
-    data = {"image": _LOCAL_FILES + quote(place), "image_id": picture.image_id, "split": picture.split}
+    data = {"image": _LOCAL_FILES + quote(place), "image_id": exported.image_id, "split": exported.split}
     return {"data": data, "predictions": [prediction]}
 
 
-def _region(box: Boxes, number: int, picture: Picture, contents: Contents) -> dict[str, Any]:
+def _region(box: Boxes, number: int, exported: ExportedImage, contents: Contents) -> dict[str, Any]:
     """One box; Label Studio counts in percent of the image."""
-    h, w = picture.size_hw
+    h, w = exported.size_hw
     x1, y1, x2, y2 = box.xyxy[0].tolist()
     value = {
         "x": 100 * x1 / w,

@@ -1,7 +1,7 @@
 """Parquet: two flat tables, as data frames have them.
 
-<out>/boxes.parquet    a row a box
-<out>/images.parquet   a row an image, those without boxes too
+<out>/boxes.parquet    one row per box
+<out>/images.parquet   one row per image, those without boxes too
 <out>/images/*
 """
 
@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.storage.files import replacing
 from wsdet.types import Boxes
 from wsdet.version import __version__
 
 
-def image_path(picture: Picture) -> str:
+def image_path(exported: ExportedImage) -> str:
     """Where the image lies in the export."""
-    return f"images/{picture.file_name}"
+    return f"images/{exported.file_name}"
 
 
 def write_parquet(folder: Path, contents: Contents) -> None:
@@ -39,9 +39,9 @@ def write_parquet(folder: Path, contents: Contents) -> None:
 
 
 def _boxes(contents: Contents) -> pa.Table:
-    counts = [len(picture.boxes) for picture in contents.pictures]
-    boxes = Boxes.concatenate(picture.boxes for picture in contents.pictures)
-    image_ids = pa.array([picture.image_id for picture in contents.pictures], pa.string())
+    counts = [len(exported.boxes) for exported in contents.images]
+    boxes = Boxes.concatenate(exported.boxes for exported in contents.images)
+    image_ids = pa.array([exported.image_id for exported in contents.images], pa.string())
     classes = pa.array(contents.classes, pa.string())
     return pa.table(
         {
@@ -56,7 +56,7 @@ def _boxes(contents: Contents) -> pa.Table:
 
 
 def _images(contents: Contents) -> pa.Table:
-    rows = contents.pictures
+    rows = contents.images
     return pa.table(
         {
             "image_id": pa.array([row.image_id for row in rows], pa.string()),

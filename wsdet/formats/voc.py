@@ -1,4 +1,4 @@
-"""PASCAL VOC: an XML file an image, in the folders of the VOCdevkit of 2007 that its readers know.
+"""PASCAL VOC: an XML file per image, in the folders of the VOCdevkit of 2007 that its readers know.
 
 <out>/VOCdevkit/VOC2007/Annotations/<name>.xml
 <out>/VOCdevkit/VOC2007/ImageSets/Main/<trainval|test>.txt
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
-from wsdet.formats.contents import Contents, Picture
+from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.formats.xml_file import add, write_xml
 from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Split
@@ -20,9 +20,9 @@ _YEAR = "VOCdevkit/VOC2007"
 _LISTS: dict[Split, str] = {"train": "trainval", "test": "test"}
 
 
-def image_path(picture: Picture) -> str:
+def image_path(exported: ExportedImage) -> str:
     """Where the image lies in the export."""
-    return f"{_YEAR}/JPEGImages/{picture.file_name}"
+    return f"{_YEAR}/JPEGImages/{exported.file_name}"
 
 
 def write_voc(folder: Path, contents: Contents) -> None:
@@ -32,23 +32,23 @@ def write_voc(folder: Path, contents: Contents) -> None:
     whole pixels, which VOC counts from 1 and includes: (x1 + 1, y1 + 1, x2, y2).
     """
     year = folder / _YEAR
-    for picture in contents.pictures:
-        write_xml(year / "Annotations" / f"{_stem(picture)}.xml", _annotation(picture, contents))
+    for exported in contents.images:
+        write_xml(year / "Annotations" / f"{_stem(exported)}.xml", _annotation(exported, contents))
     for split, name in _LISTS.items():
         with replacing(year / "ImageSets" / "Main" / f"{name}.txt") as beside:
-            lines = [f"{_stem(picture)}\n" for picture in contents.of_split(split)]
+            lines = [f"{_stem(exported)}\n" for exported in contents.of_split(split)]
             beside.write_text("".join(lines), encoding="utf-8")
 
 
-def _stem(picture: Picture) -> str:
-    return picture.file_name.removesuffix(PurePosixPath(picture.file_name).suffix)
+def _stem(exported: ExportedImage) -> str:
+    return exported.file_name.removesuffix(PurePosixPath(exported.file_name).suffix)
 
 
-def _annotation(picture: Picture, contents: Contents) -> Element:
-    h, w = picture.size_hw
+def _annotation(exported: ExportedImage, contents: Contents) -> Element:
+    h, w = exported.size_hw
     root = Element("annotation")
     add(root, "folder", "VOC2007")
-    add(root, "filename", picture.file_name)
+    add(root, "filename", exported.file_name)
     source = add(root, "source")
     add(source, "database", f"wsdet {__version__}")
     add(source, "annotation", contents.method)
@@ -56,7 +56,7 @@ def _annotation(picture: Picture, contents: Contents) -> Element:
     for name, value in (("width", w), ("height", h), ("depth", 3)):
         add(size, name, value)
     add(root, "segmented", 0)
-    for box in picture.boxes:
+    for box in exported.boxes:
         _add_object(root, box, contents.classes[box.labels[0]])
     return root
 

@@ -1,4 +1,4 @@
-"""Writing XML from strangers' words: escaped by the library, and without the characters that XML cannot hold."""
+"""Writing XML from untrusted text: escaped by the library, and without the characters that XML cannot hold."""
 
 from __future__ import annotations
 

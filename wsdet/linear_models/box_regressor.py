@@ -2,7 +2,7 @@
 
 The sensitivity map of a class is |d score / d pixel|, with the score before the softmax; one backward pass makes it.
 Gradients of different images differ by orders of magnitude, so a map is divided by its root mean square. A
-`BoxRegressor` takes its values, all pixels in a row, linearly to the corners of a box, as shares of the image's sides.
+`BoxRegressor` takes its values, all pixels in a row, linearly to the corners of a box, in relative coordinates.
 
 A saved regressor is one safetensors file without any code in it, `weights` and `biases`; its header says what they
 belong to.
@@ -115,7 +115,7 @@ class BoxRegressor:
         return sensitivity_map(gradient, self.channels, self.side)
 
     def predict(self, maps: Floats, labels: Ints) -> Floats:
-        """(n, 4) corners as shares of the image's sides, in [0, 1] and at least a map's pixel apart.
+        """(n, 4) corners in relative coordinates, in [0, 1] and at least a map's pixel apart.
 
         Args:
             maps: (n, side, side) sensitivity maps.
@@ -204,7 +204,7 @@ def proper(corners: Floats, least: float) -> Floats:
 
 
 def share_inside(seen: Floats, corners: Floats) -> float:
-    """Share of a (side, side) map's sensitivity that lies in a box, (4,) as shares of the sides; 0 of a map of 0."""
+    """Share of a (side, side) map's sensitivity that lies in a box, (4,) in relative coordinates; 0 of a map of 0."""
     total = float(seen.sum(dtype=np.float64))
     if total <= 0:
         return 0.0

@@ -4,7 +4,7 @@ Of n regions with features x_i, class c is seen in region i as
 
     s_ic = softmax_c(x_i A + a) * softmax_i(x_i B)
 
-and the sum over i, in [0, 1], says how surely the image has class c: so labels of images alone teach both maps
+and the sum over i, in [0, 1], says how surely the image has class c: so image-level labels alone supervise both maps
 (Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", CVPR 2016, equations 1 to 4). Departures: the features
 are averages of a frozen network's map over a grid in each region, there is no regularizer for overlapping regions, and
 several such pairs of maps, heads that learned from other regions, answer together: their s_ic's geometric mean.

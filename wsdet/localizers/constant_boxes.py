@@ -12,7 +12,7 @@ from wsdet.types import Boxes, Sample
 
 
 def average_shares(images: Iterable[tuple[Boxes, tuple[int, int]]]) -> tuple[float, float] | None:
-    """Mean width and height of boxes as shares of their images', to three digits; None without boxes.
+    """Mean width and height of boxes relative to their images', to three digits; None without boxes.
 
     Args:
         images: the boxes in an image, and its height and width.

@@ -25,7 +25,7 @@ class Eiss:
     """EISS over all windows at a stride, or over some of them drawn at random.
 
     Args:
-        alpha: width and height of the windows as shares of the region's, in (0, 1).
+        alpha: width and height of the windows relative to the region's, in (0, 1).
         eta: stop when the cropped region's score is less than this percentage of the whole image's score above the
             blackened region's, so also when the curves have crossed; None: go on to the last iteration.
         k: K, how many of the image's best classes the score follows.
@@ -37,7 +37,7 @@ class Eiss:
         n_best: windows of each kind that make the next region.
         blackened_best: "lowest": the best blackened windows are those whose loss hurts the score most; "highest": those
             with the highest score, which the paper's "top 5 scoring" may also mean.
-        max_iterations: the search ends after so many.
+        max_iterations: maximum number of them in a search.
         seed: of the draws, together with the image's id.
 
     Raises:

@@ -31,7 +31,7 @@ class Fuse:
         combine: a cluster's corners: "mean", weighted by the votes, or "median" of its boxes.
         iou_threshold: least overlap with a cluster's fused box to join it.
         n_boxes: best boxes of each member that count for a label.
-        max_boxes: keep so many fused boxes a label, 0 for all.
+        max_boxes: maximum number of fused boxes of a label; 0: all.
 
     Raises:
         InputError: an argument is outside its range.

@@ -2,10 +2,11 @@
 
 MIST (Ren et al., "Instance-aware, Context-focused, and Memory-efficient Weakly Supervised Object Detection", CVPR 2020,
 section 4.1) takes of the best-scored regions each one that hardly overlaps any better-ranked one. How far down the
-ranking objects go is not known without true boxes, so there are two cuts, relative to the best box of the class in the
-image: above the first a box is an object, between the two it may be one. What may be an object is flagged `difficult`:
-a detector neither learns from it nor takes what overlaps it for background. By default nothing is flagged: on the sets
-that were measured (docs/pseudo_boxes.md) that cost more hard negatives, parts of objects above all, than it saved.
+ranking objects go is not known without ground-truth boxes, so there are two cuts, relative to the best box of the class
+in the image: above the first a box is an object, between the two it may be one. What may be an object is flagged
+`difficult`: a detector neither learns from it nor takes what overlaps it for background. By default nothing is flagged:
+on the sets that were measured (docs/pseudo_boxes.md) that cost more hard negatives, parts of objects above all, than it
+saved.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A box read linearly off the sensitivity map: where the score of the class hangs on the pixels.
 
-One backward pass an image and label. Unlike the other localizers it was taught by boxes: true ones, a few of them, or
-another localizer's (`python -m wsdet.train task=box_regressor`).
+One backward pass per image and label. Unlike the other localizers it was trained on boxes: ground truth, a few of them,
+or another localizer's (`python -m wsdet.train task=box_regressor`).
 """
 
 from __future__ import annotations

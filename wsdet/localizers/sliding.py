@@ -1,7 +1,7 @@
 """Plain search over a fixed grid: the two baselines of the STL paper (Bazzani et al., WACV 2016).
 
-The sliding window trusts what the classifier says of each crop alone; the sliding occlusion trusts what it no longer
-says when the window is painted over. Neither looks at the picture's own edges, so both show what segments are worth.
+The sliding window uses what the classifier says of each crop alone; the sliding occlusion what it no longer
+says when the window is painted over. Neither looks at the image's own edges, so both show what segments are worth.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Sliding:
         class_known: rank by the score of the image's label instead, once for each label; a label that the network has
             no output for is localized by the best classes.
         top_classes: how many class scores are added up; all of a softmax's crops add up to 1, which ranks nothing.
-        sides: widths and heights of the windows as shares of the image's sides, every width with every height.
+        sides: widths and heights of the windows in relative coordinates, every width with every height.
         stride: steps between windows as a share of the image's sides.
         nms_iou: overlap above which the lesser window is dropped.
-        max_boxes: keep so many boxes a label, 0 for all.
+        max_boxes: maximum number of boxes of a label; 0: all.
 
     Raises:
         InputError: an argument is outside its range.

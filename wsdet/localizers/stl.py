@@ -51,7 +51,7 @@ class Stl:
         score_exponent: for "expected_iou", of class scores in the prior weights, above 0: see `Vote`.
         smallest: for "expected_iou", smaller regions than this share of the image are no candidates for the object.
         nms_iou: overlap above which the lesser candidate is dropped.
-        max_boxes: keep so many boxes a label, 0 for all.
+        max_boxes: maximum number of boxes of a label; 0: all.
 
     Raises:
         InputError: an argument is outside its range.
@@ -213,7 +213,7 @@ class _Target:
     whole: Outputs
 
     def drop(self, masked: Outputs) -> Floats:
-        """(n,) d_CL (Eq. 2) or d_WL (Eq. 3) of n masked pictures."""
+        """(n,) d_CL (Eq. 2) or d_WL (Eq. 3) of n masked inputs."""
         return np.maximum(self.response(self.whole) - self.response(masked), 0).sum(axis=1)
 
 
@@ -276,7 +276,7 @@ def _integral(feature_map: Floats) -> Floats:
 
 
 def _mean_inside(integral: Floats, xyxy: Floats) -> Floats:
-    """(n, d) mean of a summed map over each of (n, 4) boxes, in shares of its sides, widened to whole cells."""
+    """(n, d) mean of a summed map over each of (n, 4) boxes, in relative coordinates, widened to whole cells."""
     rows, columns = integral.shape[0] - 1, integral.shape[1] - 1
     cells = xyxy * np.array([columns, rows, columns, rows])
     x1, y1 = np.floor(cells[:, :2]).astype(int).T

@@ -32,7 +32,7 @@ _SAME = 0.9  # IoU of boxes that are taken for one
 
 
 class TokenCut:
-    """Boxes without labels, one for each cut, at one pass an image.
+    """Boxes without labels, one for each cut, at one pass per image.
 
     Args:
         thresholds: least cosines of features that are alike, in [-1, 1]; each gives cuts of its own.

@@ -38,8 +38,8 @@ def image_windows(size_hw: tuple[int, int], sides: Sequence[float], stride: floa
 
     Args:
         size_hw: height and width of the image.
-        sides: widths and heights as shares of the image's, in (0, 1].
-        stride: steps as shares of the image's sides, in (0, 1].
+        sides: widths and heights relative to the image's, in (0, 1].
+        stride: steps in relative coordinates, in (0, 1].
     """
     h, w = size_hw
     image = np.array([0, 0, w, h], np.float32)

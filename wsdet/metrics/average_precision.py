@@ -1,8 +1,8 @@
 """Average precision of scored, labeled boxes: PASCAL VOC's, 11-point and all-point, and COCO's.
 
 VOC (Everingham et al., IJCV 2010, section 4.2): the detections of a class are ranked over all images; each looks at
-the true box of its class and image that it overlaps most. Above the IoU threshold, strictly, it is right if it is
-the first to claim that box and wrong if it is a later one; if the box is difficult it is left out of the count.
+the ground-truth box of its class and image that it overlaps most. Above the IoU threshold, strictly, it is correct if
+it is the first on that box and wrong if it is a later one; if the box is difficult it is left out of the count.
 Difficult boxes do not count as objects to find.
 
 VOC's areas of inclusive pixels, (x2 - x1 + 1) * (y2 - y1 + 1), are plain areas here: its reader moves x1 and y1 by
@@ -17,12 +17,10 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from wsdet.boxes import area, iou_of_pairs, xyxy_to_xywh
-from wsdet.types import Bools, Boxes, Floats, Ints
+from wsdet.types import Bools, Boxes, Doubles, Floats, Ints
 
-Doubles = npt.NDArray[np.float64]
 Points = Literal["11", "all"]
 
 
@@ -33,16 +31,16 @@ class Matches:
     Attributes:
         images: (n,) index of each detection's image in the `ids` that were asked for.
         scores: (n,) its score.
-        iou: (n,) the best IoU with a true box of its class and image.
-        right: (n,) it is a true positive.
-        ignored: (n,) it counts neither as right nor as wrong.
+        iou: (n,) the best IoU with a ground-truth box of its class and image.
+        correct: (n,) it is a true positive.
+        ignored: (n,) it counts neither as correct nor as wrong.
         n_objects: (images,) how many objects of the class there are to find in each image.
     """
 
     images: Ints
     scores: Floats
     iou: Doubles
-    right: Bools
+    correct: Bools
     ignored: Bools
     n_objects: Ints
 
@@ -58,7 +56,7 @@ def match(
 
     Args:
         detections: scored boxes by image id; every label in [0, n_classes). An image that is absent has none.
-        truth: true boxes by image id. Every one of `ids` must be there.
+        truth: ground-truth boxes by image id. Every one of `ids` must be there.
         ids: the images.
         n_classes: how many classes there are.
         iou_threshold: the IoU that must be exceeded.
@@ -80,15 +78,15 @@ def match(
     over = overlap > iou_threshold
     ignored = over.copy()
     ignored[over] = true.difficult[best[over]]
-    claims = np.flatnonzero(over & ~ignored)
-    right = np.zeros(len(found), bool)
-    right[claims[np.unique(best[claims], return_index=True)[1]]] = True
+    hits = np.flatnonzero(over & ~ignored)
+    correct = np.zeros(len(found), bool)
+    correct[hits[np.unique(best[hits], return_index=True)[1]]] = True
 
     n_objects = np.zeros((n_classes, len(ids)), np.int64)
     np.add.at(n_objects, (true.labels[~true.difficult], true_images[~true.difficult]), 1)
     edges = np.searchsorted(found.labels, np.arange(n_classes + 1))
     return [
-        Matches(found_images[a:b], found.scores[a:b], overlap[a:b], right[a:b], ignored[a:b], n_objects[label])
+        Matches(found_images[a:b], found.scores[a:b], overlap[a:b], correct[a:b], ignored[a:b], n_objects[label])
         for label, (a, b) in enumerate(pairwise(edges))
     ]
 
@@ -102,10 +100,10 @@ def precision_recall(matches: Matches, weights: Doubles | None = None) -> tuple[
     """
     weight = np.ones(len(matches.images)) if weights is None else weights[matches.images]
     n_objects = matches.n_objects.sum() if weights is None else matches.n_objects @ weights
-    right = np.cumsum(weight * matches.right)
+    correct = np.cumsum(weight * matches.correct)
     counted = np.cumsum(weight * ~matches.ignored)
-    precision = np.divide(right, counted, out=np.zeros(len(right)), where=counted > 0)
-    return precision, right / n_objects
+    precision = np.divide(correct, counted, out=np.zeros(len(correct)), where=counted > 0)
+    return precision, correct / n_objects
 
 
 def interpolated(precision: Doubles, recall: Doubles, points: Points) -> float:
@@ -189,7 +187,7 @@ def _best_overlaps(found: Floats, found_keys: Ints, true: Floats, true_keys: Int
     first_pair = np.cumsum(count) - count
     column = order[np.repeat(start - first_pair, count) + np.arange(len(row))]
     overlap = iou_of_pairs(found[row].astype(float), true[column].astype(float))
-    best_first = np.lexsort((-overlap, row))  # stable: of equal overlaps the first true box
+    best_first = np.lexsort((-overlap, row))  # stable: of equal overlaps the first ground-truth box
     best, best_overlap = np.full(len(found), -1), np.zeros(len(found))
     winner = best_first[first_pair[count > 0]]
     best[count > 0], best_overlap[count > 0] = column[winner], overlap[winner]

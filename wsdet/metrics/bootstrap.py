@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from wsdet import check
-
-Doubles = npt.NDArray[np.float64]
+from wsdet.types import Doubles
 
 
 def bootstrap_interval(

@@ -1,6 +1,6 @@
 """Why boxes fail: the kind of each pseudo-box and of each detection error, and what each kind costs.
 
-The kinds of detection errors, and mAP with one kind put right, follow TIDE (Bolya et al., ECCV 2020), with its
+The kinds of detection errors, and mAP with one kind corrected, follow TIDE (Bolya et al., ECCV 2020), with its
 thresholds of 0.1 and 0.5. Departures: an error on an object of another class is a confusion at any overlap (TIDE
 sets those below 0.5 apart as "both"), and of the objects that a detection touches, the one it overlaps most decides.
 """
@@ -18,12 +18,12 @@ from wsdet.types import Bools, Boxes, Floats, Ints
 
 BOX_KINDS = ("correct", "part only", "too large", "group of objects", "other object", "wrong place", "no box")
 ERROR_KINDS = ("localization", "confusion", "background", "duplicate", "missed")
-RIGHT, IGNORED = "right", "ignored"
+CORRECT, IGNORED = "correct", "ignored"
 
 _FOUND = 0.5  # IoU above which a box is on an object
 _TOUCHED = 0.1  # IoU below which a box has nothing to do with an object
 _MOST = 0.75  # share of a box or an object that counts as nearly all of it
-_ON_AN_OBJECT = (RIGHT, "localization", "confusion")
+_ON_AN_OBJECT = (CORRECT, "localization", "confusion")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class DiagnosedDetections:
     """What became of every detection and of every object that was not found.
 
     Attributes:
-        kinds: by image id, for each detection in its order: "right", "ignored" or one of `ERROR_KINDS`.
-        missed: by image id, (m,) objects that neither a right detection nor a localization error nor a confusion is on.
+        kinds: by image id, for each detection in its order: "correct", "ignored" or one of `ERROR_KINDS`.
+        missed: by image id, (m,) objects that neither a correct detection nor a localization error nor a confusion has.
         counts: by error kind, (classes,) how many; a detection counts for its own label.
         mean_ap: 11-point mAP as it is; NaN without objects.
-        mean_ap_without: by error kind, mAP if that kind alone were put right.
+        mean_ap_without: by error kind, mAP if that kind alone were corrected.
     """
 
     kinds: dict[str, list[str]]
@@ -71,8 +71,8 @@ def diagnose_boxes(
 
     Args:
         boxes: boxes by image id, best first; one labeled -1 stands for every class of its image.
-        truth: true boxes by image id, of all classes.
-        labels: the classes of each image to look at; those without a true box are passed over.
+        truth: ground-truth boxes by image id, of all classes.
+        labels: the classes of each image to look at; those without a ground-truth box are passed over.
     """
     found = []
     for image_id, of_image in labels.items():
@@ -119,25 +119,25 @@ def box_kind(xyxy: Floats, label: int, true: Boxes) -> tuple[str, float]:
 def diagnose_detections(
     detections: Mapping[str, Boxes], truth: Mapping[str, Boxes], ids: Sequence[str], n_classes: int
 ) -> DiagnosedDetections:
-    """The kind of every detection, the objects that were missed, and mAP with each kind of error put right.
+    """The kind of every detection, the objects that were missed, and mAP with each kind of error corrected.
 
-    Put right: a localization error gets its object's box, a confusion its object's class, unless a better detection
+    Corrected: a localization error gets its object's box, a confusion its object's class, unless a better detection
     has that object: then it is taken out, as are detections of the background and duplicates. Missed objects are
     taken out of the objects to find.
 
     Args:
         detections: scored boxes by image id; every label in [0, n_classes). An image that is absent has none.
-        truth: true boxes by image id. Every one of `ids` must be there.
+        truth: ground-truth boxes by image id. Every one of `ids` must be there.
         ids: the images.
         n_classes: how many classes there are.
     """
     found = {image_id: detections.get(image_id, Boxes.empty()) for image_id in ids}
     matches = ap.match(found, truth, ids, n_classes, _FOUND)
-    right, ignored = _by_image(matches, found)
+    correct, ignored = _by_image(matches, found)
     kinds, targets, missed = {}, {}, {}
     for image_id in ids:
         kinds[image_id], targets[image_id] = _kinds_of(
-            found[image_id], truth[image_id], right[image_id], ignored[image_id]
+            found[image_id], truth[image_id], correct[image_id], ignored[image_id]
         )
         touched = [t for t, kind in zip(targets[image_id], kinds[image_id], strict=True) if kind in _ON_AN_OBJECT]
         missed[image_id] = ~truth[image_id].difficult & ~np.isin(np.arange(len(truth[image_id])), touched)
@@ -169,19 +169,19 @@ def _hull(xyxy: Floats) -> Floats:
 
 
 def _by_image(matches: Sequence[ap.Matches], found: Mapping[str, Boxes]) -> tuple[dict[str, Bools], dict[str, Bools]]:
-    """`right` and `ignored` of the matches, by image id and in the order of the detections there."""
+    """`correct` and `ignored` of the matches, by image id and in the order of the detections there."""
     every = Boxes.concatenate(found.values())
     order = np.lexsort((-every.scores, every.labels))  # that of the matches: by class, then score; stable
     ends = np.cumsum([len(boxes) for boxes in found.values()])
     columns = []
-    for name in ("right", "ignored"):
+    for name in ("correct", "ignored"):
         column = np.zeros(len(every), bool)
         column[order] = np.concatenate([np.zeros(0, bool), *(getattr(one, name) for one in matches)])
         columns.append(dict(zip(found, np.split(column, ends)[:-1], strict=True)))
     return columns[0], columns[1]
 
 
-def _kinds_of(found: Boxes, true: Boxes, right: Bools, ignored: Bools) -> tuple[list[str], Ints]:
+def _kinds_of(found: Boxes, true: Boxes, correct: Bools, ignored: Bools) -> tuple[list[str], Ints]:
     """The kind of each detection of an image, and the object it is on; -1 for none."""
     if not len(true):
         return ["background"] * len(found), np.full(len(found), -1)
@@ -191,8 +191,8 @@ def _kinds_of(found: Boxes, true: Boxes, right: Bools, ignored: Bools) -> tuple[
     best_own, best_other = own.max(axis=1), other.max(axis=1)
     kinds, targets = [], np.full(len(found), -1)
     for row in range(len(found)):
-        if right[row] or ignored[row] or best_own[row] > _FOUND:
-            kinds.append(RIGHT if right[row] else IGNORED if ignored[row] else "duplicate")
+        if correct[row] or ignored[row] or best_own[row] > _FOUND:
+            kinds.append(CORRECT if correct[row] else IGNORED if ignored[row] else "duplicate")
             targets[row] = own[row].argmax()
         elif max(best_own[row], best_other[row]) < _TOUCHED:
             kinds.append("background")
@@ -206,13 +206,13 @@ def _kinds_of(found: Boxes, true: Boxes, right: Bools, ignored: Bools) -> tuple[
 
 
 def _put_right(kind: str, found: Boxes, true: Boxes, kinds: Sequence[str], targets: Ints) -> Boxes:
-    """The detections of an image with one kind of error put right."""
+    """The detections of an image with one kind of error corrected."""
     wrong = np.array([one == kind for one in kinds], bool)
     if not wrong.any():
         return found
     keep, xyxy, labels = ~wrong, found.xyxy.copy(), found.labels.copy()
     if kind in _ON_AN_OBJECT:
-        taken = {int(target) for target, one in zip(targets, kinds, strict=True) if one == RIGHT}
+        taken = {int(target) for target, one in zip(targets, kinds, strict=True) if one == CORRECT}
         for row in np.flatnonzero(wrong)[np.argsort(-found.scores[wrong], kind="stable")]:
             target = int(targets[row])
             if target not in taken:

@@ -1,9 +1,9 @@
 """How well a set of boxes stands for all objects of its images: recall, precision and counts.
 
 CorLoc looks at the first box of a class in an image. A detector is trained on the whole set, and an object that no box
-covers becomes background to it: so here every object counts, and every box. What is right is VOC's rule: a box whose
+covers becomes background to it: so here every object counts, and every box. What is correct is VOC's rule: a box whose
 IoU with the object of its class that it overlaps most is above the threshold, and that is the first, best score first,
-to claim it. Difficult objects are not to be found, and boxes on them count neither way; so do boxes that are flagged
+on it. Difficult objects are not to be found, and boxes on them count neither way; so do boxes that are flagged
 `difficult` themselves: they say where the method is not sure.
 """
 
@@ -41,17 +41,17 @@ class InstanceCounts:
 
     @property
     def precision(self) -> float:
-        """Share of all boxes that are right; NaN without boxes."""
+        """Share of all boxes that are correct; NaN without boxes."""
         return _share(self.correct.sum(), self.boxes.sum())
 
     @property
     def boxes_per_image(self) -> float:
-        """How many boxes an image has, on average."""
+        """How many boxes per image has, on average."""
         return _share(self.boxes.sum(), self.n_images)
 
     @property
     def objects_per_image(self) -> float:
-        """How many objects an image has, on average."""
+        """How many objects per image has, on average."""
         return _share(self.objects.sum(), self.n_images)
 
 
@@ -66,7 +66,7 @@ def count_instances(
 
     Args:
         boxes: labeled boxes by image id; an image that is absent has none, and those without a label are left out.
-        truth: true boxes by image id. Every one of `ids` must be there.
+        truth: ground-truth boxes by image id. Every one of `ids` must be there.
         ids: the images.
         n_classes: how many classes there are.
         iou_threshold: the IoU that must be exceeded.
@@ -78,7 +78,7 @@ def count_instances(
     sure = {image_id: one[~one.difficult & (one.labels >= 0)] for image_id, one in found.items()}
     matches = match(sure, truth, ids, n_classes, iou_threshold)
     return InstanceCounts(
-        correct=np.array([one.right.sum() for one in matches], np.int64),
+        correct=np.array([one.correct.sum() for one in matches], np.int64),
         boxes=np.array([(~one.ignored).sum() for one in matches], np.int64),
         objects=np.array([one.n_objects.sum() for one in matches], np.int64),
         n_images=len(ids),

@@ -10,25 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from wsdet.boxes import iou
-from wsdet.types import Boxes, Floats, Ints
-
-Doubles = npt.NDArray[np.float64]
+from wsdet.types import Boxes, Doubles, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
 class TopBoxes:
-    """The first box of each image for each class that the image truly has, held against the true boxes of that class.
+    """The first box of each image for each class that it has, against the ground-truth boxes of that class.
 
     Attributes:
         images: (n,) index of the image in the `ids` that were asked for.
         labels: (n,) the class.
-        iou: (n,) the best IoU with a true box of the class, in [0, 1]; 0 where no box was given.
-        depths: (n,) how deep the box's center lies inside a true box: its distance from the nearest side as a
-            fraction of the true box's size along that axis, the best over the true boxes. 0.5 in the middle, 0 on
-            the border, negative outside, -inf where no box was given.
+        iou: (n,) the best IoU with a ground-truth box of the class, in [0, 1]; 0 where no box was given.
+        depths: (n,) how deep the box's center lies inside a ground-truth box: its distance from the nearest side as a
+            fraction of the ground-truth box's size along that axis, the best over the ground-truth boxes. 0.5 in the
+            middle, 0 on the border, negative outside, -inf where no box was given.
     """
 
     images: Ints
@@ -38,11 +35,11 @@ class TopBoxes:
 
 
 def top_boxes(boxes: Mapping[str, Boxes], truth: Mapping[str, Boxes], ids: Sequence[str]) -> TopBoxes:
-    """The first box of each of the images `ids` for each of its true classes; one row an image and class.
+    """The first box of each of the images `ids` for each of its true classes; one row per image and class.
 
     Args:
         boxes: boxes by image id, best first. An image that is absent counts as one without boxes.
-        truth: true boxes by image id, difficult ones included. Every one of `ids` must be there.
+        truth: ground-truth boxes by image id, difficult ones included. Every one of `ids` must be there.
         ids: the images.
     """
     rows = []
@@ -94,11 +91,12 @@ def mean_iou(top: TopBoxes) -> float:
 
 
 def center_correct(top: TopBoxes, margin: float) -> float:
-    """Share of first boxes whose center lies in a true box shrunk by a margin (DAM, section 5.2.2); NaN without rows.
+    """Share of first boxes with their center in a shrunk ground-truth box (DAM, section 5.2.2); NaN without rows.
 
     Args:
         top: the first boxes.
-        margin: what is cut off the true box on every side, as a fraction of its size along that axis, in [0, 0.5].
+        margin: what is cut off the ground-truth box on every side, as a fraction of its size along that axis, in [0,
+            0.5].
     """
     return float((top.depths >= margin).mean()) if len(top.depths) else float("nan")
 
@@ -120,14 +118,14 @@ def localization_error(
     n_guesses: int = 5,
     label_known: bool = False,
 ) -> float:
-    """ILSVRC's localization error: the share of true labels that no guess has right in both label and box.
+    """ILSVRC's localization error: the share of true labels that no guess has correct in both label and box.
 
     e = 1/n sum_k min_j min_m max{d(l_j, g_k), f(b_j, z_km)}, averaged over images, with f = 0 when the overlap is
     above 0.5 (ILSVRC 2012). With n_guesses=1 it is the top-1 error, with 5 the top-5 error.
 
     Args:
-        guesses: labeled boxes by image id, best first; a box labeled -1 has no label right.
-        truth: true boxes by image id.
+        guesses: labeled boxes by image id, best first; the label of a box labeled -1 is wrong.
+        truth: ground-truth boxes by image id.
         ids: the images.
         n_guesses: how many guesses of an image count.
         label_known: leave out the label term d, as in the GT-known error.
@@ -135,7 +133,7 @@ def localization_error(
     errors = []
     for image_id in ids:
         guessed, true = guesses.get(image_id, Boxes.empty())[:n_guesses], truth[image_id]
-        hits = iou(guessed.xyxy, true.xyxy) > 0.5  # (guesses, true boxes)
+        hits = iou(guessed.xyxy, true.xyxy) > 0.5  # (guesses, ground-truth boxes)
         if not label_known:
             hits &= guessed.labels[:, None] == true.labels[None]
         errors.append(np.mean([not hits[:, true.labels == label].any() for label in np.unique(true.labels)]))
@@ -143,7 +141,7 @@ def localization_error(
 
 
 def _by_class(boxes: Boxes, truth: Boxes) -> Iterator[tuple[int, Boxes, Boxes]]:
-    """(class, its first box, its true boxes) for each class of `truth`."""
+    """(class, its first box, its ground-truth boxes) for each class of `truth`."""
     for label in np.unique(truth.labels):
         yield int(label), boxes.first_of(label), truth[truth.labels == label]
 
@@ -158,7 +156,7 @@ def _depth(first: Boxes, true: Boxes) -> float:
     corners, center = true.xyxy.astype(float), _center(first.xyxy)
     sizes = corners[:, 2:] - corners[:, :2]
     distances = np.minimum(center - corners[:, :2], corners[:, 2:] - center)
-    # a true box without area has no inside
+    # a ground-truth box without area has no inside
     depths = np.divide(distances, sizes, out=np.full_like(distances, -np.inf), where=sizes > 0)
     return float(depths.min(axis=1).max())
 

@@ -1,9 +1,9 @@
 """MaxBoxAcc and MaxBoxAccV2: localization accuracy of a heat map at its best threshold (Choe et al., CVPR 2020).
 
 "Evaluating Weakly Supervised Object Localization Methods Right". The rules, rounding included, are those of the
-authors' published evaluation, so that figures compare: maps and true boxes are carried to 224 x 224 pixels, the map
-becomes 8 bits, a box's width is counted as x2 - x1 + 1 with x2 the first column after it, and IoU >= threshold is
-right. A map has at most 256 levels, so each level is cut once and the 1,000 thresholds only look it up.
+authors' published evaluation, so that figures compare: maps and ground-truth boxes are carried to 224 x 224 pixels, the
+map becomes 8 bits, a box's width is counted as x2 - x1 + 1 with x2 the first column after it, and IoU >= threshold is
+correct. A map has at most 256 levels, so each level is cut once and the 1,000 thresholds only look it up.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from wsdet.boxes import iou
-from wsdet.types import Boxes, Floats, Pixels
+from wsdet.types import Boxes, Doubles, Floats, Pixels
 
 Version = Literal["v1", "v2"]
 SIDE = 224
 THRESHOLDS = np.arange(0, 1, 0.001)
-
-Doubles = npt.NDArray[np.float64]
 
 
 def max_box_accuracy(
@@ -36,7 +33,7 @@ def max_box_accuracy(
 
     Args:
         maps: (h, w) heat map of the image's class by image id, any size and range.
-        truth: true boxes of that class by image id, continuous coordinates.
+        truth: ground-truth boxes of that class by image id, continuous coordinates.
         sizes_hw: height and width of each image in pixels.
         ids: the images; at least one.
         version: "v1" takes the contour of the largest area and asks for IoU 0.5; "v2" takes the best of all
@@ -49,21 +46,21 @@ def max_box_accuracy(
 
 
 def best_iou_by_threshold(heat: Floats, true_xyxy: Floats, largest_only: bool) -> Doubles:
-    """(thresholds,) the best IoU of the map's boxes with a true box, for each of `THRESHOLDS`.
+    """(thresholds,) the best IoU of the map's boxes with a ground-truth box, for each of `THRESHOLDS`.
 
     Args:
         heat: (h, w) heat map.
-        true_xyxy: (m, 4) true boxes on the 224 x 224 map, inclusive pixels.
+        true_xyxy: (m, 4) ground-truth boxes on the 224 x 224 map, inclusive pixels.
         largest_only: keep the contour of the largest area alone.
     """
-    picture = _as_picture(heat)
-    levels = (THRESHOLDS * picture.max()).astype(int)
+    gray = _as_uint8(heat)
+    levels = (THRESHOLDS * gray.max()).astype(int)
     used, place = np.unique(levels, return_inverse=True)
-    best = [_best_iou(_boxes_above(picture, int(level), largest_only), true_xyxy) for level in used]
+    best = [_best_iou(_boxes_above(gray, int(level), largest_only), true_xyxy) for level in used]
     return np.array(best)[place]
 
 
-def _as_picture(heat: Floats) -> Pixels:
+def _as_uint8(heat: Floats) -> Pixels:
     """The map at 224 x 224 as bytes, from its minimum to its maximum."""
     resized = cv2.resize(np.nan_to_num(heat).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     low, high = float(resized.min()), float(resized.max())
@@ -72,9 +69,9 @@ def _as_picture(heat: Floats) -> Pixels:
     return ((resized - low) / (high - low) * 255).astype(np.uint8)
 
 
-def _boxes_above(picture: Pixels, level: int, largest_only: bool) -> Floats:
+def _boxes_above(gray: Pixels, level: int, largest_only: bool) -> Floats:
     """(k, 4) bounding boxes of the contours of the pixels above `level`; [0, 0, 0, 0] when there is none."""
-    contours, _ = cv2.findContours((picture > level).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours((gray > level).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return np.zeros((1, 4), np.float32)
     if largest_only:

@@ -2,9 +2,9 @@
 
 Everything is pooled over the images that have a class, then averaged over classes, as in the STL paper's Figure 3.
 Two points that its text leaves open are read off its published curves, in which precision(N) * N / recall(N) tends
-to the number of objects a class and image as N grows (1.53 on ILSVRC's validation images, 1.55 on VOC 2007's test
-images, where difficult objects would make it 1.8): further boxes on an object that was found are not right, and
-difficult objects do not count. So a true positive is VOC's: the first box to claim the object that it overlaps most.
+to the number of objects per class and image as N grows (1.53 on ILSVRC's validation images, 1.55 on VOC 2007's test
+images, where difficult objects would make it 1.8): further boxes on an object that was found are not correct, and
+difficult objects do not count. So a true positive is VOC's: the first box on the object that it overlaps most.
 Boxes come best first; their scores are not looked at.
 """
 
@@ -14,15 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from wsdet.boxes import iou
-from wsdet.types import Bools, Boxes, Ints
+from wsdet.types import Bools, Boxes, Doubles, Ints
 
 AT = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # numbers of boxes of the STL paper's Figure 3
 _NEVER = np.iinfo(np.int64).max
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +29,14 @@ class Coverage:
     Attributes:
         first: (objects,) rank of the first box that covers each object; a huge number when none does.
         best_iou: (objects,) the best IoU of any box with each object.
-        right: (r,) ranks of the true positives: boxes that are the first to claim the object they overlap most.
-        ignored: (i,) ranks of boxes that overlap a difficult object most; they are neither right nor wrong.
+        correct: (r,) ranks of the true positives: boxes that are the first on the object they overlap most.
+        ignored: (i,) ranks of boxes that overlap a difficult object most; they are neither correct nor wrong.
         n_boxes: (images,) how many boxes each image has for the class.
     """
 
     first: Ints
     best_iou: Doubles
-    right: Ints
+    correct: Ints
     ignored: Ints
     n_boxes: Ints
 
@@ -56,7 +53,7 @@ def cover(
     Args:
         boxes: boxes by image id, best first; those labeled -1 count for every class, those labeled c for c alone.
             An image that is absent counts as one without boxes.
-        truth: true boxes by image id. Every one of `ids` must be there.
+        truth: ground-truth boxes by image id. Every one of `ids` must be there.
         ids: the images.
         n_classes: how many classes there are.
         iou_threshold: a box covers an object from this IoU on.
@@ -87,7 +84,7 @@ def precision_at(coverage: Sequence[Coverage], n: int) -> float:
     for one in coverage:
         if len(one.first):
             counted = np.minimum(one.n_boxes, n).sum() - (one.ignored < n).sum()
-            shares.append((one.right < n).sum() / max(counted, 1))
+            shares.append((one.correct < n).sum() / max(counted, 1))
     return _mean(shares)
 
 
@@ -105,14 +102,14 @@ def _cover_one(overlaps: Doubles, difficult: Bools, iou_threshold: float) -> Cov
     regular = overlaps[:, ~difficult]
     # a last row that covers everything makes argmax answer n for an object that no box covers
     first = np.vstack([regular >= iou_threshold, np.ones((1, regular.shape[1]), bool)]).argmax(axis=0)
-    claimed = overlaps.argmax(axis=1)
-    claims = np.flatnonzero(overlaps.max(axis=1) >= iou_threshold)
-    on_difficult = difficult[claimed[claims]]
-    claims, ignored = claims[~on_difficult], claims[on_difficult]
+    matched = overlaps.argmax(axis=1)
+    hits = np.flatnonzero(overlaps.max(axis=1) >= iou_threshold)
+    on_difficult = difficult[matched[hits]]
+    hits, ignored = hits[~on_difficult], hits[on_difficult]
     return Coverage(
         first=np.where(first < n, first, _NEVER),
         best_iou=regular.max(axis=0, initial=0),
-        right=claims[np.unique(claimed[claims], return_index=True)[1]],
+        correct=hits[np.unique(matched[hits], return_index=True)[1]],
         ignored=ignored,
         n_boxes=np.array([n]),
     )
@@ -123,7 +120,7 @@ def _pool(parts: Sequence[Coverage]) -> Coverage:
     return Coverage(
         first=np.concatenate([none, *(part.first for part in parts)]),
         best_iou=np.concatenate([np.zeros(0), *(part.best_iou for part in parts)]),
-        right=np.concatenate([none, *(part.right for part in parts)]),
+        correct=np.concatenate([none, *(part.correct for part in parts)]),
         ignored=np.concatenate([none, *(part.ignored for part in parts)]),
         n_boxes=np.concatenate([none, *(part.n_boxes for part in parts)]),
     )

@@ -1,16 +1,16 @@
 """Exact incremental inference for inputs that show one image inside a box and another outside it.
 
-A masked input is the image outside a box and one color inside it. Both the image and a plane of that color have been
-through the network before, and their activations at every layer are cached. A cell of a feature map whose receptive
-field lies outside the box has the image's activation, one whose receptive field lies inside it has the plane's; only
-*boundary cells*, whose receptive fields reach over the box's edge, have a value that nobody has computed yet. They are
-computed here, layer by layer. (Krypton, Nakandala et al., SIGMOD 2019, recomputes the whole window of cells that see
-the box. Caching the inside too makes large boxes as cheap as their edges.)
+A masked input is the image outside a box and one color inside it. Both the image and a uniform image of that color have
+been through the network before, and their activations at every layer are cached. A cell of a feature map whose
+receptive field lies outside the box has the image's activation, one whose receptive field lies inside it has the
+uniform image's; only *boundary cells*, whose receptive fields reach over the box's edge, have a value that nobody has
+computed yet. They are computed here, layer by layer. (Krypton, Nakandala et al., SIGMOD 2019, recomputes the whole
+window of cells that see the box. Caching the inside too makes large boxes as cheap as their edges.)
 
-Why tables and not images: boundary cells form a ring around the box, of another shape for each box and layer, and a
+Why tables and not images: boundary cells lie around the box, of another shape for each box and layer, and a
 convolution over tensors would need a rectangle. So the maps of a layer are kept as one table with one row per cell
 (its channels): first all cells of all cached maps, then the boundary cells of all inputs of a batch, one after the
-other. Each cell of an input's map is then a row number: of the image's map, of the plane's, or of a new row. A
+other. Each cell of an input's map is then a row number: of the image's map, of the uniform image's, or of a new row. A
 convolution gathers the rows under its kernel, wherever they are, and is one matrix product for the boundary cells of
 the whole batch; boxes of any size share it, so a batch need not be sorted by size.
 

@@ -1,7 +1,7 @@
 """Answers to `Masked`: the image with a box painted over, hundreds of times for each image.
 
-Two such inputs differ from the image, and from a plane of the mask's color, only near the box's edge. On a CPU the
-activations of both are therefore computed once, cached, and each masked input takes only what is new in it
+Two such inputs differ from the image, and from a uniform image of the mask's color, only near the box's edge. On a CPU
+the activations of both are therefore computed once, cached, and each masked input takes only what is new in it
 (`wsdet.networks.incremental`). Where that is no faster, for a box in the middle range of sizes say, the input takes a
 full pass.
 """
@@ -99,8 +99,8 @@ class MaskedPasses:
             if view not in self._of_view:
                 self._of_view[view] = network.cache(view.input)
             if question.fill not in self._of_fill:
-                plane = self._preprocessor.color(question.fill).expand_as(view.input)
-                self._of_fill[question.fill] = network.cache(plane)
+                uniform = self._preprocessor.color(question.fill).expand_as(view.input)
+                self._of_fill[question.fill] = network.cache(uniform)
         logits = network.compose(
             [self._of_view[view] for view, _, _ in inputs],
             [self._of_fill[question.fill] for _, question, _ in inputs],

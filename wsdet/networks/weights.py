@@ -151,7 +151,7 @@ def _check_zip(path: Path) -> None:
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         raise ValueError("it is compressed")
     if sum(part.file_size for part in parts) > path.stat().st_size:
-        raise ValueError("its parts claim to be larger than the file")
+        raise ValueError("its parts are said to be larger than the file")
 
 
 def _is_plain(value: torch.Tensor) -> bool:

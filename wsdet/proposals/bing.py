@@ -37,7 +37,7 @@ class Bing:
     Args:
         model: folder with the nine files `ObjNessB2W8*.yml.gz` of OpenCV's samples.
         max_side: an image with a longer side is handled at this size, VOC's 500 pixels: the windows are 16 to 512.
-        max_boxes: at most so many boxes an image.
+        max_boxes: maximum number of boxes per image.
 
     Raises:
         InputError: an argument is out of its range; or a model file is missing, or OpenCV lacks its contrib modules.

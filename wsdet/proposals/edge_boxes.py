@@ -45,7 +45,7 @@ class EdgeBoxes:
         min_area: smaller boxes are dropped; a fraction of the image: 1,000 pixels of 500 x 375.
         max_aspect_ratio: most elongated boxes.
         max_side: an image with a longer side is handled at this size, VOC's 500 pixels.
-        max_boxes: at most so many boxes an image.
+        max_boxes: maximum number of boxes per image.
 
     Raises:
         InputError: an argument is out of its range; or the model cannot be read, or OpenCV lacks its contrib modules.

@@ -24,9 +24,7 @@ from wsdet.proposals.box_files import (
 from wsdet.proposals.ordering import distinct
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.untrusted import read_json
-from wsdet.types import Boxes, InputError, Sample
-
-Doubles = npt.NDArray[np.float64]
+from wsdet.types import Boxes, Doubles, InputError, Sample
 
 _ORDERS = ("xyxy", "yxyx", "xywh")
 _COUNTINGS = ("continuous", "from_0", "from_1")
@@ -54,7 +52,7 @@ class Files:
         ids: for .mat, a text file of image ids in the cells' order; for COCO results, the annotations that give the
             images' file names.
         variable: for .mat, the name of the boxes' variable.
-        max_boxes: at most so many boxes an image; 0: all.
+        max_boxes: maximum number of boxes per image; 0: all.
 
     Raises:
         InputError: an argument is none of its values, or is missing for this file; or the file cannot be read.
@@ -101,7 +99,7 @@ class Files:
         return Boxes(xyxy[order], scores=scores[order].astype(np.float32))
 
     def _opened(self) -> Mapping[str, Any] | None:
-        """Everything at `path` by image id; None for a folder with a file an image."""
+        """Everything at `path` by image id; None for a folder with one file per image."""
         if not self.path.exists():
             raise InputError(f"proposals.path={self.path} does not exist; it must be a file or folder of boxes")
         if self.path.is_dir():

@@ -91,22 +91,22 @@ def texture_bins(image: Pixels) -> Pixels:
     Sigma is 1; the bins divide 0 to the image's strongest derivative in that direction and channel. A derivative
     against its direction counts as 0, so opposite directions differ.
     """
-    planes = [cv2.GaussianBlur(plane, (0, 0), 1.0) for plane in np.moveaxis(image, 2, 0).astype(np.float32)]
-    return np.stack([_ten_bins(derivative) for plane in planes for derivative in _derivatives(plane)])
+    channels = [cv2.GaussianBlur(channel, (0, 0), 1.0) for channel in np.moveaxis(image, 2, 0).astype(np.float32)]
+    return np.stack([_ten_bins(derivative) for channel in channels for derivative in _derivatives(channel)])
 
 
 def histograms(segments: Ints, bins: Pixels, n_bins: int) -> Floats:
-    """(k, planes x n_bins) histograms of (planes, h, w) `bins` in each of k segments, each row summing to 1."""
+    """(k, channels x n_bins) histograms of (channels, h, w) `bins` in each of k segments, each row summing to 1."""
     n_segments = int(segments.max()) + 1
     first = segments * n_bins
-    counts = [np.bincount((first + plane).ravel(), minlength=n_segments * n_bins) for plane in bins]
+    counts = [np.bincount((first + channel).ravel(), minlength=n_segments * n_bins) for channel in bins]
     pixels = np.bincount(segments.ravel(), minlength=n_segments)[:, None]
     shares = [count.reshape(n_segments, n_bins) / (len(bins) * pixels) for count in counts]
     return np.concatenate(shares, axis=1).astype(np.float32)
 
 
-def _derivatives(plane: Floats) -> Iterator[Floats]:
-    dx, dy = (cv2.Sobel(plane, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
+def _derivatives(channel: Floats) -> Iterator[Floats]:
+    dx, dy = (cv2.Sobel(channel, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     for derivative in (dx, dy, (dx + dy) / np.sqrt(2), (dx - dy) / np.sqrt(2)):
         yield np.maximum(derivative, 0)
         yield np.maximum(-derivative, 0)

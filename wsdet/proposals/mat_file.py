@@ -1,4 +1,4 @@
-"""The structure of a MATLAB file, walked before it is read: scipy trusts types in it and can crash the whole process.
+"""The structure of a MATLAB file, walked before it is read: scipy relies on its types and can crash the process.
 
 MATLAB 5 to 7.2: a header of 128 bytes, then elements, each a tag (type and length) and its content; matrices hold
 elements, compressed ones are zlib streams ("MAT-File Format", The MathWorks).

@@ -20,7 +20,7 @@ class Merge:
         then: the source that goes on.
         n_first: how many boxes of `first`.
         iou_threshold: a box of `then` is dropped when its IoU with a box of `first` that is kept is above this.
-        max_boxes: at most so many boxes an image; 0: all.
+        max_boxes: maximum number of boxes per image; 0: all.
 
     Raises:
         InputError: an argument is out of its range.

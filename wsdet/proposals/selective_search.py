@@ -35,7 +35,7 @@ class SelectiveSearch:
         sigma: smoothing of the graph segmentation in pixels.
         max_side: an image with a longer side is handled at this size, VOC's 500 pixels.
         min_width: narrower or lower boxes are dropped; a fraction of the image's longer side: 20 pixels of 500.
-        max_boxes: at most so many boxes an image, best first; 0: all.
+        max_boxes: maximum number of boxes per image, best first; 0: all.
         seed: of the order of the boxes. The order depends on it and on the image's id alone.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures of labelled boxes, for people to look at."""
+"""Drawings of labeled boxes, for people to look at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsdet.types import Boxes, Pixels
 
 Rectangle = tuple[float, float, float, float]  # x1, y1, x2, y2
 
-_GAP = 4  # pixels around a picture on a contact sheet
+_GAP = 4  # pixels around an image on a contact sheet
 _MARGIN = 2  # pixels around a label's text
 _GOLDEN = 0.618034  # steps of hue that keep neighboring labels apart
 
@@ -24,7 +24,7 @@ def draw_boxes(path: Path, pixels: Pixels, boxes: Boxes, classes: Sequence[str])
     Args:
         path: the file, replaced whole.
         pixels: (h, w, 3) the image.
-        boxes: labelled and scored.
+        boxes: labeled and scored.
         classes: names that the labels index.
     """
     with replacing(path) as beside:
@@ -83,21 +83,21 @@ def _color(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def write_contact_sheet(path: Path, pictures: Sequence[Path], side: int = 320, columns: int = 6) -> None:
-    """Writes small versions of pictures side by side as one JPEG, each in a square of `side` pixels.
+def write_contact_sheet(path: Path, images: Sequence[Path], side: int = 320, columns: int = 6) -> None:
+    """Writes small versions of images side by side as one JPEG, each in a square of `side` pixels.
 
     Args:
         path: the file, replaced whole.
-        pictures: image files that wsdet wrote.
+        images: image files that wsdet wrote.
         side: of a square.
-        columns: at most so many pictures in a row.
+        columns: maximum number of images in a row.
     """
-    columns = max(1, min(columns, len(pictures)))
-    rows = -(-len(pictures) // columns)
+    columns = max(1, min(columns, len(images)))
+    rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side), "white")
-    for number, picture in enumerate(pictures):
-        with Image.open(picture) as image:
-            small = ImageOps.contain(image, (side - 2 * _GAP, side - 2 * _GAP))
+    for number, image in enumerate(images):
+        with Image.open(image) as opened:
+            small = ImageOps.contain(opened, (side - 2 * _GAP, side - 2 * _GAP))
         corner = (number % columns * side, number // columns * side)
         sheet.paste(small, (corner[0] + (side - small.width) // 2, corner[1] + (side - small.height) // 2))
     with replacing(path) as beside:

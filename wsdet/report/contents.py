@@ -227,7 +227,7 @@ def headline(metrics: Mapping[str, Any]) -> list[Tile]:
 def low_confidence_first(firsts: BoxesById) -> list[str]:
     """Image ids, lowest confidence first: those without a box, then by the worst rank of a box within its class.
 
-    Scores of different classes are not compared: a class that scores low throughout is not all in doubt.
+    Scores of different classes are not compared: a class may score low throughout.
     """
     rows = [(image_id, box) for image_id, boxes in firsts.items() for box in boxes]
     scores = np.array([box.scores[0] for _, box in rows])
@@ -336,7 +336,7 @@ def _judged(metrics: Mapping[str, Any]) -> Section | None:
     if not judged:
         return None
     tile = Tile("CorLoc as a person judged it", judged["corloc"], judged["corloc_interval"], ".2f")
-    note = f"{judged['right']} of {judged['judged']} boxes drawn at random are right. The interval is Wilson's."
+    note = f"{judged['correct']} of {judged['judged']} randomly sampled boxes are correct. The interval is Wilson's."
     return Section("judged", "Judged", "What a person says of the boxes", note, tiles=[tile])
 
 
@@ -362,9 +362,7 @@ def _without_truth(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> Se
         cards.append(Card("Score of the first box", svg=histogram(scores, "score", min(scores), max(scores))))
     headers = ["class", "images", "with a box", "median score"]
     cards.append(Card("Each class", Table(headers, _by_class(labels, firsts, found.classes)), width="wide"))
-    note = (
-        "The data has no true boxes, so nothing here says whether a box is right: look at the lowest confidence first."
-    )
+    note = "The data has no ground-truth boxes, so nothing says which are correct: look at the lowest confidence first."
     return Section("boxes", "Pseudo-boxes", "The pseudo-boxes", note, cards, [tile])
 
 
@@ -468,7 +466,7 @@ def _proposals(metrics: Mapping[str, Any]) -> Section | None:
         for name, figures in proposals.items():
             there = {float(n): value for n, value in figures[f"{panel}_at"].items() if value is not None}
             lines[spaced(name)] = (list(there), list(there.values()))
-        cards.append(Card(panel.capitalize(), svg=line_chart(lines, "boxes an image", panel, log_x=True)))
+        cards.append(Card(panel.capitalize(), svg=line_chart(lines, "boxes per image", panel, log_x=True)))
     note = "IoU of 0.5, mean over the classes, test images."
     return Section("proposals", "Proposals", "Do the proposals cover the objects?", note, cards)
 

@@ -1,8 +1,8 @@
 """What a localizer saw on its way to its boxes: one PNG per image, drawn from the notes of its dialogue.
 
 A page begins with the boxes that were found; each note adds its panels: heat maps, DAM's guided gradients and blobs,
-EISS's shrinking regions and the two curves that stop them, STL's region trees, the proposals that vote. The true boxes
-are dashed, where there are some.
+EISS's shrinking regions and the two curves that stop them, STL's region trees, the proposals that vote. The
+ground-truth boxes are dashed, where there are some.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import numpy.typing as npt
 from wsdet.boxes import area, iou
 from wsdet.questions import Note
 from wsdet.storage.files import replacing
-from wsdet.types import Boxes, Floats, Pixels, Sample
+from wsdet.types import Boxes, Doubles, Floats, Pixels, Sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Doubles = npt.NDArray[np.float64]
 
 _FOUND, _TRUE = "#ff5a36", "#35e06c"
 _TRUE_ON_WHITE = "#0a8f3c"
@@ -45,7 +44,7 @@ class Subject:
     Attributes:
         sample: the image.
         found: the boxes that the localizer returned.
-        true: the true boxes; empty where none are known.
+        true: the ground-truth boxes; empty where none are known.
         classes: names that labels index.
     """
 
@@ -76,7 +75,7 @@ def draw_evidence(
         sample: the image.
         notes: what its dialogue noted, in order; a kind that has no panel is passed over.
         found: the boxes that it returned.
-        true: the true boxes, where they are known; for the reader's eyes alone.
+        true: the ground-truth boxes, where they are known; for the reader's eyes alone.
         classes: names that labels index.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

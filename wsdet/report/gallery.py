@@ -1,4 +1,4 @@
-"""The images of a report with their true boxes, pseudo-boxes and detections, small enough to travel in one page."""
+"""The images of a report with ground truth, pseudo-boxes and detections, small enough for one page."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def gallery(
     Args:
         dataset: where the images come from.
         ids: the images.
-        truth: true boxes by image id, where there are some.
+        truth: ground-truth boxes by image id, where there are some.
         methods: boxes by name of the method and image id, best first.
         kinds: for some methods, by image id, the kind of each box.
-        missed: for some methods, by image id, a mask over the true boxes.
+        missed: for some methods, by image id, a mask over the ground-truth boxes.
     """
     entries: list[dict[str, Any]] = []
     n_bytes = 0

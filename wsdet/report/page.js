@@ -31,8 +31,8 @@
       !(box[IOU] < low) && !(box[IOU] > high);
   }
 
-  function place(picture, box, className) {
-    const mark = add(picture, "i", className);
+  function place(frame, box, className) {
+    const mark = add(frame, "i", className);
     mark.style.left = box[0] / 10 + "%";
     mark.style.top = box[1] / 10 + "%";
     mark.style.width = (box[2] - box[0]) / 10 + "%";
@@ -40,17 +40,17 @@
   }
 
   function figure(image, view, matches) {
-    const card = add(grid, "figure"), picture = add(card, "div", "picture");
-    picture.style.aspectRatio = image.wh[0] + " / " + image.wh[1];
-    const img = add(picture, "img");
+    const card = add(grid, "figure"), frame = add(card, "div", "frame");
+    frame.style.aspectRatio = image.wh[0] + " / " + image.wh[1];
+    const img = add(frame, "img");
     img.loading = "lazy";
     img.decoding = "async";
     img.alt = image.id;
     img.src = "data:image/jpeg;base64," + image.jpeg;
-    for (const box of image.truth) place(picture, box, "truth");
+    for (const box of image.truth) place(frame, box, "truth");
     for (const box of image.boxes[view] || []) {
-      const look = box[KIND] === "missed" ? "missed" : box[KIND] === "right" || box[KIND] === "correct" ? "good" : "";
-      place(picture, box, look + (matches.includes(box) ? "" : " dim"));
+      const look = box[KIND] === "missed" ? "missed" : box[KIND] === "correct" ? "good" : "";
+      place(frame, box, look + (matches.includes(box) ? "" : " dim"));
     }
     const caption = add(card, "figcaption");
     add(caption, "div", "", image.id);

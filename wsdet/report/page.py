@@ -1,7 +1,7 @@
 """The report of a run: one self-contained HTML page that says whether the pseudo-boxes are good enough, or why not.
 
 What it says is `wsdet.report.contents`, how it looks `page.html.j2`, `page.css` and `page.js`. Everything is inside the
-page: style, script, pictures. A content security policy forbids it to ask for anything else.
+page: style, script, images. A content security policy forbids it to ask for anything else.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 _LOW_CONFIDENCE = 50  # images to look at first where there is no ground truth
 _COLORS = (
-    ("#3ddc6a", "true box"),
-    ("#58a6ff", "right"),
+    ("#3ddc6a", "ground-truth box"),
+    ("#58a6ff", "correct"),
     ("#ff9a3c", "other box"),
     ("#ff4d63;border-style:dashed", "missed object"),
 )

@@ -29,7 +29,7 @@ def precision_recall_charts(
 
     Args:
         detections: scored, labeled boxes by detector and image id.
-        truth: true boxes by image id.
+        truth: ground-truth boxes by image id.
         ids: the images that count, by detector; a detector without any is left out.
         classes: names of the classes.
     """
@@ -51,9 +51,9 @@ def precision_recall_charts(
 
 
 def curve(matches: ap.Matches) -> Curve:
-    """(recall, precision) after each right detection of a class, thinned to what is quickly drawn."""
+    """(recall, precision) after each correct detection of a class, thinned to what is quickly drawn."""
     precision, recall = ap.precision_recall(matches)
-    rows = np.flatnonzero(matches.right)
+    rows = np.flatnonzero(matches.correct)
     if len(rows) > _MOST_POINTS:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int))]
     return recall[rows].tolist(), precision[rows].tolist()

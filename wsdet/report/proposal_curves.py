@@ -1,4 +1,4 @@
-"""Recall and precision against the number of boxes: the picture of the STL paper's Figure 3."""
+"""Recall and precision against the number of boxes: as in the STL paper's Figure 3."""
 
 from __future__ import annotations
 

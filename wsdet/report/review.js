@@ -5,7 +5,7 @@ const COLORS = ["#ff9a3c", "#58a6ff", "#3ddc6a", "#dd93f2", "#5fd0df", "#ecc551"
 const KEYS = {
   correct: [["Enter", "accept, next image"], ["Backspace", "back"], ["Tab", "next box"], ["arrows", "move the box"],
     ["Shift arrows", "resize it"], ["Delete", "delete it"], ["1 to 9", "its class"], ["drag", "draw, move, resize"]],
-  judge: [["y", "right: IoU above 0.5"], ["n", "wrong"], ["Backspace", "back"]],
+  judge: [["y", "correct: IoU above 0.5"], ["n", "wrong"], ["Backspace", "back"]],
 };
 let data, at = 0, boxes = [], chosen = -1, label = 0, size = [1, 1], drag = null, sending = Promise.resolve(), waiting = 0;
 
@@ -108,10 +108,10 @@ function shift(dx, dy, resize) {
   save();
 }
 
-async function judge(right) {
+async function judge(correct) {
   data.entries[at].done = true;
   const next = data.entries.findIndex((one, n) => n > at && !one.done);
-  const sent = send("answer", {number: at, right});
+  const sent = send("answer", {number: at, correct});
   if (next >= 0) show(next); else progress();
   await sent;
 }
@@ -180,7 +180,7 @@ async function start() {
   $("judge").hidden = $("next").hidden = false;
   $(data.mode === "judge" ? "next" : "judge").hidden = true;
   if (data.mode === "correct") {
-    $("question").textContent = "Make every box right";
+    $("question").textContent = "Correct every box";
     data.classes.forEach((name, of) => {
       const button = document.createElement("button");
       button.textContent = of < 9 ? `${of + 1} ${name}` : name;
@@ -204,7 +204,7 @@ async function start() {
   window.addEventListener("resize", draw);
   $("previous").addEventListener("click", event => { event.target.blur(); show(at - 1); });
   $("next").addEventListener("click", event => { event.target.blur(); accept(); });
-  $("right").addEventListener("click", event => { event.currentTarget.blur(); judge(true); });
+  $("correct").addEventListener("click", event => { event.currentTarget.blur(); judge(true); });
   $("wrong").addEventListener("click", event => { event.currentTarget.blur(); judge(false); });
   $("end").addEventListener("click", async () => {
     await sending;

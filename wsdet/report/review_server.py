@@ -46,11 +46,11 @@ class Page:
     """What is shown, and what becomes of a person's answers.
 
     Attributes:
-        mode: `correct`: boxes can be changed; `judge`: each box is right or wrong.
+        mode: `correct`: boxes can be changed; `judge`: each box is correct or wrong.
         dataset: gives images and class names.
         entries: image id and boxes of each step.
         done: numbers of the entries that were answered before.
-        answer: takes the number of an entry, and its corrected boxes or whether its box is right; gives words for the
+        answer: takes the number of an entry, and its corrected boxes or whether its box is correct; gives words for the
             page, such as the result once all is done.
     """
 
@@ -162,9 +162,9 @@ class ReviewServer:
 
     def _answer(self, number: int, body: Any) -> Boxes | bool:
         if self._page.mode == "judge":
-            if type(body["right"]) is not bool:
-                raise ValueError("right must be true or false")
-            return bool(body["right"])
+            if type(body["correct"]) is not bool:
+                raise ValueError("correct must be true or false")
+            return bool(body["correct"])
         rows = body["boxes"]
         if not isinstance(rows, list) or len(rows) > _MAX_BOXES:
             raise ValueError(f"boxes must be a list of at most {_MAX_BOXES}")

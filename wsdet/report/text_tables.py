@@ -70,7 +70,7 @@ def instances_table(instances: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def detectors_table(detectors: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row a detector, from the `detectors` part of `metrics.json`, with its mAP as a fraction of the truth's."""
+    """One row per detector, from the `detectors` part of `metrics.json`, with its mAP relative to ground truth's."""
     truth = detectors.get("ground_truth", {}).get("map")
     return table(
         ["detector trained on", "mAP", "95 %", "of ground truth"],
@@ -115,7 +115,7 @@ def boxes_table(boxes: Mapping[str, Boxes], splits: Mapping[Split, Sequence[str]
         best = [float(one.scores.max()) for one in found if len(one)]
         n_boxes = sum(len(one) for one in found) / max(1, len(found))
         rows.append([split, len(ids), len(ids) - len(found), len(best), n_boxes, median(best) if best else None])
-    return table(["split", "images", "failed", "with boxes", "boxes an image", "median best score"], rows)
+    return table(["split", "images", "failed", "with boxes", "boxes per image", "median best score"], rows)
 
 
 def _text(cell: Cell) -> str:

@@ -42,12 +42,12 @@ def run_box_regressors(
 
     network = run.network
     side = min(options.map_side, network.input_size)
-    made_of = {"data": run.data, "network": network.settings}
+    depends_on = {"data": run.data, "network": network.settings}
     trained = train_box_regressors(
         run.dataset,
         run.train_ids,
         _ground_truth_or_pseudo(run, boxes, localizer),
-        SensitivityMaps(run.out / "sensitivity_maps", made_of, options.channels, side),
+        SensitivityMaps(run.out / "sensitivity_maps", depends_on, options.channels, side),
         network,
         run.out / "box_regressor",
         n_boxes=n_boxes,

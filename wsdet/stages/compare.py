@@ -34,7 +34,7 @@ _LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Run:
     figures: Mapping[str, float]
 
 
-def read_runs(folder: Path) -> list[Run]:
+def read_runs(folder: Path) -> list[FinishedRun]:
     """The run in a folder, or the runs in the folders directly inside it.
 
     Raises:
@@ -65,7 +65,7 @@ def read_runs(folder: Path) -> list[Run]:
     return [_read_run(path) for path in found]
 
 
-def group_runs(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Run]]:
+def group_runs(runs: Mapping[str, Sequence[FinishedRun]]) -> dict[str, list[FinishedRun]]:
     """Runs that are equal but for the seed, together, in order of the seed.
 
     Args:
@@ -89,14 +89,14 @@ def group_runs(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Run]]:
                 groups.append((f"{name}/{run.folder.name}" if mixed else name, [run]))
             else:
                 same.append(run)
-    named: dict[str, list[Run]] = {}
+    named: dict[str, list[FinishedRun]] = {}
     for name, group in groups:
         _check_seeds(group)
         named[_unused(name, named)] = sorted(group, key=lambda run: run.seed)
     return named
 
 
-def compare(groups: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+def compare(groups: Mapping[str, Sequence[FinishedRun]]) -> dict[str, Any]:
     """Means, spreads and paired differences of every figure.
 
     Args:
@@ -171,7 +171,7 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     write_csv(path, rows)
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path) -> FinishedRun:
     config, metrics = read_yaml(folder / "config.yaml"), read_object(folder / "metrics.json")
     if not isinstance(config, dict):
         raise InputError(f"{folder} is not the folder of a finished run: its config.yaml is no mapping")
@@ -186,14 +186,14 @@ def _read_run(folder: Path) -> Run:
     }
     figures = flatten({key: value for key, value in metrics.items() if key != "seconds"})
     numbers = {key: float(value) for key, value in figures.items() if _is_number(value)}
-    return Run(folder, seed, settings, numbers)
+    return FinishedRun(folder, seed, settings, numbers)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_seeds(group: Sequence[Run]) -> None:
+def _check_seeds(group: Sequence[FinishedRun]) -> None:
     folders: dict[int, Path] = {}
     for run in group:
         if run.seed in folders:
@@ -221,7 +221,7 @@ def _spread(values: Sequence[float]) -> dict[str, float | int | None]:
     return {"mean": statistics.fmean(values), "sd": sd, "n": len(values)}
 
 
-def _paired(first: Sequence[Run], other: Sequence[Run], key: str) -> list[tuple[float, float]]:
+def _paired(first: Sequence[FinishedRun], other: Sequence[FinishedRun], key: str) -> list[tuple[float, float]]:
     """The figure of other and of first, for each seed for which both have it."""
     reference = {run.seed: run.figures[key] for run in first if key in run.figures}
     return [(run.figures[key], reference[run.seed]) for run in other if key in run.figures and run.seed in reference]

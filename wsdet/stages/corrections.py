@@ -37,9 +37,9 @@ from wsdet.types import Boxes, Dataset, InputError, Ints, readable
 
 log = logging.getLogger(__name__)
 
-CHANGES = ("unchanged", "moved", "relabelled", "added", "deleted")
+CHANGES = ("unchanged", "moved", "relabeled", "added", "deleted")
 _SAME_PIXELS = 1.0  # corners that differ by less are the same: some formats round
-_RELABELLED_IOU = 0.5
+_RELABELED_IOU = 0.5
 _MAX_UNPACKED = 2**32  # bytes of an archive's content
 _FOLDERS = {"labels": "images", "Annotations": "JPEGImages"}  # of annotations, and of their images beside it
 
@@ -222,14 +222,14 @@ class Changes:
 
     unchanged: int = 0
     moved: int = 0
-    relabelled: int = 0
+    relabeled: int = 0
     added: int = 0
     deleted: int = 0
 
     @property
     def verified(self) -> bool:
         """All boxes were right, and none was missing."""
-        return not (self.moved or self.relabelled or self.added or self.deleted)
+        return not (self.moved or self.relabeled or self.added or self.deleted)
 
     def __add__(self, other: Changes) -> Changes:
         return Changes(*(getattr(self, name) + getattr(other, name) for name in CHANGES))
@@ -243,16 +243,16 @@ def changes(before: Boxes, after: Boxes) -> Changes:
 
     Example:
         >>> changes(Boxes([[0, 0, 9, 9]], labels=[0]), Boxes([[0, 0, 9, 5], [20, 20, 30, 30]], labels=[0, 1]))
-        Changes(unchanged=0, moved=1, relabelled=0, added=1, deleted=0)
+        Changes(unchanged=0, moved=1, relabeled=0, added=1, deleted=0)
     """
     overlap = iou(before.xyxy, after.xyxy)
     same = before.labels[:, None] == after.labels
-    value = np.where(same, overlap * 2, np.where(overlap >= _RELABELLED_IOU, overlap, 0))
+    value = np.where(same, overlap * 2, np.where(overlap >= _RELABELED_IOU, overlap, 0))
     pairs = [(i, j) for i, j in zip(*linear_sum_assignment(-value), strict=True) if value[i, j] > 0]
     count = dict.fromkeys(CHANGES, 0)
     for i, j in pairs:
         is_there = np.abs(before.xyxy[i] - after.xyxy[j]).max() <= _SAME_PIXELS
-        count["relabelled" if not same[i, j] else "unchanged" if is_there else "moved"] += 1
+        count["relabeled" if not same[i, j] else "unchanged" if is_there else "moved"] += 1
     return Changes(**count | {"added": len(after) - len(pairs), "deleted": len(before) - len(pairs)})
 
 

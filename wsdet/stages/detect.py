@@ -1,4 +1,4 @@
-"""Detections of trained detectors, and pictures of them."""
+"""Detections of trained detectors, and drawings of them."""
 
 from __future__ import annotations
 
@@ -160,15 +160,15 @@ def write_coco(
     """Writes the boxes of those of the images `ids` that are in the store as COCO's JSON; `method` made them."""
     from wsdet.data.images import read_size
     from wsdet.formats.coco import coco_json
-    from wsdet.formats.contents import Picture
+    from wsdet.formats.contents import ExportedImage
     from wsdet.storage.files import write_json
 
-    pictures = (
-        Picture(image_id, image_id, read_size(dataset.path(image_id)), store[image_id], "test")
+    exported = (
+        ExportedImage(image_id, image_id, read_size(dataset.path(image_id)), store[image_id], "test")
         for image_id in ids
         if image_id in store
     )
-    write_json(path, coco_json(pictures, classes, {"method": method}))
+    write_json(path, coco_json(exported, classes, {"method": method}))
 
 
 def draw_detections(

@@ -1,4 +1,4 @@
-"""Measures boxes against the truth: pseudo-boxes, proposals and detections.
+"""Measures boxes against the ground truth: pseudo-boxes, proposals and detections.
 
 The functions give the parts of `metrics.json`: plain values, fractions, None where there is nothing to measure. They
 count the images that have both boxes and truth. `python -m wsdet.evaluate` runs them on stores.
@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
 from wsdet.metrics.instances import count_instances
 from wsdet.storage.files import write_csv
-from wsdet.types import Boxes, Dataset, readable
+from wsdet.types import Boxes, Dataset, Doubles, readable
 
 if TYPE_CHECKING:
     pass
 
 log = logging.getLogger(__name__)
 
-Doubles = npt.NDArray[np.float64]
 MARGINS = tuple(round(0.05 * i, 2) for i in range(11))  # DAM's curve of center correctness goes to 0.5
 STRICT = (0.75, 0.9)  # IoU beyond 0.5 at which recall of proposals is measured, too
 
@@ -40,7 +38,7 @@ def evaluate_localization(
     Args:
         boxes: boxes by image id, best first; labels -1 stand for every label of the image.
         dataset: where the images come from. Of its truth, the classes count that an image is labeled with.
-        ids: the images; those without boxes or without truth are left out.
+        ids: the images; those without boxes or without ground truth are left out.
         resamples: draws of images behind the interval; 0 for none.
         seed: of the draws.
 
@@ -78,7 +76,7 @@ def evaluate_instances(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequen
     Args:
         boxes: the set of each image, by image id; boxes flagged difficult count neither way.
         dataset: where the images come from. Of its truth, the classes count that an image is labeled with.
-        ids: the images; those without boxes or without truth are left out.
+        ids: the images; those without boxes or without ground truth are left out.
 
     Returns:
         `recall` and `precision` over all objects, `boxes_per_image`, `objects_per_image` and `images`.
@@ -97,7 +95,7 @@ def evaluate_detections(
     Args:
         detections: boxes by image id, labels into `dataset.classes`.
         dataset: where the images come from.
-        ids: the images; those without an entry in `detections` or without truth are left out.
+        ids: the images; those without an entry in `detections` or without ground truth are left out.
         resamples: draws of images behind the interval; 0 for none.
         seed: of the draws.
 
@@ -134,7 +132,7 @@ def ratio_of_detections(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The mAP of a detector trained on pseudo-boxes as a fraction of that of one trained on true boxes.
+    """The mAP of a detector trained on pseudo-boxes as a fraction of that of one trained on ground-truth boxes.
 
     Args:
         pseudo: the detections of the one.
@@ -164,7 +162,7 @@ def evaluate_proposals(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequen
     Args:
         boxes: boxes by image id, best first.
         dataset: where the images come from.
-        ids: the images; those without boxes or without truth are left out.
+        ids: the images; those without boxes or without ground truth are left out.
 
     Returns:
         `recall_at` and `precision_at` for every number of boxes of the STL paper's Figure 3, `recall_at_iou` by IoU
@@ -213,7 +211,7 @@ def evaluate_run(
 
 
 def write_average_precision(path: Path, detectors: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes a CSV of one row a class and two columns a detector, from the `detectors` part of `metrics.json`."""
+    """Writes a CSV of one row per class and two columns a detector, from the `detectors` part of `metrics.json`."""
     classes = list(dict.fromkeys(name for figures in detectors.values() for name in figures["ap"]))
     kinds = {"": "ap", "_all_point": "ap_all_point"}
     rows = [["class", *(f"{name}{suffix}" for name in detectors for suffix in kinds)]]
@@ -224,7 +222,7 @@ def write_average_precision(path: Path, detectors: Mapping[str, Mapping[str, Any
 
 
 def _truth(dataset: Dataset, boxes: Mapping[str, Boxes], ids: Sequence[str]) -> Iterable[tuple[str, Boxes]]:
-    """(image id, true boxes) of the images that have boxes and whose truth is there and can be read."""
+    """(image id, ground-truth boxes) of the images that have boxes and whose truth is there and can be read."""
     return readable(dataset.truth, (image_id for image_id in ids if image_id in boxes), "is not counted")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from wsdet import check
 from wsdet.data.loading import ids_with_known_classes
-from wsdet.data.relabelled import Relabelled
+from wsdet.data.relabeled import Relabeled
 from wsdet.detectors.self_training import SelfTraining
 from wsdet.stages.evaluate import evaluate_instances, evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
@@ -24,7 +24,7 @@ from wsdet.stages.self_training import self_train
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
-from wsdet.storage.finished import is_sealed, seal
+from wsdet.storage.finished import is_finished, mark_finished
 from wsdet.storage.provenance import read_settings
 from wsdet.types import Boxes, Detector, InputError
 
@@ -85,7 +85,7 @@ class Experiment:
         detector: the kind of detector.
         positives: the boxes that they are trained on.
         depends_on: all that the experiment depends on, as plain JSON values.
-        visualize: draw what the localizer saw in so many images.
+        visualize: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
         self_training: rounds of it, from the detector that is trained on pseudo-boxes.
         corrected: by image id, all boxes of the training images that a person has corrected: those of
@@ -106,8 +106,8 @@ class Experiment:
 def run_experiment(run: Run, experiment: Experiment) -> None:
     """Runs all stages and leaves `metrics.json`, the report and a summary in the log."""
     images = {"train": run.train_ids, "test": run.test_ids, "digest": Fingerprints(run.dataset, True).digest(run.ids)}
-    made_of = {**experiment.depends_on, "images": images}
-    if is_sealed(run.out / "finished.json", made_of):
+    depends_on = {**experiment.depends_on, "images": images}
+    if is_finished(run.out / "finished.json", depends_on):
         log.info("nothing to do: %s was finished with the same settings on the same images", run.out)
         return
     trainer: DetectorTrainer = experiment.detector.build()
@@ -152,7 +152,7 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
     if not failed:  # they are tried again
         folders = [*(store.folder for store in stores), *(run.out / "detectors" / name for name in detectors)]
         pages = [run.out / "report"] if experiment.title else []
-        seal(run.out / "finished.json", made_of, [run.out / "metrics.json", *folders, *pages])
+        mark_finished(run.out / "finished.json", depends_on, [run.out / "metrics.json", *folders, *pages])
 
 
 def localize_with_baselines(run: Run, recipe: Recipe, n_evidence: int = 0) -> dict[str, BoxStore]:
@@ -172,7 +172,7 @@ def _possible(train_on: Sequence[str], run: Run) -> list[str]:
     """The entries of `train_on` that can be had: ground truth only where the data has some."""
     if "ground_truth" not in train_on or any(image_id in run.dataset.truth for image_id in run.train_ids):
         return list(train_on)
-    log.warning("the data has no true boxes: no detector is trained on ground_truth, and no boxes are measured")
+    log.warning("the data has no ground-truth boxes: no detector is trained on ground_truth, and no boxes are measured")
     return [name for name in train_on if name != "ground_truth"]
 
 
@@ -263,7 +263,7 @@ def _training_set(
     ]
     labels = {image_id: tuple(np.unique(boxes.labels).tolist()) for image_id, boxes in experiment.corrected.items()}
     return TrainingSet(
-        Relabelled(run.dataset, labels) if labels else run.dataset,  # what a person deleted is not there
+        Relabeled(run.dataset, labels) if labels else run.dataset,  # what a person deleted is not there
         ids,
         positives,
         run.network,

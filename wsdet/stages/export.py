@@ -16,7 +16,7 @@ import numpy as np
 from wsdet.boxes import area, clip
 from wsdet.formats.coco import image_path as coco_path
 from wsdet.formats.coco import write_coco
-from wsdet.formats.contents import Contents, Picture, distinct_stems, file_name
+from wsdet.formats.contents import Contents, ExportedImage, distinct_stems, file_name
 from wsdet.formats.cvat import image_path as cvat_path
 from wsdet.formats.cvat import write_cvat
 from wsdet.formats.label_studio import image_path as label_studio_path
@@ -29,7 +29,7 @@ from wsdet.formats.yolo import image_path as yolo_path
 from wsdet.formats.yolo import write_yolo
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim
+from wsdet.storage.provenance import check_settings
 from wsdet.storage.untrusted import read_yaml
 from wsdet.types import Boxes, Dataset, InputError, Split
 
@@ -43,10 +43,10 @@ IMAGES = ("none", "link", "copy")
 
 
 class Format(NamedTuple):
-    """One format: its writer, where an image lies in the folder, and whether it has a file an image."""
+    """One format: its writer, where an image lies in the folder, and whether it has one file per image."""
 
     write: Callable[[Path, Contents], None]
-    image_path: Callable[[Picture], str]
+    image_path: Callable[[ExportedImage], str]
     file_an_image: bool = False
 
 
@@ -87,7 +87,7 @@ def export(
         method: what made the boxes, in a few words.
         settings: what the boxes depend on.
         min_score: boxes scored lower are left out; None: none is.
-        top_k: keep so many boxes of each class in an image, the best; 0: all.
+        top_k: maximum number of boxes of each class in an image, the best ones; 0: all.
         images: `none` names the images only; `link` and `copy` put them into the folder. A dataset whose images are
             no files has them written as PNG for both.
         strict: the first bad image raises.
@@ -102,20 +102,20 @@ def export(
     check_choices(format, min_score, top_k, images)
     writer, failed = FORMATS[format], dict[str, str]()
     classes = _classes(dataset.classes, boxes, [image_id for split in ids for image_id in ids[split]])
-    pictures = []
-    for picture in _pictures(dataset, ids, boxes, classes, min_score, top_k, writer.file_an_image):
+    done = []
+    for exported in _images_to_export(dataset, ids, boxes, classes, min_score, top_k, writer.file_an_image):
         try:
-            picture = _fitted(picture, dataset)
+            exported = _fitted(exported, dataset)
             if images != "none":
-                place_image(folder / writer.image_path(picture), dataset, picture.image_id, link=images == "link")
+                place_image(folder / writer.image_path(exported), dataset, exported.image_id, link=images == "link")
         except InputError as error:
             if strict:
                 raise
-            log.warning("%s is left out: %s", picture.image_id, error)
-            failed[picture.image_id] = str(error)
+            log.warning("%s is left out: %s", exported.image_id, error)
+            failed[exported.image_id] = str(error)
         else:
-            pictures.append(picture)
-    contents = Contents(classes, tuple(pictures), method, settings, images != "none")
+            done.append(exported)
+    contents = Contents(classes, tuple(done), method, settings, images != "none")
     writer.write(folder, contents)
     if failed:
         write_json(folder / "failed.json", failed)
@@ -178,16 +178,18 @@ def export_store(
             options["top_k"], taken = positives.top_k, {"training_takes": asdict(positives)}
         else:
             options["top_k"] = 0
-    claim(folder, {"export": {"format": format, "images_asked": asked} | options | taken, "boxes": store.settings})
+    check_settings(
+        folder, {"export": {"format": format, "images_asked": asked} | options | taken, "boxes": store.settings}
+    )
     made_by = (method_of(store), store.settings)
     contents = export(dataset, ids, boxes, folder, format, *made_by, strict=strict, **options)
-    n_boxes = sum(len(picture.boxes) for picture in contents.pictures)
+    n_boxes = sum(len(exported.boxes) for exported in contents.images)
     if not n_boxes and options.get("min_score") is not None:
         best = max((float(store[i].scores.max(initial=-np.inf)) for split in ids for i in ids[split]), default=-np.inf)
         log.warning(
             "no box is scored %g or more, the highest score is %.4g; lower min_score", options["min_score"], best
         )
-    log.info("%d boxes in %d images as %s: %s", n_boxes, len(contents.pictures), format, folder)
+    log.info("%d boxes in %d images as %s: %s", n_boxes, len(contents.images), format, folder)
     return contents
 
 
@@ -243,7 +245,7 @@ def _classes(names: Sequence[str], boxes: Mapping[str, Boxes], ids: Sequence[str
     return (*names, NO_CLASS) if without and NO_CLASS not in names else tuple(names)
 
 
-def _pictures(
+def _images_to_export(
     dataset: Dataset,
     ids: Mapping[Split, Sequence[str]],
     boxes: Mapping[str, Boxes],
@@ -251,8 +253,8 @@ def _pictures(
     min_score: float | None,
     top_k: int,
     file_an_image: bool,
-) -> Iterator[Picture]:
-    """The pictures under their final names, with the boxes to write; sizes still to be read."""
+) -> Iterator[ExportedImage]:
+    """The images under their final names, with the boxes to write; sizes still to be read."""
     there = [(split, image_id) for split in ids for image_id in ids[split] if image_id in boxes]
     names = [file_name(image_name(dataset, image_id)) for _, image_id in there]
     for (split, image_id), name in zip(there, distinct_stems(names) if file_an_image else names, strict=True):
@@ -264,7 +266,7 @@ def _pictures(
         if (found.labels == -1).any():
             labels = np.where(found.labels == -1, classes.index(NO_CLASS), found.labels)
             found = replace(found, labels=labels)
-        yield Picture(image_id, name, (0, 0), found, split)
+        yield ExportedImage(image_id, name, (0, 0), found, split)
 
 
 def image_name(dataset: Dataset, image_id: str) -> str:
@@ -281,15 +283,15 @@ def _path(dataset: Dataset, image_id: str) -> Path | None:
     return None if path_of is None else path_of(image_id)
 
 
-def _fitted(picture: Picture, dataset: Dataset) -> Picture:
-    """The picture with its size, and its boxes inside it."""
+def _fitted(exported: ExportedImage, dataset: Dataset) -> ExportedImage:
+    """The image with its size, and its boxes inside it."""
     from wsdet.data.images import read_size
 
-    path = _path(dataset, picture.image_id)
+    path = _path(dataset, exported.image_id)
     # of any size: who made the boxes has read the image, whatever max_pixels= was then
-    size_hw = dataset.load(picture.image_id).size_hw if path is None else read_size(path, sys.maxsize)
-    boxes = replace(picture.boxes, xyxy=clip(picture.boxes.xyxy, size_hw))
-    return replace(picture, size_hw=size_hw, boxes=boxes[area(boxes.xyxy) > 0])
+    size_hw = dataset.load(exported.image_id).size_hw if path is None else read_size(path, sys.maxsize)
+    boxes = replace(exported.boxes, xyxy=clip(exported.boxes.xyxy, size_hw))
+    return replace(exported, size_hw=size_hw, boxes=boxes[area(boxes.xyxy) > 0])
 
 
 def place_image(target: Path, dataset: Dataset, image_id: str, link: bool) -> None:

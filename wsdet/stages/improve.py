@@ -64,7 +64,7 @@ def _say_changes(run: Run, experiment: Experiment, corrected: Mapping[str, Boxes
 
 
 def _say_figures(before: Path, after: Path) -> None:
-    """mAP before and after, where the data has true boxes to measure it."""
+    """mAP before and after, where the data has ground-truth boxes to measure it."""
     old, new = _maps(before / "metrics.json"), _maps(after / "metrics.json")
     if CORRECTED in new:
         known = [f"{name} {value:.3f}" for name, value in old.items()]

@@ -1,4 +1,4 @@
-"""Pseudo-boxes for images, and pictures of what the localizer saw."""
+"""Pseudo-boxes for images, and figures of what the localizer saw."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def visualize(
     batch_size: int = 32,
     in_flight: int = 16,
 ) -> None:
-    """Draws what `localizer` sees in the images `ids`, a PNG each in `folder`, with the true boxes if there are any.
+    """Draws what `localizer` sees in the images `ids`, one PNG each in `folder`, with any ground-truth boxes.
 
-    The images are localized again for it; those whose picture is there already are left alone.
+    The images are localized again for it; those whose figure is there already are left alone.
     """
     from wsdet.report.evidence import draw_evidence
 
-    missing = [image_id for image_id in ids if not _picture(folder, image_id).exists()]
+    missing = [image_id for image_id in ids if not _figure_path(folder, image_id).exists()]
     for image_id, found, notes in Bar(
         _with_notes(dataset, missing, localizer, network, batch_size, in_flight),
         desc="visualize",
@@ -140,7 +140,7 @@ def visualize(
         unit="image",
     ):
         if isinstance(found, Boxes):
-            path, true = _picture(folder, image_id), _true_boxes(dataset, image_id)
+            path, true = _figure_path(folder, image_id), _true_boxes(dataset, image_id)
             draw_evidence(path, dataset.load(image_id), notes, found, true, dataset.classes)
     log.info("the evidence of %d images: %s", len(ids), folder)
 
@@ -169,7 +169,7 @@ def _with_notes(
         yield image_id, outcome, notes.pop(image_id, [])
 
 
-def _picture(folder: Path, image_id: str) -> Path:
+def _figure_path(folder: Path, image_id: str) -> Path:
     return folder / added_suffix(image_id, ".png")
 
 

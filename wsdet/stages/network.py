@@ -72,7 +72,7 @@ def network_of(
     """The frozen classifier; with `head="finetune"` it is trained in `folder` first, unless that was done.
 
     Weights that wsdet trained for the same classes are used as they are. Where ImageNet knows none of several classes,
-    "pretrained" becomes "finetune". One class alone teaches no output, since nothing is told from it: then the network
+    "pretrained" becomes "finetune". One class alone trains no output, since nothing is told from it: then the network
     stays as it is, and the class follows the outputs that its images raise most.
     """
     from wsdet.networks.classifier import Network, load_network
@@ -93,7 +93,7 @@ def network_of(
     has_negatives = options.activation == "sigmoid" and not all(dataset.labels(image_id) for image_id in train_ids)
     if head == "finetune" and len(classes) == 1 and not has_negatives and not is_trained_here:
         log.warning(
-            "network.head=finetune: one class alone (%s) teaches no output, so the network stays as it is; images of "
+            "network.head=finetune: one class alone (%s) trains no output, so the network stays as it is; images of "
             "something else would: as a second class, or without a label and with network.activation=sigmoid",
             classes[0],
         )

@@ -1,7 +1,8 @@
 """What a run would cost, found by rehearsing it: the same stages on a few of its images, in a folder that goes again.
 
-A rehearsal is the run itself, so it has the run's stages and no list of its own. The first one pays what is paid once
-(modules, start-up); two more of different size, in a process that is warm, tell what an image costs beside it.
+A rehearsal is the run itself, so it has the run's stages and no list of its own. The first one takes the time that is
+taken once (modules, start-up); two more of different size, in a process that is warm, tell what an image costs beside
+it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Stage:
     """What one stage of a run is expected to cost.
 
     Attributes:
-        name: as in the run's `ledger.json`.
+        name: as in the run's `timings.json`.
         seconds: in all.
         peak_bytes: the most memory of the process, without its workers.
         n_bytes: left on the disk.

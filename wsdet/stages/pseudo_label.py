@@ -48,7 +48,7 @@ def pseudo_label(
         recipe: of the localizer.
         exports: what is exported.
         masks: keep the masks that the localizer makes beside its boxes.
-        n_evidence: draw what the localizer saw in so many images.
+        n_evidence: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
     """
     from wsdet.report.text_tables import boxes_table, localization_table

@@ -15,7 +15,7 @@ from wsdet.stages.experiment import Positives, chosen
 from wsdet.stages.export import export, method_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim, read_settings
+from wsdet.storage.provenance import check_settings, read_settings
 from wsdet.types import Boxes, Dataset, InputError
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ def pick(
         if image_id not in picked:
             picked[image_id] = None
             n_picked[list(dataset.labels(image_id))] += 1
-    unlabelled = [image_id for image_id in boxes if image_id not in picked]
-    return [*picked, *unlabelled[: budget - len(picked)]]
+    unlabeled = [image_id for image_id in boxes if image_id not in picked]
+    return [*picked, *unlabeled[: budget - len(picked)]]
 
 
 def _queue(dataset: Dataset, boxes: Mapping[str, Boxes], confidence: Mapping[str, Any], label: int) -> list[str]:
@@ -155,7 +155,9 @@ def write_project(
     """
     check.one_of(FORMATS, format=format)
     check.one_of(("copy", "link"), images=images)
-    claim(folder, {"review": {"run": str(run.resolve()), "format": format, "images": images, "ids": list(ids)}})
+    check_settings(
+        folder, {"review": {"run": str(run.resolve()), "format": format, "images": images, "ids": list(ids)}}
+    )
     contents = export(
         dataset, {"train": ids}, boxes, folder, format, f"pseudo-boxes of {method_of(store)}", store.settings,
         images=images,
@@ -169,8 +171,8 @@ def write_project(
         beside.write_text(text, encoding="utf-8")
     log.info(
         "%d images, %d boxes -> %s\n%s",
-        len(contents.pictures),
-        sum(len(p.boxes) for p in contents.pictures),
+        len(contents.images),
+        sum(len(p.boxes) for p in contents.images),
         folder,
         text,
     )

@@ -1,4 +1,4 @@
-"""Stage: boxes corrected, or judged right or wrong, on a local page; of judgments CorLoc with its interval."""
+"""Stage: boxes corrected, or judged correct or wrong, on a local page; of judgments CorLoc with its interval."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def correction_page(dataset: Dataset, ids: Sequence[str], boxes: Mapping[str, Bo
 def judging_page(
     dataset: Dataset, store: Mapping[str, Boxes], ids: Sequence[str], n_boxes: int, seed: int, path: Path
 ) -> Page:
-    """A page on which boxes drawn at random are judged right or wrong.
+    """A page on which randomly sampled boxes are judged correct or wrong.
 
     A box is the first of a label of an image, as CorLoc counts them; a label without a box is not drawn.
 
@@ -56,12 +56,12 @@ def judging_page(
     entries = [first[row] for row in drawn]
     keys = [[image_id, int(box.labels[0]), *box.xyxy[0].tolist()] for image_id, box in entries]
     before = read_judged(path)["answers"] if path.exists() else []
-    answers = {keys.index(one["box"]): one["right"] for one in before if one["box"] in keys}
+    answers = {keys.index(one["box"]): one["correct"] for one in before if one["box"] in keys}
 
-    def answer(number: int, right: Boxes | bool) -> str:
-        answers[number] = bool(right)
+    def answer(number: int, correct: Boxes | bool) -> str:
+        answers[number] = bool(correct)
         result = judged(list(answers.values()))
-        write_json(path, result | {"seed": seed, "answers": [{"box": keys[n], "right": answers[n]} for n in answers]})
+        write_json(path, result | {"seed": seed, "answers": [{"box": keys[n], "correct": answers[n]} for n in answers]})
         return judged_text(result) if len(answers) == len(entries) else ""
 
     return Page("judge", dataset, entries, frozenset(answers), answer)

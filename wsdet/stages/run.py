@@ -29,9 +29,9 @@ from wsdet.stages.propose import propose
 from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.fingerprints import Fingerprints
-from wsdet.storage.provenance import claim, read_settings
+from wsdet.storage.provenance import check_settings, read_settings
 from wsdet.storage.shard import Shard
-from wsdet.storage.timings import Ledger
+from wsdet.storage.timings import Timings
 from wsdet.training.options import RegionClassifierTraining
 from wsdet.types import Boxes, Dataset, Floats, InputError, ProposalSource, Split
 
@@ -113,7 +113,7 @@ class Run:
         self.proposals_recipe = proposals
         self.config = config
         self.shard = shard
-        self.timings = Ledger((shard.own_folder if shard else out) / "ledger.json")
+        self.timings = Timings((shard.own_folder if shard else out) / "timings.json")
 
     def rehearsal(self, ids: Mapping[Split, Sequence[str]], folder: Path) -> Run:
         """The same run on other images and in another folder, in this process alone."""
@@ -218,7 +218,7 @@ class Run:
         elif folder / name in there and self.shared != self.out:  # of another run that shares the folder
             name += "-" + hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
         with self._alone("settings"):
-            claim(folder / name, settings)
+            check_settings(folder / name, settings)
         return BoxStore(folder / name, settings)
 
     def _alone(self, purpose: str) -> AbstractContextManager[None]:
@@ -302,7 +302,7 @@ class Run:
                 evidence=evidence,
                 grid=features.grid,
                 network=self.network.fingerprint,
-                made_of={
+                depends_on={
                     "network": self.network.settings,
                     "features": features.settings,
                     "n_proposals": n_proposals,

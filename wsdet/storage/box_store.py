@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from wsdet.progress import Bar
 from wsdet.storage.files import replacing, write_json
-from wsdet.storage.provenance import claim, read_settings, recorded_digest
+from wsdet.storage.provenance import check_settings, read_settings, recorded_digest
 from wsdet.storage.shard import Shard
 from wsdet.storage.untrusted import opened, read_object, shown
 from wsdet.types import Boxes, InputError
@@ -101,7 +101,7 @@ class BoxStore(Mapping[str, Boxes]):
         self._fingerprints: dict[str, str] = {}  # image id -> what it was made from, "" of earlier versions
         self._cache: OrderedDict[int, list[Boxes]] = OrderedDict()
         if settings is not None:
-            claim(self.folder, settings)
+            check_settings(self.folder, settings)
         elif not (self.folder / "settings.json").exists():
             raise InputError(f"{self.folder} is not a box store: it has no settings.json")
         self._digest = recorded_digest(self.folder)

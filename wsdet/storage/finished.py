@@ -14,27 +14,27 @@ from wsdet.types import InputError
 from wsdet.version import __version__
 
 
-def seal(path: Path, made_of: Mapping[str, Any], left: Iterable[Path]) -> None:
+def mark_finished(path: Path, depends_on: Mapping[str, Any], left: Iterable[Path]) -> None:
     """Marks a run as finished.
 
     Args:
         path: the mark.
-        made_of: all that the run depends on, as plain JSON values.
+        depends_on: all that the run depends on, as plain JSON values.
         left: files and folders that the run left; without one of them it is not finished.
     """
-    write_json(path, {"made_of": _digest(made_of), "left": [str(one) for one in left]})
+    write_json(path, {"depends_on": _digest(depends_on), "left": [str(one) for one in left]})
 
 
-def is_sealed(path: Path, made_of: Mapping[str, Any]) -> bool:
-    """Whether a run of this version of the program was finished with the same `made_of`, and is all there."""
+def is_finished(path: Path, depends_on: Mapping[str, Any]) -> bool:
+    """Whether a run of this version of the program was finished with the same `depends_on`, and is all there."""
     if not path.exists():
         return False
     try:
         mark = read_object(path)
-        return mark["made_of"] == _digest(made_of) and all(Path(one).exists() for one in mark["left"])
+        return mark["depends_on"] == _digest(depends_on) and all(Path(one).exists() for one in mark["left"])
     except (InputError, KeyError, TypeError, ValueError, OSError):  # damaged: the stages know what is there
         return False
 
 
-def _digest(made_of: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps([__version__, made_of], sort_keys=True).encode()).hexdigest()
+def _digest(depends_on: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([__version__, depends_on], sort_keys=True).encode()).hexdigest()

@@ -30,7 +30,7 @@ class SettingsChanged(InputError):
     """A folder holds results of other settings than those that are wanted now."""
 
 
-def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Records `settings` in a new folder of results; checks them in one that is there.
 
     Args:

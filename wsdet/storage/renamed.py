@@ -17,6 +17,7 @@ KEYS = {
     "hiding": "occlusion_weight",
     "sharpness": "voting_exponent",
     "doubtful_below": "low_confidence_below",
+    "unlabelled": "unlabeled",
 }
 # `_target_` of classes that moved
 TARGETS = {

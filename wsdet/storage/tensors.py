@@ -99,7 +99,7 @@ def describe(path: Path, format: str | None = None) -> tuple[dict[str, Any], dic
     with _readable(path), opened(path, MAX_FILE_BYTES) as file:
         n_bytes = int.from_bytes(file.read(8), "little")
         if n_bytes > MAX_HEADER_BYTES:
-            raise InputError(_damaged(path, f"its description claims {n_bytes} bytes, more than {MAX_HEADER_BYTES}"))
+            raise InputError(_damaged(path, f"its header has {n_bytes} bytes, more than {MAX_HEADER_BYTES}"))
         text = file.read(n_bytes)
     with _readable(path):
         described = parsed_json(text.decode("utf-8"), "its description")

@@ -17,7 +17,7 @@ from wsdet.types import InputError
 log = logging.getLogger(__name__)
 
 
-class Ledger:
+class Timings:
     """Costs by stage in a JSON file.
 
     Args:
@@ -66,7 +66,8 @@ class Ledger:
 def _costs_in(path: Path) -> dict[str, dict[str, float]]:
     """What was spent before; nothing where that cannot be read, as no result depends on it."""
     try:
-        found = read_object(path) if path.exists() else {}
+        old = path.with_name("ledger.json")  # its name in earlier versions
+        found = read_object(path) if path.exists() else read_object(old) if old.exists() else {}
         costs = {str(stage): {str(key): value + 0 for key, value in cost.items()} for stage, cost in found.items()}
         if not all(cost.keys() >= {"seconds", "forward_passes"} for cost in costs.values()):
             raise KeyError("seconds or forward_passes")

@@ -13,8 +13,8 @@ from wsdet.networks.classifier import Network
 from wsdet.training.box_examples import (
     center_regressor,
     found_by,
-    lessons_of,
     split_ids,
+    training_examples,
     validation_budget,
 )
 from wsdet.training.box_regressor import train_box_regressor
@@ -72,11 +72,11 @@ def train_box_regressors(
         out: folder of the trainings.
         n_boxes: how many boxes of the training part to learn from, 0 for all. A fifth as many of the validation part
             are chosen by.
-        largest: see `lessons_of`.
+        largest: see `training_examples`.
         options: of the trainings; None: `BoxRegressorTraining()`.
         trainer_options: see `train_box_regressor`.
         seed: of the split and the order in which boxes are taken.
-        batch_size: pictures in one backward pass.
+        batch_size: images in one backward pass.
         in_flight: images under way at once.
 
     Raises:
@@ -85,15 +85,15 @@ def train_box_regressors(
     options = options or BoxRegressorTraining()
     check.each(partial(check.at_least, 0), n_boxes=n_boxes)
     split = split_ids([image_id for image_id in ids if dataset.labels(image_id)], seed)
-    to_learn, to_choose = (lessons_of(boxes, dataset, part, largest) for part in (split.train, split.validation))
+    to_learn, to_choose = (training_examples(boxes, dataset, part, largest) for part in (split.train, split.validation))
     tested = [(image_id, label) for image_id in split.test for label in dataset.labels(image_id)]
     trained = []
     for n in n_boxes:
         name = str(n) if n else "all"
-        lessons = to_learn.first(n, options.budget), to_choose.first(validation_budget(n), options.budget)
-        wanted = [image_id for part in lessons for image_id, _ in part.pairs]
+        parts = to_learn.first(n, options.budget), to_choose.first(validation_budget(n), options.budget)
+        wanted = [image_id for part in parts for image_id, _ in part.pairs]
         maps.fill(dataset, list(dict.fromkeys([*wanted, *split.test])), network, batch_size, in_flight)
-        train, validation = (part.examples(maps) for part in lessons)
+        train, validation = (part.examples(maps) for part in parts)
         regressor, ridge = train_box_regressor(
             train,
             validation,

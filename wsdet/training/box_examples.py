@@ -1,4 +1,4 @@
-"""Which boxes teach a box regressor: the split of the images, one box for each label, and a budget of boxes.
+"""Which boxes a box regressor is trained on: the split of the images, one box for each label, and a budget of boxes.
 
 The paper splits its images into 75 % for training, 15 % for validation and 15 % for the test, which is more than all of
 them; here the parts are as 75 : 15 : 15.
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 _SHARES = (75, 15, 15)
 
 
-class Split(NamedTuple):
-    """Image ids of the three parts, each in an order drawn by the seed."""
+class SplitIds(NamedTuple):
+    """Image ids of the three parts, each in an order sampled with the seed."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -36,7 +36,7 @@ class Split(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class TrainingExamples:
     """Boxes to learn from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Lessons:
     pairs: list[Pair]
     xyxy: Floats
 
-    def first(self, n: int, budget: Budget) -> Lessons:
+    def first(self, n: int, budget: Budget) -> TrainingExamples:
         """The first `n` of them, or of each class; 0: all. A larger `n` adds to what a smaller one gives."""
         if not n:
             return self
@@ -58,7 +58,7 @@ class Lessons:
             if taken[key] < n:
                 rows.append(row)
             taken[key] += 1
-        return Lessons([self.pairs[row] for row in rows], self.xyxy[rows])
+        return TrainingExamples([self.pairs[row] for row in rows], self.xyxy[rows])
 
     def examples(self, maps: SensitivityMaps) -> Examples:
         """Their sensitivity maps and boxes; those whose image could not be read are left out."""
@@ -69,24 +69,28 @@ class Lessons:
         return Examples(maps.rows(pairs), corners.astype(np.float32), np.array([label for _, label in pairs], np.int64))
 
 
-def split_ids(ids: Sequence[str], seed: int) -> Split:
+def split_ids(ids: Sequence[str], seed: int) -> SplitIds:
     """Images for training, validation and test."""
     order = np.random.default_rng(seed).permutation(len(ids))
     shuffled = [ids[index] for index in order]
     to_train, to_validation = (len(ids) * sum(_SHARES[:parts]) // sum(_SHARES) for parts in (1, 2))
-    return Split(tuple(shuffled[:to_train]), tuple(shuffled[to_train:to_validation]), tuple(shuffled[to_validation:]))
+    return SplitIds(
+        tuple(shuffled[:to_train]), tuple(shuffled[to_train:to_validation]), tuple(shuffled[to_validation:])
+    )
 
 
-def lessons_of(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequence[str], largest: bool) -> Lessons:
+def training_examples(
+    boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequence[str], largest: bool
+) -> TrainingExamples:
     """One box for each label of each image, in the order of `ids`; how many labels have none is logged.
 
     Args:
-        boxes: by image id; boxes labeled -1 stand for every label. One without an area teaches nothing, nor does one
+        boxes: by image id; boxes labeled -1 stand for every label. One without an area is not trained on, nor is one
             flagged difficult.
         dataset: gives the labels.
         ids: the images.
-        largest: of several boxes of a label the largest, as of true boxes; else the first, as of a localizer's, which
-            come best first.
+        largest: of several boxes of a label the largest, as of ground-truth boxes; else the first, as of a localizer's,
+            which come best first.
     """
     pairs: list[Pair] = []
     found: list[Floats] = []
@@ -101,8 +105,10 @@ def lessons_of(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequence[str],
             pairs.append((image_id, label))
             found.append(own[int(xyxys.area(own).argmax())] if largest else own[0])
     if without:
-        log.info("%d of %d labels of images have no box with an area and teach nothing", without, len(pairs) + without)
-    return Lessons(pairs, np.array(found, np.float32).reshape(-1, 4))
+        log.info(
+            "%d of %d labels of images have no box with an area and are not trained on", without, len(pairs) + without
+        )
+    return TrainingExamples(pairs, np.array(found, np.float32).reshape(-1, 4))
 
 
 def validation_budget(n: int) -> int:

@@ -1,6 +1,6 @@
 """Training of the linear map from sensitivity maps to boxes: by Lightning, and in closed form as a reference.
 
-Targets are the corners (x1, y1, x2, y2) as shares of the image's sides, y; inputs are the pixels of sensitivity maps,
+Targets are the corners (x1, y1, x2, y2) in relative coordinates, y; inputs are the pixels of sensitivity maps,
 shifted by their mean and divided by one number so that their mean squared length is 1, x. Both minimize the objective
 of ridge regression,
 
@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from wsdet.boxes import iou_of_pairs
 from wsdet.linear_models.box_regressor import BoxRegressor, proper
 from wsdet.training.batches import Batches
-from wsdet.training.options import BoxRegressorTraining, Loss, PerClass
+from wsdet.training.options import BoxRegressorTraining, PerClass, RegressionLoss
 from wsdet.training.resumable import fit, train_once
 from wsdet.training.ridge import RidgePath
 from wsdet.training.sensitivity_maps import Halves
@@ -65,7 +65,7 @@ class Examples:
 
     Attributes:
         maps: (n, side, side) float16 sensitivity maps.
-        corners: (n, 4) boxes as shares of the image's sides.
+        corners: (n, 4) boxes in relative coordinates.
         labels: (n,) their classes.
     """
 
@@ -107,7 +107,7 @@ class BoxRegressorModule(pl.LightningModule):
     best_error: Tensor
 
     def __init__(
-        self, weights: Tensor, biases: Tensor, penalty: float, counts: Sequence[int], loss: Loss = "squared"
+        self, weights: Tensor, biases: Tensor, penalty: float, counts: Sequence[int], loss: RegressionLoss = "squared"
     ) -> None:
         super().__init__()
         self.weights = nn.Parameter(weights.clone())

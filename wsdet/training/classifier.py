@@ -28,9 +28,9 @@ from wsdet.networks.weights import Activation, WeightsMetadata, digest_of_weight
 from wsdet.sampling import held_out
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
+from wsdet.training.labeled_images import Batch, LabeledImages, as_batch, augment, keep_in_memory, mask_boxes
 from wsdet.training.optimization import parameter_groups, warm_up_and_cosine
 from wsdet.training.options import ClassifierTraining
-from wsdet.training.pictures import Batch, LabelledPictures, as_batch, augment, keep_in_memory, mask_boxes
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, Floats, InputError
 
@@ -89,9 +89,7 @@ class ClassifierModule(pl.LightningModule):
         if not len(labels):
             raise InputError("no image of a batch could be read; the log has the reasons")
         generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
-        changed = self._normalized(
-            augment(pictures.float() / 255, generator, self.options.min_crop, self.options.jitter)
-        )
+        changed = self._normalized(augment(images.float() / 255, generator, self.options.min_crop, self.options.jitter))
         loss = self._loss(self.backbone(mask_boxes(changed, generator, self.options.masked)), labels)
         self.log("loss", loss, batch_size=len(labels))
         return loss
@@ -132,9 +130,9 @@ class ClassifierModule(pl.LightningModule):
         key = [self.seed, self.current_epoch, self.global_rank, what]
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
-    def _normalized(self, pictures: Tensor) -> Tensor:
-        mean, std = (pictures.new_tensor(of)[:, None, None] for of in (self.backbone.mean, self.backbone.std))
-        return ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+    def _normalized(self, images: Tensor) -> Tensor:
+        mean, std = (images.new_tensor(of)[:, None, None] for of in (self.backbone.mean, self.backbone.std))
+        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if self.activation == "sigmoid":
@@ -211,14 +209,14 @@ def train_classifier(
         )
         trained = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
         module = ClassifierModule(trained, activation, options, seed)
-        pictures = [LabelledPictures(dataset, part, backbone.input_size) for part in (train_ids, validation_ids)]
+        images = [LabeledImages(dataset, part, backbone.input_size) for part in (train_ids, validation_ids)]
         batches = Batches(
-            *pictures,
+            *images,
             batch_size=options.batch_size,
             collate=as_batch,
             seed=seed,
-            workers=0 if keep_in_memory(pictures, memory_gib, workers) else workers,
-            drop_last=True,  # a last batch of one picture has no statistics to normalize by
+            workers=0 if keep_in_memory(images, memory_gib, workers) else workers,
+            drop_last=True,  # a last batch of one image has no statistics to normalize by
         )
         trainer = fit(module, batches, path.parent, options.epochs, "classifier", trainer_options or {})
         # where several processes trained, this one has no more than what they logged
@@ -249,6 +247,6 @@ def mean_average_precision(scores: Floats, labels: Floats) -> float:
 
 def top1(scores: Floats, labels: Floats) -> float:
     """Share of the images with labels whose best-scored class is one of them; shapes as `mean_average_precision`."""
-    labelled = labels.any(axis=1)
+    labeled = labels.any(axis=1)
     best = scores.argmax(axis=1)
-    return float(labels[np.arange(len(labels)), best][labelled].mean()) if labelled.any() else float("nan")
+    return float(labels[np.arange(len(labels)), best][labeled].mean()) if labeled.any() else float("nan")

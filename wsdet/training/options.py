@@ -14,7 +14,7 @@ from wsdet.linear_models.box_regressor import Channels
 
 Budget = Literal["class", "total"]
 PerClass = Literal["nothing", "bias", "map"]
-Loss = Literal["squared", "overlap"]
+RegressionLoss = Literal["squared", "overlap"]
 
 PENALTIES = tuple(10.0 ** (power / 2) for power in range(-12, 3))
 
@@ -68,7 +68,7 @@ class RegionClassifierTraining:
         batch_size: images of a step.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        stages: how often refined heads are trained, each time on the boxes of the time before; 0: never.
+        stages: how often refined heads are trained, each time on the boxes of the stage before; 0: never.
         folds: parts of the images; a refined head learns from one part and labels the others. 1: it labels its own.
         components: principal components that features are reduced to for refined heads.
         background: regions of an image that are examples of background, sampled.
@@ -123,7 +123,7 @@ class BoxRegressorTraining:
     map_side: int = 16
     channels: Channels = "max"
     per_class: PerClass | Literal["auto"] = "auto"
-    loss: Loss = "squared"
+    loss: RegressionLoss = "squared"
     mirror: bool = True
     penalties: Sequence[float] = PENALTIES
     epochs: int = 50
@@ -133,6 +133,6 @@ class BoxRegressorTraining:
         check.one_of(get_args(Budget), budget=self.budget)
         check.one_of(get_args(Channels), channels=self.channels)
         check.one_of((*get_args(PerClass), "auto"), per_class=self.per_class)
-        check.one_of(get_args(Loss), loss=self.loss)
+        check.one_of(get_args(RegressionLoss), loss=self.loss)
         check.each(check.positive, penalties=self.penalties)
         check.at_least(1, map_side=self.map_side, epochs=self.epochs, patience=self.patience)

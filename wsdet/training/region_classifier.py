@@ -1,7 +1,7 @@
 """Training of a `RegionClassifier` from class labels alone, by Lightning (Bilen and Vedaldi, CVPR 2016).
 
 With more than one class, WSDDN's heads are trained first; refined heads (`wsdet.training.region_refinement`) follow.
-A single label tells nothing of which regions show it: then there are refined heads alone, taught by the network's own
+A single label tells nothing of which regions show it: then there are refined heads alone, trained on the network's own
 evidence, against the regions of the images that stand apart from the best ones.
 
 Features are made anew from the images' maps in every epoch, so memory holds those of one batch, whatever the number of
@@ -31,7 +31,7 @@ from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
 from wsdet.training.options import RegionClassifierTraining
-from wsdet.training.region_refinement import Regions, refine
+from wsdet.training.region_refinement import ImageRegions, refine
 from wsdet.training.resumable import fit, train_once
 from wsdet.types import Dataset, Floats, InputError
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 _LENGTH = 5.0  # mean length that features are scaled to, for which the learning rate is made
 _MEASURED = 100  # images that the scale is measured on
 
-Lesson = tuple[Tensor, Tensor]  # (n, d) features of an image's regions, (k,) labels of 0 and 1
+TrainingExample = tuple[Tensor, Tensor]  # (n, d) features of an image's regions, (k,) labels of 0 and 1
 
 
 class RegionModule(pl.LightningModule):
@@ -74,7 +74,7 @@ class RegionModule(pl.LightningModule):
         self.options = options
         self.seed = seed
 
-    def training_step(self, batch: Sequence[Lesson], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[TrainingExample], batch_idx: int) -> Tensor:
         """Binary cross-entropy of the images' labels, summed over the classes and the heads."""
         # drawn from the step's place, so that a training that was killed goes on as it would have
         draw = np.random.default_rng((self.seed, self.current_epoch, batch_idx, self.global_rank))
@@ -111,7 +111,7 @@ def train_region_classifier(
     evidence: Callable[[str, Tensor], Floats],
     grid: int,
     network: str,
-    made_of: Mapping[str, Any],
+    depends_on: Mapping[str, Any],
     options: RegionClassifierTraining | None = None,
     trainer_options: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -119,15 +119,15 @@ def train_region_classifier(
     """Trains the maps on the labels of images; goes on where an earlier call in `out` stopped.
 
     Args:
-        dataset: gives the labels; its true boxes are never looked at.
-        ids: images to learn from; those without a label teach nothing.
+        dataset: gives the labels; its ground-truth boxes are never looked at.
+        ids: images to learn from; those without a label are not trained on.
         describe: gives the (n, d) features of an image's regions; an `InputError` where it cannot be read.
         out: folder of the training.
         xyxy_of: gives the (n, 4) corners of the same regions.
         evidence: gives the (n, k) prior weights of an image's regions by the network alone, from the id and features.
         grid: cells along a side of a region whose averages the features are.
         network: fingerprint of the network that they come from.
-        made_of: what the features depend on, as plain JSON values.
+        depends_on: what the features depend on, as plain JSON values.
         options: how it learns; None: `RegionClassifierTraining()`.
         trainer_options: further arguments of `pytorch_lightning.Trainer`.
         seed: of the order, the weights to begin with and the sampling of background.
@@ -146,7 +146,7 @@ def train_region_classifier(
             "localizer=vote or localizer=stl_wl needs no labels"
         )
     settings = {
-        **made_of,
+        **depends_on,
         **asdict(options),
         "seed": seed,
         "classes": list(dataset.classes),
@@ -155,23 +155,23 @@ def train_region_classifier(
     path = Path(out) / "model.safetensors"
 
     def train() -> dict[str, Any]:
-        lessons = _Lessons(dataset, ids, describe)
-        module = RegionModule(len(lessons.mean), len(dataset.classes), options, seed)
+        examples = _TrainingExamples(dataset, ids, describe)
+        module = RegionModule(len(examples.mean), len(dataset.classes), options, seed)
         if len(dataset.classes) > 1:
             log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
-            batches = Batches(lessons, batch_size=options.batch_size, collate=_readable, seed=seed)
+            batches = Batches(examples, batch_size=options.batch_size, collate=_readable, seed=seed)
             fit(module, batches, path.parent, options.epochs, "region classifier", trainer_options or {})
         else:
             log.info(
                 "region classifier: one class: only refined heads, by what the network sees in %d images", len(ids)
             )
         class_weights, region_weights = (
-            (weights.detach().numpy() / lessons.scale).astype(np.float32)
+            (weights.detach().numpy() / examples.scale).astype(np.float32)
             for weights in (module.class_weights, module.region_weights)
         )
-        class_biases = module.class_biases.detach().numpy() - lessons.mean.numpy() @ class_weights
+        class_biases = module.class_biases.detach().numpy() - examples.mean.numpy() @ class_weights
         unrefined = RegionClassifier(class_weights, class_biases, region_weights, dataset.classes, grid, network)
-        _refined(unrefined, lessons, xyxy_of, evidence, options, path.parent, seed).save(path)
+        _refined(unrefined, examples, xyxy_of, evidence, options, path.parent, seed).save(path)
         return {"images": len(ids)}
 
     train_once("region classifier", path, settings, train)
@@ -180,7 +180,7 @@ def train_region_classifier(
 
 def _refined(
     classifier: RegionClassifier,
-    lessons: _Lessons,
+    examples: _TrainingExamples,
     xyxy_of: Callable[[str], Floats],
     evidence: Callable[[str, Tensor], Floats],
     options: RegionClassifierTraining,
@@ -191,11 +191,11 @@ def _refined(
     if not options.stages:
         return classifier
 
-    def read() -> Iterator[Regions]:
-        for image_id, features, labels in lessons.images():
+    def read() -> Iterator[ImageRegions]:
+        for image_id, features, labels in examples.images():
             plain = features.cpu().numpy()
             weights = evidence(image_id, features) * classifier.prior_weights(plain, image_id)
-            yield Regions(image_id, xyxy_of(image_id), plain, weights, labels)
+            yield ImageRegions(image_id, xyxy_of(image_id), plain, weights, labels)
 
     start = time.perf_counter()
     weights, biases = refine(read, len(classifier.classes), options, folder, seed)
@@ -203,8 +203,8 @@ def _refined(
     return replace(classifier, refined_weights=weights, refined_biases=biases)
 
 
-class _Lessons(torch.utils.data.Dataset[Lesson]):
-    """What each image teaches, standardized: features of mean 0 and mean length `_LENGTH`.
+class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
+    """What each image is trained with, standardized: features of mean 0 and mean length `_LENGTH`.
 
     Attributes:
         mean: (d,) of the features of some images' regions.
@@ -226,7 +226,7 @@ class _Lessons(torch.utils.data.Dataset[Lesson]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, index: int) -> Lesson:
+    def __getitem__(self, index: int) -> TrainingExample:
         features = self._described(self._ids[index])
         features = self.mean.new_empty(0, len(self.mean)) if features is None else features
         labels = torch.zeros(len(self._dataset.classes))
@@ -245,10 +245,10 @@ class _Lessons(torch.utils.data.Dataset[Lesson]):
         try:
             return self._describe(image_id).clone()  # made in inference mode, perhaps, which training cannot save
         except InputError as error:
-            log.warning("%s teaches nothing: %s", image_id, error)
+            log.warning("%s is not trained on: %s", image_id, error)
             return None
 
 
-def _readable(lessons: list[Lesson]) -> list[Lesson]:
-    """A batch without the images that could not be read; of none that could, one that teaches nothing."""
-    return [lesson for lesson in lessons if len(lesson[0])] or [(lessons[0][0], torch.zeros_like(lessons[0][1]))]
+def _readable(examples: list[TrainingExample]) -> list[TrainingExample]:
+    """A batch without the images that could not be read; of none that could, one without a loss."""
+    return [example for example in examples if len(example[0])] or [(examples[0][0], torch.zeros_like(examples[0][1]))]

@@ -36,7 +36,7 @@ _STEPS = 25  # of L-BFGS
 
 
 @dataclass(frozen=True, eq=False)
-class Regions:
+class ImageRegions:
     """The regions of one image.
 
     Attributes:
@@ -55,7 +55,11 @@ class Regions:
 
 
 def refine(
-    read: Callable[[], Iterator[Regions]], n_classes: int, options: RegionClassifierTraining, folder: Path, seed: int
+    read: Callable[[], Iterator[ImageRegions]],
+    n_classes: int,
+    options: RegionClassifierTraining,
+    folder: Path,
+    seed: int,
 ) -> tuple[Floats, Floats]:
     """Trains refined heads.
 
@@ -93,7 +97,7 @@ class _Reduction:
     components: Floats
 
     @classmethod
-    def of(cls, images: Iterable[Regions], n_components: int) -> _Reduction:
+    def of(cls, images: Iterable[ImageRegions], n_components: int) -> _Reduction:
         """Of a sample of the regions: every tenth of each image, thinned out to eight times the components."""
         sample = np.concatenate([image.features[::10] for image in images]).astype(np.float32)
         sample = sample[:: max(1, len(sample) // (8 * n_components))]
@@ -122,28 +126,28 @@ class _Images:
     """
 
     features: np.memmap
-    images: Sequence[tuple[Regions, int]]
+    images: Sequence[tuple[ImageRegions, int]]
 
     @classmethod
-    def read(cls, images: Iterable[Regions], reduction: _Reduction, path: Path) -> _Images:
+    def read(cls, images: Iterable[ImageRegions], reduction: _Reduction, path: Path) -> _Images:
         kept, n_rows = [], 0
         none = np.zeros((0, 0), np.float32)
         with path.open("wb") as file:
             for image in images:
                 file.write(np.ascontiguousarray(reduction(image.features), np.float16).tobytes())
-                kept.append((Regions(image.image_id, image.xyxy, none, image.prior_weights, image.labels), n_rows))
+                kept.append((ImageRegions(image.image_id, image.xyxy, none, image.prior_weights, image.labels), n_rows))
                 n_rows += len(image.xyxy)
         shape = (n_rows, len(reduction.components))
         return cls(np.memmap(path, np.float16, "r", shape=shape), kept)
 
-    def of(self, image: Regions, first: int) -> Floats:
+    def of(self, image: ImageRegions, first: int) -> Floats:
         """(n, p) reduced features of an image's regions."""
         return self.features[first : first + len(image.xyxy)].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class _Examples:
-    """What one image teaches: rows of the features, the class of each (k: background), and its weight."""
+    """The training examples of one image: rows of the features, the class of each (k: background), and its weight."""
 
     rows: Ints
     classes: Ints
@@ -157,13 +161,16 @@ def _fit_stages(images: _Images, n_classes: int, options: RegionClassifierTraini
     biases = np.zeros((options.folds, n_classes + 1), np.float32)
     for stage in range(options.stages):
         rng = np.random.default_rng([seed, stage])
-        taught = [
+        examples = [
             _examples(image, first, _probabilities(images, image, first, weights, biases), n_classes, options, rng)
             for image, first in images.images
         ]
         new = [
             _fit(
-                [one for one, of in zip(taught, folds, strict=True) if of == fold], images.features, n_classes, options
+                [one for one, of in zip(examples, folds, strict=True) if of == fold],
+                images.features,
+                n_classes,
+                options,
             )
             for fold in range(options.folds)
         ]
@@ -171,7 +178,7 @@ def _fit_stages(images: _Images, n_classes: int, options: RegionClassifierTraini
     return weights, biases
 
 
-def _probabilities(images: _Images, image: Regions, first: int, weights: Floats, biases: Floats) -> Floats:
+def _probabilities(images: _Images, image: ImageRegions, first: int, weights: Floats, biases: Floats) -> Floats:
     """(n, k) of an image's regions, by the heads that have not learned from it."""
     heads = clean_heads(image.image_id, len(weights))
     logits = images.of(image, first) @ weights[heads] + biases[heads, None]
@@ -179,7 +186,7 @@ def _probabilities(images: _Images, image: Regions, first: int, weights: Floats,
 
 
 def _examples(
-    image: Regions,
+    image: ImageRegions,
     first: int,
     probabilities: Floats,
     n_classes: int,
@@ -205,12 +212,12 @@ def _examples(
 
 
 def _fit(
-    taught: Sequence[_Examples], features: np.memmap, n_classes: int, options: RegionClassifierTraining
+    examples: Sequence[_Examples], features: np.memmap, n_classes: int, options: RegionClassifierTraining
 ) -> tuple[Floats, Floats]:
     """(p, k + 1) weights and (k + 1,) biases: every class that occurs weighs alike, background as all of them."""
     none = _Examples(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
     rows, classes, weights = (
-        np.concatenate([getattr(one, name) for one in (none, *taught)]) for name in ("rows", "classes", "weights")
+        np.concatenate([getattr(one, name) for one in (none, *examples)]) for name in ("rows", "classes", "weights")
     )
     totals = np.bincount(classes, weights, n_classes + 1)
     shares = 1 / np.maximum(totals, 1e-12)

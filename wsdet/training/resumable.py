@@ -26,7 +26,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from wsdet.storage.files import write_json
-from wsdet.storage.provenance import claim, flatten
+from wsdet.storage.provenance import check_settings, flatten
 from wsdet.training.progress import TrainingBar
 from wsdet.types import InputError
 
@@ -48,7 +48,7 @@ def train_once(name: str, path: Path, settings: Mapping[str, Any], train: Callab
         InputError: the folder holds a training with other settings.
     """
     report, checkpoints = path.parent / "training.json", path.parent / "checkpoints"
-    claim(path.parent, settings)
+    check_settings(path.parent, settings)
     if report.exists():
         log.info("%s: trained already -> %s", name, path)
     else:

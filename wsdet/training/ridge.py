@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from wsdet.types import Floats
-
-Doubles = npt.NDArray[np.float64]
+from wsdet.types import Doubles, Floats
 
 
 class RidgePath:

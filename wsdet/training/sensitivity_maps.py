@@ -23,7 +23,7 @@ from wsdet.linear_models.box_regressor import Channels, sensitivity_map
 from wsdet.progress import Bar
 from wsdet.questions import Note, PixelGradient, Question
 from wsdet.storage import tensors
-from wsdet.storage.provenance import claim
+from wsdet.storage.provenance import check_settings
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class SensitivityMaps:
         self.folder = Path(folder)
         self.channels: Channels = channels
         self.side = side
-        claim(self.folder, {**settings, "channels": channels, "side": side})
+        check_settings(self.folder, {**settings, "channels": channels, "side": side})
         self._where: dict[Pair, tuple[Path, int]] = {}
         self._sizes_hw: dict[str, tuple[int, int]] = {}
         for path in sorted((self.folder / "parts").glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""Images and targets as the training sees them: boxes follow their objects, batches are drawn by seed and epoch."""
+"""Images and targets as the training sees them: boxes follow their objects, batches are sampled with seed and epoch."""
 
 from __future__ import annotations
 

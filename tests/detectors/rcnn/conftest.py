@@ -36,9 +36,9 @@ class BlockColors:
     def levels(self, image: Tensor, sizes_hw: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
         return tuple(self.trunk(self.resized(image, size_hw))[0].permute(1, 2, 0) for size_hw in sizes_hw)
 
-    def trunk(self, pictures: Tensor) -> Tensor:
-        self.n_forward_passes += len(pictures)
-        return F.avg_pool2d(pictures, 8, ceil_mode=True)
+    def trunk(self, images: Tensor) -> Tensor:
+        self.n_forward_passes += len(images)
+        return F.avg_pool2d(images, 8, ceil_mode=True)
 
     def crops(self, image: Tensor, xyxy: Tensor, context: int = 0) -> Tensor:
         crops = []

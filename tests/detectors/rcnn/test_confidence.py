@@ -12,7 +12,7 @@ from wsdet.boxes import iou
 from wsdet.detectors.rcnn.confidence import WEIGHTINGS, confidences, weigh
 from wsdet.detectors.rcnn.detector import best_positives
 from wsdet.detectors.rcnn.features import RoiFeatures
-from wsdet.detectors.rcnn.mining import Trainer
+from wsdet.detectors.rcnn.mining import SvmTrainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.types import Boxes
 
@@ -108,7 +108,7 @@ def test_an_ignored_region_is_neither_positive_nor_negative(squares: Any, networ
     confidence = {i: np.array([0.1 if i in uncertain else 1.0], np.float32) for i in squares.truth}
     positives = weigh(squares.truth, confidence, "ignore", 0.25)
     protocol = TrainingProtocol(random_negatives=100, share_negatives=share_negatives, rounds=0)
-    one = Trainer(
+    one = SvmTrainer(
         squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
     )
     one._collect()
@@ -129,7 +129,7 @@ def test_a_dropped_box_leaves_its_image_out_of_the_class(squares: Any, network: 
     confidence = {i: np.array([0.1 if i == "train00" else 1.0], np.float32) for i in squares.truth}
     positives = weigh(squares.truth, confidence, "keep", 0.25)
     protocol = TrainingProtocol(random_negatives=100, rounds=0)
-    one = Trainer(
+    one = SvmTrainer(
         squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
     )
     one._collect()
@@ -143,7 +143,7 @@ def test_weights_reach_the_objective(squares: Any, network: Any) -> None:
     flagged = {i: replace(boxes, difficult=np.array([i == "train00"])) for i, boxes in squares.truth.items()}
     classifiers = []
     for positives in (base, flagged, squares.truth):
-        one = Trainer(
+        one = SvmTrainer(
             squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
         )
         classifiers.append(one.run().classifiers.weights[:, 0])
@@ -154,6 +154,6 @@ def test_weights_reach_the_objective(squares: Any, network: Any) -> None:
 def test_a_positive_without_weight_is_an_error(squares: Any, network: Any) -> None:
     without = {i: Boxes(boxes.xyxy, labels=boxes.labels) for i, boxes in squares.truth.items()}
     with pytest.raises(ValueError, match="must be > 0"):
-        Trainer(
+        SvmTrainer(
             squares, squares.ids("train"), {"p": without}, squares.proposals, RoiFeatures(network), TrainingProtocol()
         )

@@ -199,7 +199,7 @@ def test_ground_truth_positives(caplog: pytest.LogCaptureFixture) -> None:
     dataset: Any = Annotated()
     assert list(ground_truth_positives(dataset, ["a", "b", "broken"])) == ["a"]
     assert "broken is no XML" in caplog.text
-    with pytest.raises(InputError, match="needs true boxes"):
+    with pytest.raises(InputError, match="needs ground-truth boxes"):
         ground_truth_positives(dataset, ["b"])
 
 

@@ -12,7 +12,7 @@ import torch
 from wsdet.detectors.rcnn import mining
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
-from wsdet.detectors.rcnn.mining import Trainer, _best_rows
+from wsdet.detectors.rcnn.mining import SvmTrainer, _best_rows
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.svm import SvmProblem
 from wsdet.types import Boxes, InputError, Sample
@@ -47,7 +47,7 @@ RCNN = TrainingProtocol(
 )
 
 
-def trainer(squares: Any, network: Any, protocol: TrainingProtocol = FAST, **changed: Any) -> Trainer:
+def trainer(squares: Any, network: Any, protocol: TrainingProtocol = FAST, **changed: Any) -> SvmTrainer:
     arguments: dict[str, Any] = {
         "dataset": squares,
         "ids": squares.ids("train"),
@@ -55,10 +55,10 @@ def trainer(squares: Any, network: Any, protocol: TrainingProtocol = FAST, **cha
         "proposals": squares.proposals,
         "protocol": protocol,
     }
-    return Trainer(features=changed.pop("features", None) or RoiFeatures(network), **(arguments | changed))
+    return SvmTrainer(features=changed.pop("features", None) or RoiFeatures(network), **(arguments | changed))
 
 
-def collected(one: Trainer) -> Trainer:
+def collected(one: SvmTrainer) -> SvmTrainer:
     one._collect()
     return one
 

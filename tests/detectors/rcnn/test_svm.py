@@ -11,8 +11,8 @@ from torch import Tensor
 from wsdet.detectors.rcnn import exact_svm, rows, svm
 from wsdet.detectors.rcnn.svm import (
     LinearClassifiers,
-    Loss,
     Solver,
+    SvmLoss,
     SvmProblem,
     liblinear,
     newton_cg,
@@ -22,7 +22,9 @@ from wsdet.detectors.rcnn.svm import (
 )
 
 
-def made_up_problem(loss: Loss = "squared_hinge", c: float = 1e-3, n: int = 600, d: int = 80, k: int = 4) -> SvmProblem:
+def made_up_problem(
+    loss: SvmLoss = "squared_hinge", c: float = 1e-3, n: int = 600, d: int = 80, k: int = 4
+) -> SvmProblem:
     """Correlated non-negative features of norm about 20, rare positives, some rows that are no example."""
     generator = torch.Generator().manual_seed(0)
 
@@ -81,7 +83,7 @@ def libsvm_bound(problem: SvmProblem) -> float:
         *(pytest.param("squared_hinge", c, marks=pytest.mark.slow) for c in (1e-3, 0.1, 10.0, 100.0)),
     ],
 )
-def test_newton_reaches_the_smallest_objective_from_a_cold_start(loss: Loss, c: float) -> None:
+def test_newton_reaches_the_smallest_objective_from_a_cold_start(loss: SvmLoss, c: float) -> None:
     problem = rare_positives(loss, c)
     bound = libsvm_bound(problem)
     assert bound * (1 - 1e-9) <= float(objective(problem, newton_cg(problem))) <= bound * (1 + 2e-3)
@@ -100,7 +102,7 @@ def test_newton_reaches_it_where_positives_differ_from_negatives(loss: Loss, c: 
     ("loss", "c"), [("squared_hinge", 1e-3), ("squared_hinge", 0.1), ("hinge", 1e-3), ("hinge", 1e-2)]
 )
 def test_conjugate_gradients_alone_converge_while_c_is_small(
-    loss: Loss, c: float, monkeypatch: pytest.MonkeyPatch
+    loss: SvmLoss, c: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = made_up_problem(loss, c)
     exact = torch.stack([objective(problem.column(j), newton_cg(problem.column(j)))[0] for j in range(4)])
@@ -112,7 +114,7 @@ def test_conjugate_gradients_alone_converge_while_c_is_small(
 @pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
 @pytest.mark.parametrize("shape", [(300, 20), (100, 150)], ids=["Woodbury", "few examples"])
 def test_examples_too_many_to_keep_their_products_have_the_same_solution(
-    loss: Loss, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    loss: SvmLoss, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n, d = shape
     problem = made_up_problem(loss, 10.0, n, d, 1).column(0)
@@ -124,7 +126,7 @@ def test_examples_too_many_to_keep_their_products_have_the_same_solution(
 
 @pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
 @pytest.mark.parametrize("c", [1e-4, 1e-2])
-def test_the_gap_is_an_upper_bound(loss: Loss, c: float) -> None:
+def test_the_gap_is_an_upper_bound(loss: SvmLoss, c: float) -> None:
     problem = made_up_problem(loss, c)
     solution = newton_cg(problem)
     smallest = objective(problem, solution)
@@ -136,7 +138,7 @@ def test_the_gap_is_an_upper_bound(loss: Loss, c: float) -> None:
 
 
 @pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
-def test_equal_examples_and_an_enormous_c_are_no_error(loss: Loss, caplog: pytest.LogCaptureFixture) -> None:
+def test_equal_examples_and_an_enormous_c_are_no_error(loss: SvmLoss, caplog: pytest.LogCaptureFixture) -> None:
     column = made_up_problem(loss, 1e6, 200, 20, 1).column(0)
     once = replace(column, x=column.x[column.rows], rows=None)
     twice = replace(once, x=once.x.repeat(2, 1), targets=once.targets.repeat(2, 1))
@@ -228,7 +230,7 @@ def test_average_precision_chooses_c() -> None:
 
 @pytest.mark.parametrize("solve", [newton_cg, liblinear])
 @pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
-def test_a_weight_of_two_is_the_example_twice(solve: Solver, loss: Loss) -> None:
+def test_a_weight_of_two_is_the_example_twice(solve: Solver, loss: SvmLoss) -> None:
     problem = made_up_problem(loss)
     twice = torch.arange(len(problem.x)) % 3 == 0
     weighted = replace(problem, weights=1.0 + twice)

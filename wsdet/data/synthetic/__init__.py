@@ -1,4 +1,4 @@
-"""Photos made on the spot, with their true boxes: the built-in data."""
+"""Photos made on the spot, with their ground-truth boxes: the built-in data."""
 
 from wsdet.data.synthetic.dataset import Synthetic
 

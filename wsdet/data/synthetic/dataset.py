@@ -108,7 +108,7 @@ class Synthetic:
 
     @property
     def truth(self) -> Mapping[str, Boxes]:
-        """True boxes of every image of both splits."""
+        """Ground-truth boxes of every image of both splits."""
         return self._truth
 
     def scene(self, image_id: str) -> Scene:

@@ -1,6 +1,6 @@
 """Plans of synthetic scenes: what stands where, how large, in front of what. Geometry and color only, no pixels.
 
-A plan is cheap (about a millisecond), so the labels and true boxes of a data set come without painting it.
+A plan is cheap (about a millisecond), so the labels and ground-truth boxes of a data set come without painting it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class NeuralDetector:
         return digest.hexdigest()[:16]
 
     def detect(self, sample: Sample, proposals: Boxes | None = None) -> Boxes:
-        """Scored and labelled boxes of an image, best first; proposals are not looked at."""
+        """Scored and labeled boxes of an image, best first; proposals are not looked at."""
         return self._detect_batch([sample])[0]
 
     def detect_all(self, samples: Iterable[Sample], batch_size: int = 8) -> Iterator[Boxes]:

@@ -42,7 +42,7 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
     Args:
         dataset: gives the images and their labels.
         ids: which.
-        positives: labelled boxes by image id, scored by their weights as positives; one flagged difficult is an ignored
+        positives: labeled boxes by image id, scored by their weights as positives; one flagged difficult is an ignored
             region. An image without an entry has no box.
         model: the size at which the detector sees images.
         training: how they are changed.
@@ -119,7 +119,7 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
 
 class BatchOrder(data.Sampler[list[Draw]]):
-    """Batches in an order drawn from (seed, epoch), each of one orientation, so that little is padded.
+    """Batches in an order sampled with (seed, epoch), each of one orientation, so that little is padded.
 
     Args:
         sizes_hw: height and width of every image.

@@ -23,7 +23,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from wsdet.networks.backbones import Backbone
 from wsdet.types import InputError
 
-_PROBE = 256  # pixels: the side of the picture that stages are found with
+_PROBE = 256  # pixels: the side of the image that stages are found with
 
 
 class Pyramid(nn.Module):
@@ -129,7 +129,7 @@ def _stages(backbone: Backbone) -> tuple[fx.GraphModule, list[_Stage]]:
         body = fx.symbolic_trace(trunk)
         with torch.no_grad():
             ShapeProp(body).propagate(torch.zeros(1, 3, _PROBE, _PROBE))
-    except Exception as error:  # tracing runs a stranger's forward, which may do anything
+    except Exception as error:  # tracing runs a forward of somebody else's, which may do anything
         raise InputError(
             f"network {backbone.architecture} cannot be taken apart into stages: {error}; choose another network"
         ) from error

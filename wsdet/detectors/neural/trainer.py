@@ -12,7 +12,7 @@ from wsdet.detectors.neural.training import train_detector
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network
-from wsdet.storage.provenance import claim
+from wsdet.storage.provenance import check_settings
 
 
 class TorchvisionDetectors:
@@ -59,7 +59,7 @@ class TorchvisionDetectors:
 
     def train(self, data: TrainingSet, folder: Path) -> dict[str, NeuralDetector]:
         """See `wsdet.detectors.trainer.DetectorTrainer`."""
-        claim(folder, data.depends_on)
+        check_settings(folder, data.depends_on)
         backbone = self._backbone_of(data.network)
         return {
             name: train_detector(

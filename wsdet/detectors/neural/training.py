@@ -166,9 +166,9 @@ def train_detector(
     """Trains a detector, or goes on where an earlier call in `out` stopped, or loads what that one finished.
 
     Args:
-        dataset: gives images and labels; its true boxes are never looked at.
+        dataset: gives images and labels; its ground-truth boxes are never looked at.
         ids: the images to learn from.
-        positives: labelled boxes by image id, each scored by its weight as a positive: 1 is the usual one. A box
+        positives: labeled boxes by image id, each scored by its weight as a positive: 1 is the usual one. A box
             flagged difficult is ignored: nothing mostly inside it is background. An image without boxes shows
             background.
         backbone: a classifier, whose trunk is where the features start from.
@@ -273,7 +273,7 @@ def _train(
 
 
 def _loggers(out: Path, training: TrainingOptions) -> list[Logger]:
-    """Each start of a training, resumed ones too, writes a folder of its own, so nothing of before is lost."""
+    """Each start of a training, resumed ones too, writes a folder of its own, so nothing earlier is lost."""
     version = f"start_{len(list((out / 'log').glob('start_*')))}"
     loggers: list[Logger] = [CSVLogger(out, "log", version)]
     if training.logger == "tensorboard":

@@ -75,7 +75,7 @@ def train_box_regression(
         features: describes boxes.
         n_classes: how many classes there are; one without an example moves nothing.
         scale: what features are multiplied with, so that `ridge` means what it means in R-CNN.
-        max_proposals: only so many proposals of an image, the first; 0: all.
+        max_proposals: maximum number of proposals of an image, the first ones; 0: all.
         min_iou: see above.
         ridge: lambda.
     """

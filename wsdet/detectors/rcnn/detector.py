@@ -24,7 +24,7 @@ from wsdet.detectors.described_network import described_network
 from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
 from wsdet.detectors.rcnn.features import BoxFeatures, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
-from wsdet.detectors.rcnn.mining import TrainedTasks, Trainer
+from wsdet.detectors.rcnn.mining import SvmTrainer, TrainedTasks
 from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.networks.classifier import Network
@@ -56,7 +56,7 @@ class RcnnDetector:
         nms_iou: of two boxes of a class that overlap more, the lower one is dropped.
         max_per_class: proposals of a class that reach non-maximum suppression, those of highest score.
         max_per_image: boxes given for an image, all classes together; 0: all.
-        max_proposals: only so many proposals of an image, the first, are looked at; 0: all.
+        max_proposals: maximum number of proposals of an image, the first ones; 0: all.
         shifts: how each class moves the boxes that it scores; None: they stay where they are.
     """
 
@@ -112,7 +112,7 @@ class RcnnDetector:
         return self._classes
 
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
-        """Scored and labelled boxes of an image, best first."""
+        """Scored and labeled boxes of an image, best first."""
         xyxy = proposals.xyxy[: self.max_proposals or None]
         return self.select(xyxy, self.features.features(self.features.maps(sample), xyxy), sample.size_hw)
 
@@ -273,7 +273,7 @@ def train_detectors(
     Args:
         dataset: gives images and their labels.
         ids: the images to learn from.
-        positives: by detector's name, its labelled boxes by image id, each scored by its weight as a positive: 1 is
+        positives: by detector's name, its labeled boxes by image id, each scored by its weight as a positive: 1 is
             the usual one. A box flagged difficult is ignored: it is no positive and no negative may overlap it.
         proposals: boxes by image id that negatives are taken from, best first.
         features: describes boxes.
@@ -290,7 +290,7 @@ def train_detectors(
     """
     protocol, options = protocol or TrainingProtocol(), options or SvmOptions()
     solver, max_rows = options.solver, options.max_rows
-    trainer = Trainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
+    trainer = SvmTrainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
     trained = trainer.run()
     shifts: Mapping[str, BoxShifts] = {}
     if options.box_regression:
@@ -324,7 +324,7 @@ def train_detectors(
 
 
 def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Boxes]:
-    """The true boxes of those of `ids` that have any: all of them with weight 1, VOC's difficult ones flagged.
+    """The ground-truth boxes of those of `ids` that have any: all of them with weight 1, VOC's difficult ones flagged.
 
     An annotation that cannot be used is left out, with a warning.
 
@@ -336,7 +336,7 @@ def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Bo
         for image_id, true in readable(dataset.truth, ids, "gives no ground-truth box to train on")
     }
     if not truth:
-        raise InputError("train_on=ground_truth needs true boxes, and no training image has any; leave it out")
+        raise InputError("train_on=ground_truth needs ground-truth boxes, and no training image has any; leave it out")
     return truth
 
 

@@ -196,7 +196,7 @@ def _check_grid(grid: int) -> None:
 
 
 def _channels(network: Network) -> int:
-    """d, seen by sending a gray picture through."""
+    """d, seen by sending a gray image through."""
     prepare = network.preprocessor
     gray = np.full((network.input_size, network.input_size, 3), 128, np.uint8)
     size_hw = (network.input_size, network.input_size)

@@ -1,4 +1,4 @@
-"""Feature maps kept on disk, one file an image, so that every later pass over the images skips the network.
+"""Feature maps kept on disk, one file per image, so that every later pass over the images skips the network.
 
 With SqueezeNet at three scales a VOC image takes about 3.7 MB; the network's half second becomes a few milliseconds.
 """

@@ -98,7 +98,7 @@ class _Page:
     positive: Bools
 
 
-class Trainer:
+class SvmTrainer:
     """One training run. See `wsdet.detectors.rcnn.detector.train_detectors`, which wraps it.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsdet import check
-from wsdet.detectors.rcnn.svm import Loss
+from wsdet.detectors.rcnn.svm import SvmLoss
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrainingProtocol:
         InputError: a value is out of its range.
     """
 
-    loss: Loss = "squared_hinge"
+    loss: SvmLoss = "squared_hinge"
     c: float | Sequence[float] = 1e-3
     folds: int = 5
     choose_c_each_round: bool = False

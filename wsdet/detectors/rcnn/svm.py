@@ -30,7 +30,7 @@ from wsdet.types import Floats
 
 log = logging.getLogger(__name__)
 
-Loss = Literal["squared_hinge", "hinge"]
+SvmLoss = Literal["squared_hinge", "hinge"]
 
 _NEWTON_STEPS = 40
 _CG_STEPS = 60
@@ -62,7 +62,7 @@ class SvmProblem:
     positive_cost: Tensor
     negative_cost: Tensor
     bias_multiplier: float = 10.0
-    loss: Loss = "squared_hinge"
+    loss: SvmLoss = "squared_hinge"
     weights: Tensor | None = None
     gram: Tensor | None = None
     rows: Tensor | None = None

@@ -17,7 +17,7 @@ from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.classifier import Network
 from wsdet.storage.fingerprints import Fingerprints
-from wsdet.storage.provenance import claim
+from wsdet.storage.provenance import check_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class RcnnSvm(SvmOptions):
 
     def train(self, data: TrainingSet, folder: Path) -> dict[str, RcnnDetector]:
         """See `wsdet.detectors.trainer.DetectorTrainer`."""
-        claim(folder, data.depends_on)
+        check_settings(folder, data.depends_on)
         features = self.feature_kinds[self.features](network=data.network)
         if all((folder / name / "model.json").exists() for name in data.positives):
             return {name: RcnnDetector.load(folder / name, features=features) for name in data.positives}

@@ -1,4 +1,4 @@
-"""`Relabelled`: a dataset in which some images have other labels, such as those of the boxes that a person drew."""
+"""`Relabeled`: a dataset in which some images have other labels, such as those of the boxes that a person drew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from wsdet.types import Boxes, Dataset, Sample, Split
 
 
-class Relabelled:
+class Relabeled:
     """A `wsdet.types.Dataset` that is another one but for the labels of some images.
 
     Args:
@@ -28,7 +28,7 @@ class Relabelled:
 
     @property
     def truth(self) -> Mapping[str, Boxes]:
-        """True boxes, those of the other dataset."""
+        """Ground-truth boxes, those of the other dataset."""
         return self._dataset.truth
 
     def ids(self, split: Split) -> tuple[str, ...]:

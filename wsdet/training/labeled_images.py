@@ -1,4 +1,4 @@
-"""Labelled images as squares of one size, read once when they fit into memory, and their random changes in training."""
+"""Labeled images as squares of one size, read once when they fit into memory, and their random changes in training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 _MASK_SIDES = (0.1, 0.5)
 
 
-class LabelledPictures(data.Dataset[Batch]):
+class LabeledImages(data.Dataset[Batch]):
     """Images of a data set, squeezed to squares as the network sees them, with their class labels.
 
     Args:
@@ -43,17 +43,17 @@ class LabelledPictures(data.Dataset[Batch]):
 
     @property
     def n_bytes(self) -> int:
-        """Memory that all pictures need."""
+        """Memory that all images need."""
         return len(self.ids) * 3 * self.side**2
 
     def keep_in_memory(self, workers: int) -> None:
-        """Reads every picture now, by so many processes, and drops those that cannot be read."""
+        """Reads every picture now, in `workers` processes, and drops those that cannot be read."""
         loader = data.DataLoader(_Each(self), batch_size=None, num_workers=workers)
         read = torch.empty((len(self.ids), 3, self.side, self.side), dtype=torch.uint8)
         good: list[int] = []
-        for index, picture in enumerate(Bar(loader, desc="reading images", unit="image", smoothing=0.1)):
-            if isinstance(picture, Tensor):
-                read[len(good)] = picture
+        for index, image in enumerate(Bar(loader, desc="reading images", unit="image", smoothing=0.1)):
+            if isinstance(image, Tensor):
+                read[len(good)] = image
                 good.append(index)
             else:
                 log.warning("%s", picture)
@@ -72,7 +72,7 @@ class LabelledPictures(data.Dataset[Batch]):
         if self._kept is not None:
             return self._kept[indices], self._targets[indices]
         read = [(index, self.read(index)) for index in indices]
-        good = [(index, picture) for index, picture in read if isinstance(picture, Tensor)]
+        good = [(index, image) for index, image in read if isinstance(image, Tensor)]
         for _, reason in read:
             if not isinstance(reason, Tensor):
                 log.warning("%s", reason)
@@ -82,18 +82,18 @@ class LabelledPictures(data.Dataset[Batch]):
         return pictures, self._targets[[index for index, _ in good]]
 
     def read(self, index: int) -> Tensor | str:
-        """(3, side, side) uint8 picture, or why it cannot be read."""
+        """(3, side, side) uint8 image, or why it cannot be read."""
         image_id = self.ids[index]
         try:
             pixels = self.dataset.load(image_id).pixels
         except InputError as error:
             return f"{image_id}: {error}"
-        picture = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-        return F.interpolate(picture, (self.side, self.side), mode="bilinear", antialias=True)[0]
+        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        return F.interpolate(image, (self.side, self.side), mode="bilinear", antialias=True)[0]
 
 
-def keep_in_memory(parts: Sequence[LabelledPictures], memory_gib: float, workers: int) -> bool:
-    """Whether all pictures fit into `memory_gib`; they are read then, by so many processes.
+def keep_in_memory(parts: Sequence[LabeledImages], memory_gib: float, workers: int) -> bool:
+    """Whether all images fit into `memory_gib`; they are read then, in `workers` processes.
 
     Raises:
         InputError: none of the first part, the training images, can be read.
@@ -111,65 +111,65 @@ def keep_in_memory(parts: Sequence[LabelledPictures], memory_gib: float, workers
 
 
 def as_batch(batch: Any) -> Any:
-    """What `LabelledPictures.__getitems__` gives is a batch already: the loader's `collate_fn`."""
+    """What `LabeledImages.__getitems__` gives is a batch already: the loader's `collate_fn`."""
     return batch
 
 
-def augment(pictures: Tensor, generator: torch.Generator, min_crop: float, jitter: float) -> Tensor:
-    """Pictures cropped, mirrored and recolored at random.
+def augment(images: Tensor, generator: torch.Generator, min_crop: float, jitter: float) -> Tensor:
+    """Images cropped, mirrored and recolored at random.
 
     Args:
-        pictures: (n, 3, s, s) in [0, 1].
+        images: (n, 3, s, s) in [0, 1].
         generator: a CPU generator; the result depends on it alone, whatever the device.
-        min_crop: least side of a crop as a share of the picture's, in (0, 1]; crops are rescaled to the full size.
+        min_crop: least side of a crop as a share of the image's, in (0, 1]; crops are rescaled to the full size.
         jitter: brightness, contrast and saturation change by factors of 1 - jitter to 1 + jitter, in [0, 1).
     """
-    n, device = len(pictures), pictures.device
+    n, device = len(images), images.device
     crop = torch.empty(n, 2).uniform_(min_crop, 1, generator=generator)  # width, height
     shift = (torch.rand(n, 2, generator=generator) * 2 - 1) * (1 - crop)
     mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
     affine = torch.zeros(n, 2, 3)
     affine[:, 0, 0], affine[:, 1, 1], affine[:, :, 2] = crop[:, 0] * mirror, crop[:, 1], shift
-    grid = F.affine_grid(affine.to(device), list(pictures.shape), align_corners=False)
-    pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    grid = F.affine_grid(affine.to(device), list(images.shape), align_corners=False)
+    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     brightness, contrast, saturation = (
         torch.empty(n, 1, 1, 1).uniform_(1 - jitter, 1 + jitter, generator=generator).to(device) for _ in range(3)
     )
-    gray = pictures.mean(dim=1, keepdim=True)
-    pictures = gray + (pictures - gray) * saturation
-    middle = pictures.mean(dim=(1, 2, 3), keepdim=True)
-    return (middle + (pictures - middle) * contrast).mul(brightness).clamp(0, 1)
+    gray = images.mean(dim=1, keepdim=True)
+    images = gray + (images - gray) * saturation
+    middle = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (middle + (images - middle) * contrast).mul(brightness).clamp(0, 1)
 
 
-def mask_boxes(pictures: Tensor, generator: torch.Generator, share: float) -> Tensor:
-    """Pictures with a random box set to 0, the mean color of normalized pictures, in a `share` of them.
+def mask_boxes(images: Tensor, generator: torch.Generator, share: float) -> Tensor:
+    """Images with a random box set to 0, the mean color of normalized images, in a `share` of them.
 
     Localizers ask a network about images with boxes painted over; it should have met such images.
 
     Args:
-        pictures: (n, 3, s, s), normalized.
+        images: (n, 3, s, s), normalized.
         generator: a CPU generator.
-        share: how many get a box, 0..1; its sides are 0.1 to 0.5 of the picture's.
+        share: how many get a box, 0..1; its sides are 0.1 to 0.5 of the image's.
     """
-    n, side = len(pictures), pictures.shape[-1]
+    n, side = len(images), images.shape[-1]
     sides = torch.empty(n, 2).uniform_(*_MASK_SIDES, generator=generator)
     corner = torch.rand(n, 2, generator=generator) * (1 - sides)
     masked = torch.rand(n, 1, generator=generator) < share
     at = (torch.arange(side) + 0.5) / side
     inside = (at >= corner[..., None]) & (at < (corner + sides)[..., None])  # (n, 2, side): columns, rows
     hidden = inside[:, 1, :, None] & inside[:, 0, None, :] & masked[..., None]
-    return pictures.masked_fill(hidden[:, None].to(pictures.device), 0.0)
+    return images.masked_fill(hidden[:, None].to(images.device), 0.0)
 
 
 class _Each(data.Dataset[Tensor | str]):
-    def __init__(self, pictures: LabelledPictures) -> None:
-        self.pictures = pictures
+    def __init__(self, images: LabeledImages) -> None:
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor | str:
-        return self.pictures.read(index)
+        return self.images.read(index)
 
 
 def _multi_hot(labels: Sequence[tuple[int, ...]], n_classes: int) -> Tensor:

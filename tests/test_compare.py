@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests import programs
 from wsdet.stages.compare import FinishedRun, compare, comparison_table, group_runs, read_runs
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_json
@@ -125,14 +124,7 @@ def test_command(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         write_run(tmp_path / "first" / f"seed={seed}", seed, 0.2 + 0.1 * seed)
         write_run(tmp_path / "second" / f"seed={seed}", seed, 0.3 + 0.1 * seed, "localizer: {name: other}")
-    command = [
-        sys.executable,
-        "-m",
-        "wsdet.compare",
-        f"out={tmp_path}/out",
-        f"runs=[{tmp_path}/first,{tmp_path}/second]",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = programs.run("compare", f"out={tmp_path}/out", f"runs=[{tmp_path}/first,{tmp_path}/second]")
     assert done.returncode == 0, done.stderr
     assert "second: seeds [0, 1, 2], localizer.name=other (there stl)" in done.stdout
     assert "0.300 ± 0.100 | 0.400 ± 0.100 | +0.100 [+0.100, +0.100]" in (tmp_path / "out" / "compare.md").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from defusedxml.ElementTree import parse
 
+from tests import programs
 from wsdet.cli.saved_run import saved_config
 from wsdet.data.synthetic import Synthetic
 from wsdet.stages.corrections import Changes, changes, corrections_of, keep_corrections, read_corrections
@@ -30,8 +30,7 @@ SMALL = (*SCENES, "localizer=center_box", "detector.protocols.fast.rounds=1", "d
 
 
 def program(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"wsdet.{name}", *overrides, "device=cpu"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return programs.run(name, *overrides, "device=cpu")
 
 
 @pytest.fixture(scope="module")

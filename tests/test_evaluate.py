@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import programs
 from wsdet.data.synthetic import Synthetic
 from wsdet.data.voc import Voc
 from wsdet.stages.evaluate import (
@@ -179,8 +179,7 @@ def _store(folder: Path, boxes: Mapping[str, Boxes]) -> None:
 
 
 def run(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wsdet.evaluate", *arguments, f"out={out}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return programs.run("evaluate", *arguments, f"out={out}")
 
 
 def test_command(stores: Path, tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 EVERYWHERE = {"types", "check", "sampling", "progress", "version"}
 VOCABULARY = EVERYWHERE | {"boxes", "questions", "engine"}
 PROGRAMS = {"train", "localize", "propose", "detect", "evaluate", "export", "compare", "doctor", "review", "improve"}
@@ -68,34 +66,22 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in FILES}
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Modules that a tree imports; those inside functions and for type checkers too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else str(node.module) for name in names)
 
 
-def imports(node: ast.AST, lazy: bool = True) -> Iterator[str]:
-    """Modules that a tree imports; those inside functions and for type checkers too, if `lazy`."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            names = (f"{child.module}.{alias.name}" for alias in child.names)
-            yield from (name if name in MODULES else str(child.module) for name in names)
-        elif lazy or not (is_type_checking(child) or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)):
-            yield from imports(child, lazy)
+IMPORTS = {name: set(imports(TREES[path])) for name, path in MODULES.items()}
 
 
 def room(module: str) -> str:
     """The room that a module is in; "wsdet" itself is one."""
     return module.split(".")[1] if "." in module else module
-
-
-def each_file(*below: str) -> list[Path]:
-    """Files of these sub-packages; with no name, all."""
-    return [path for path in FILES if not below or path.relative_to(ROOT / "wsdet").parts[0] in below]
-
-
-def file_id(path: Path) -> str:
-    return str(path.relative_to(ROOT / "wsdet"))
 
 
 def test_there_is_something_to_check() -> None:
@@ -110,27 +96,35 @@ def test_the_package_itself_holds_the_vocabulary_and_the_programs_alone() -> Non
 
 def test_imports_have_no_circle() -> None:
     """Those for type checkers alone among them."""
-    graph = {name: set(imports(TREES[path])) & MODULES.keys() - {name} for name, path in MODULES.items()}
+    graph = {name: found & MODULES.keys() - {name} for name, found in IMPORTS.items()}
     graphlib.TopologicalSorter(graph).prepare()
     graphlib.TopologicalSorter(ROOMS).prepare()
 
 
-@pytest.mark.parametrize("path", each_file(), ids=file_id)
-def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
-    own = room(module_name(path))
-    found = {room(name) for name in imports(TREES[path]) if name.split(".")[0] == "wsdet"}
-    assert found - {own, *EVERYWHERE} <= ROOMS.get(own, set())
+def test_a_room_imports_only_the_rooms_below_it() -> None:
+    wrong = {}
+    for name, imported in IMPORTS.items():
+        own = room(name)
+        found = {room(other) for other in imported if other.split(".")[0] == "wsdet"}
+        wrong[name] = found - {own, *EVERYWHERE} - ROOMS.get(own, set())
+    assert not {name: rooms for name, rooms in wrong.items() if rooms}
 
 
-@pytest.mark.parametrize("path", each_file(), ids=file_id)
-def test_only_programs_and_the_command_line_know_hydra(path: Path) -> None:
-    if room(module_name(path)) not in PROGRAMS | {"cli"}:
-        assert not {name.split(".")[0] for name in imports(TREES[path])} & {"hydra", "omegaconf"}
+def who_imports(libraries: set[str], *rooms: str) -> list[str]:
+    """The modules of these rooms, or of all, that import one of the libraries."""
+    return [
+        name
+        for name, imported in IMPORTS.items()
+        if (not rooms or room(name) in rooms) and {one.split(".")[0] for one in imported} & libraries
+    ]
 
 
-@pytest.mark.parametrize("path", each_file("localizers"), ids=file_id)
-def test_a_localizer_never_touches_a_network(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imports(TREES[path])} & {"torch", "torchvision", "pytorch_lightning"}
+def test_only_programs_and_the_command_line_know_hydra() -> None:
+    assert {room(name) for name in who_imports({"hydra", "omegaconf"})} <= PROGRAMS | {"cli"}
+
+
+def test_a_localizer_never_touches_a_network() -> None:
+    assert who_imports({"torch", "torchvision", "pytorch_lightning"}, "localizers") == []
 
 
 def test_entry_points_import_nothing_slow() -> None:
@@ -146,22 +140,21 @@ def test_entry_points_import_nothing_slow() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", each_file(), ids=file_id)
-def test_nothing_that_runs_what_it_reads(path: Path) -> None:
-    found = {name.split(".")[0] for name in imports(TREES[path])}
-    assert not found & {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "lightning"}
-    for node in ast.walk(TREES[path]):
-        assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert belongs to tests"
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            assert called not in {"eval", "exec", "compile", "yaml.load", "yaml.unsafe_load"}, f"line {node.lineno}"
-            if called == "torch.load":
-                assert "weights_only=True" in ast.unparse(node), f"line {node.lineno}: torch.load unpickles"
-            if called in {"np.load", "numpy.load"}:
-                assert "allow_pickle=True" not in ast.unparse(node), f"line {node.lineno}: np.load unpickles"
+def test_nothing_that_runs_what_it_reads() -> None:
+    assert who_imports({"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "lightning"}) == []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            where = f"{path}, line {getattr(node, 'lineno', 0)}"
+            assert not isinstance(node, ast.Assert), f"{where}: assert belongs to tests"
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {"eval", "exec", "compile", "yaml.load", "yaml.unsafe_load"}, where
+                if called == "torch.load":
+                    assert "weights_only=True" in ast.unparse(node), f"{where}: torch.load unpickles"
+                if called in {"np.load", "numpy.load"}:
+                    assert "allow_pickle=True" not in ast.unparse(node), f"{where}: np.load unpickles"
 
 
-@pytest.mark.parametrize("path", each_file(), ids=file_id)
-def test_every_file_says_its_idea(path: Path) -> None:
-    assert "utils" not in path.stem
-    assert path.name == "__init__.py" or ast.get_docstring(TREES[path])
+def test_every_file_says_its_idea() -> None:
+    assert not [path for path in FILES if "utils" in path.stem]
+    assert not [path for path in FILES if path.name != "__init__.py" and not ast.get_docstring(TREES[path])]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests import programs
 
 N_IMAGES = 140  # three parts
 BAD = ("a/005.png", "b/001.png")  # of the first part and the second
@@ -31,16 +30,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(program: str, root: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+def start(program: str, root: Path, out: Path, *more: str) -> programs.Started:
     settings = ("data=folder", f"data.root={root}", f"out={out}", "workers=0", "device=cpu")
-    command = [sys.executable, "-m", f"wsdet.{program}", *settings, *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return programs.start(program, *settings, *more)
 
 
-def finish(*processes: subprocess.Popen[str]) -> list[str]:
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), said
-    return said
+def said(process: programs.Started) -> str:
+    done = process.done()
+    return done.stdout + done.stderr
+
+
+def finish(*processes: programs.Started) -> list[str]:
+    texts = [said(process) for process in processes]
+    assert [process.poll() for process in processes] == [0] * len(processes), texts
+    return texts
 
 
 def content(store: Path) -> dict[str, object]:
@@ -59,14 +62,14 @@ def test_a_killed_shard_and_one_beside_it_leave_the_bytes_of_one_run(root: Path,
     pending = shards / "proposals" / "fast" / "pending"
     deadline = time.monotonic() + 120
     while not any(pending.glob("00006[4-9].parquet")):
-        assert second.poll() is None, second.communicate()
+        assert second.poll() is None, said(second)
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    second.send_signal(signal.SIGKILL)
-    second.communicate()
+    second.kill()
+    second.done()
     for more in ((), ("shard=0/2",)):  # a run without shards, and the same shard twice
         refused = start("propose", root, shards, *more)
-        assert "is in use by process" in refused.communicate(timeout=120)[0] or first.poll() is not None
+        assert "is in use by process" in said(refused) or first.poll() is not None
     finish(first, start("propose", root, shards, "shard=1/2"))
     expected = content(whole / "proposals" / "fast")
     assert len(expected) == 5  # settings, failed images, three parts
@@ -80,7 +83,7 @@ def test_what_localizing_needs_is_trained_once(root: Path, tmp_path: Path) -> No
     settings = ("localizer=wsddn", "network.input_size=32", "network.training.epochs=1", "region_classifier.epochs=1")
     whole, shards = (tmp_path / name for name in ("whole", "shards"))
     refused = start("localize", root, shards, *settings, "shard=0/2")
-    assert "run `python -m wsdet.localize` once with the same settings and prepare=true" in refused.communicate()[0]
+    assert "run `python -m wsdet.localize` once with the same settings and prepare=true" in said(refused)
     finish(start("localize", root, shards, *settings, "prepare=true"))
     assert not (shards / "localization").exists()
     finish(*(start("localize", root, shards, *settings, f"shard={number}/2") for number in range(2)))
@@ -95,13 +98,12 @@ def test_what_localizing_needs_is_trained_once(root: Path, tmp_path: Path) -> No
 def test_the_shard_that_comes_first_trains_the_classifier(root: Path, tmp_path: Path) -> None:
     settings = ("localizer=cam", "network.head=finetune", "network.input_size=32", "network.training.epochs=1")
     whole, shards = (tmp_path / name for name in ("whole", "shards"))
-    said = finish(*(start("localize", root, shards, *settings, f"shard={number}/2") for number in range(2)))
-    assert sum("classifier: trained already" in one for one in said) == 1
+    texts = finish(*(start("localize", root, shards, *settings, f"shard={number}/2") for number in range(2)))
+    assert sum("classifier: trained already" in one for one in texts) == 1
     finish(start("localize", root, whole, *settings))
     assert content(shards / "localization" / "cam") == content(whole / "localization" / "cam")
 
 
 @pytest.mark.parametrize("shard", ["2/2", "1", "half"])
 def test_what_is_no_shard_is_refused(root: Path, tmp_path: Path, shard: str) -> None:
-    said, _ = start("propose", root, tmp_path, f"shard={shard}").communicate(timeout=60)
-    assert "shard must be i/n with i from 0 to n - 1" in said
+    assert "shard must be i/n with i from 0 to n - 1" in said(start("propose", root, tmp_path, f"shard={shard}"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import programs
 from wsdet.storage.box_store import BoxStore
 
 SMALL = (
@@ -27,8 +27,7 @@ SCENES = (
 
 
 def train(out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wsdet.train", *SMALL, *overrides, f"out={out}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return programs.run("train", *SMALL, *overrides, f"out={out}")
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import programs
 from wsdet.storage.box_store import BoxStore
 
 SCENES = ("data.n_train=42", "data.n_test=9", "data.size=64", "network.input_size=64", "device=cpu", "workers=1")
 
 
 def run(module: str, out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"wsdet.{module}", *SCENES, *overrides, f"out={out}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return programs.run(module, *SCENES, *overrides, f"out={out}")
 
 
 @pytest.fixture(scope="module")

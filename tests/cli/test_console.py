@@ -55,3 +55,13 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(sys, "argv", ["wsdet", "--version"])
     main()
     assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.slow
+def test_the_programs_start_as_modules() -> None:
+    """Each in a process of its own; elsewhere tests run them in forked processes, see `tests.programs`."""
+    for program in sorted(PROGRAMS):
+        command = [sys.executable, "-m", f"wsdet.{program}", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"python -m wsdet.{program}" in done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from tests import programs
 from wsdet.cli.build import settings_of
 from wsdet.cli.entry_point import CONF
 from wsdet.sampling import limited
@@ -46,8 +47,7 @@ def run_program(body: str, *overrides: str, cwd: Path, config: str = "base") -> 
     """Runs `body` as the program of an entry point, in a process of its own as Hydra takes over logging."""
     imports = "from wsdet.cli.entry_point import entry_point\nfrom wsdet.types import InputError\n"
     program = f"{imports}{body}\nentry_point({config!r}, run)"
-    command = [sys.executable, "-c", program, *overrides]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+    return programs.run(program, *overrides, cwd=cwd)
 
 
 def test_an_entry_point_writes_its_config_where_it_was_told(tmp_path: Path) -> None:

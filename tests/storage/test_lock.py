@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
 from wsdet.storage.lock import check_writable, locked
 from wsdet.types import InputError
 
@@ -82,15 +83,11 @@ def test_a_folder_that_cannot_be_written_is_named(out: str) -> None:
 
 
 def test_a_command_says_both_before_any_work(tmp_path: Path) -> None:
-    def run(out: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "wsdet.localize", f"out={out}"]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-    done = run("/dev/null/run")
+    done = programs.run("localize", "out=/dev/null/run")
     assert done.returncode == 1
     assert done.stderr.strip() == "nothing can be written in out=/dev/null/run: Not a directory; give another out="
     with start(tmp_path) as child:
-        done = run(str(tmp_path))
+        done = programs.run("localize", f"out={tmp_path}")
         child.kill()
     assert done.returncode == 1
     assert f"is in use by process {child.pid}" in done.stdout + done.stderr

@@ -75,8 +75,8 @@ def runs() -> Sequence[Case]:
     """The files that `compare`, `review`, `improve`, `detect` and a run that goes on read of a run's folder."""
     figures = {
         "metrics.json": json.dumps(_METRICS),
-        "ledger.json": '{"detect": {"seconds": 1.0, "forward_passes": 3}}',
-        "finished.json": '{"made_of": "x", "left": ["a"]}',
+        "timings.json": '{"detect": {"seconds": 1.0, "forward_passes": 3}}',
+        "finished.json": '{"depends_on": "x", "left": ["a"]}',
         "judged.json": json.dumps(_JUDGED),
         "settings.json": '{"data": {"root": "x", "n": [1, 2]}}',
     }
@@ -104,15 +104,15 @@ def _figures(run: Path) -> Callable[[], object]:
     from wsdet.stages.compare import compare, group_runs, read_runs
     from wsdet.stages.improve import _maps
     from wsdet.storage.finished import is_sealed
-    from wsdet.storage.provenance import claim
-    from wsdet.storage.timings import Ledger
+    from wsdet.storage.provenance import check_settings
+    from wsdet.storage.timings import Timings
 
     return _each(
-        lambda: Ledger(run / "ledger.json").column("seconds"),
+        lambda: Timings(run / "timings.json").column("seconds"),
         lambda: is_sealed(run / "finished.json", {}),
         lambda: _maps(run / "metrics.json"),
         lambda: _judged(run / "judged.json"),
-        lambda: claim(run, {"data": {"root": "y", "n": [1, 2]}}),
+        lambda: check_settings(run, {"data": {"root": "y", "n": [1, 2]}}),
         lambda: compare(group_runs({"run": read_runs(run)})),
     )
 

@@ -360,8 +360,8 @@ def fill_together(
                 failed[image_id] = str(outcome)
             for name, store in stores.items():
                 if not isinstance(outcome, InputError) and image_id not in store:
-                    made_of = fingerprint(image_id) if fingerprint else ""
-                    store._add_pending(image_id, outcome[name], made_of, order[image_id])
+                    depends_on = fingerprint(image_id) if fingerprint else ""
+                    store._add_pending(image_id, outcome[name], depends_on, order[image_id])
                     done[name] += 1
                 part = order[image_id] // part_size
                 if image_id == last[part]:

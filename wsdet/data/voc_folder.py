@@ -79,7 +79,7 @@ def _records(folder: Path) -> Iterator[Record]:
         except InputError as error:
             name = image or path.removesuffix(".xml")
             record = Record(name, (), where, split=split_in_path(name), problem=str(error))
-        claimed.append(record.image)
+        annotated.append(record.image)
         yield record
     for image in unannotated(folder, annotated):
         yield Record(image, (), image, has_boxes=False, split=split_in_path(image))

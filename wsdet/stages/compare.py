@@ -79,7 +79,7 @@ def group_runs(runs: Mapping[str, Sequence[FinishedRun]]) -> dict[str, list[Fini
     """
     if not runs:
         raise InputError("runs=[] names no run; give folders of finished runs, runs=[A,B]")
-    groups: list[tuple[str, list[Run]]] = []
+    groups: list[tuple[str, list[FinishedRun]]] = []
     for asked, of_folder in runs.items():
         name = Path(asked).resolve().name
         mixed = any(run.settings != of_folder[0].settings for run in of_folder)

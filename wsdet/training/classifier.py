@@ -84,8 +84,8 @@ class ClassifierModule(pl.LightningModule):
         torch.manual_seed(self._seed_of(0))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch of (n, 3, s, s) uint8 pictures and (n, k) labels."""
-        pictures, labels = batch
+        """The loss of a batch of (n, 3, s, s) uint8 images and (n, k) labels."""
+        images, labels = batch
         if not len(labels):
             raise InputError("no image of a batch could be read; the log has the reasons")
         generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
@@ -96,9 +96,9 @@ class ClassifierModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keeps the outputs for the end of the epoch."""
-        pictures, labels = batch
+        images, labels = batch
         if len(labels):
-            self._validated.append((self.backbone(self._normalized(pictures.float() / 255)).float(), labels))
+            self._validated.append((self.backbone(self._normalized(images.float() / 255)).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         """Measures the ranking of all validation images, over all processes."""

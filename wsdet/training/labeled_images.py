@@ -47,7 +47,7 @@ class LabeledImages(data.Dataset[Batch]):
         return len(self.ids) * 3 * self.side**2
 
     def keep_in_memory(self, workers: int) -> None:
-        """Reads every picture now, in `workers` processes, and drops those that cannot be read."""
+        """Reads every image now, in `workers` processes, and drops those that cannot be read."""
         loader = data.DataLoader(_Each(self), batch_size=None, num_workers=workers)
         read = torch.empty((len(self.ids), 3, self.side, self.side), dtype=torch.uint8)
         good: list[int] = []
@@ -56,7 +56,7 @@ class LabeledImages(data.Dataset[Batch]):
                 read[len(good)] = image
                 good.append(index)
             else:
-                log.warning("%s", picture)
+                log.warning("%s", image)
         self.ids = tuple(self.ids[index] for index in good)
         self._targets = self._targets[good]
         self._kept = read[: len(good)]
@@ -68,7 +68,7 @@ class LabeledImages(data.Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """(b, 3, side, side) uint8 pictures and their (b, k) float32 labels of 0 and 1, of those that can be read."""
+        """(b, 3, side, side) uint8 images and their (b, k) float32 labels of 0 and 1, of those that can be read."""
         if self._kept is not None:
             return self._kept[indices], self._targets[indices]
         read = [(index, self.read(index)) for index in indices]
@@ -76,10 +76,10 @@ class LabeledImages(data.Dataset[Batch]):
         for _, reason in read:
             if not isinstance(reason, Tensor):
                 log.warning("%s", reason)
-        pictures = torch.empty((len(good), 3, self.side, self.side), dtype=torch.uint8)
-        for row, (_, picture) in enumerate(good):
-            pictures[row] = picture
-        return pictures, self._targets[[index for index, _ in good]]
+        images = torch.empty((len(good), 3, self.side, self.side), dtype=torch.uint8)
+        for row, (_, image) in enumerate(good):
+            images[row] = image
+        return images, self._targets[[index for index, _ in good]]
 
     def read(self, index: int) -> Tensor | str:
         """(3, side, side) uint8 image, or why it cannot be read."""
@@ -98,12 +98,12 @@ def keep_in_memory(parts: Sequence[LabeledImages], memory_gib: float, workers: i
     Raises:
         InputError: none of the first part, the training images, can be read.
     """
-    fits = sum(pictures.n_bytes for pictures in parts) <= memory_gib * 2**30
-    for part, pictures in enumerate(parts if fits else ()):
-        n_pictures = len(pictures)
+    fits = sum(images.n_bytes for images in parts) <= memory_gib * 2**30
+    for part, images in enumerate(parts if fits else ()):
+        n_pictures = len(images)
         if n_pictures:
-            pictures.keep_in_memory(workers)
-        if n_pictures and not len(pictures):
+            images.keep_in_memory(workers)
+        if n_pictures and not len(images):
             if part == 0:
                 raise InputError(f"none of the {n_pictures} training images could be read; the log has the reasons")
             log.warning("none of the %d images for validation could be read; it is left out", n_pictures)

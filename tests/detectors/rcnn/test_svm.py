@@ -41,7 +41,7 @@ def made_up_problem(
     return SvmProblem(x, targets, 2 * c * ones, c * ones, 10.0, loss)
 
 
-def rare_positives(loss: Loss, c: float, signal: float = 0.0) -> SvmProblem:
+def rare_positives(loss: SvmLoss, c: float, signal: float = 0.0) -> SvmProblem:
     """Non-negative features of norm 20, 40 positives among 1,500 examples of 200 dimensions, balanced, B = 1.
 
     With a signal the positives' features are larger by up to so much before they are scaled; with none they are drawn
@@ -90,7 +90,7 @@ def test_newton_reaches_the_smallest_objective_from_a_cold_start(loss: SvmLoss, 
 
 
 @pytest.mark.parametrize(("loss", "c"), [("hinge", 1.0), ("hinge", 100.0), ("squared_hinge", 1.0)])
-def test_newton_reaches_it_where_positives_differ_from_negatives(loss: Loss, c: float) -> None:
+def test_newton_reaches_it_where_positives_differ_from_negatives(loss: SvmLoss, c: float) -> None:
     problem = rare_positives(loss, c, signal=0.5)
     reached = float(objective(problem, newton_cg(problem)))
     assert libsvm_bound(problem) * (1 - 1e-9) <= reached <= libsvm_bound(problem) * (1 + 2e-3)

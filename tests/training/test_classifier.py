@@ -168,7 +168,7 @@ def test_killed_before_the_final_file_keeps_its_metrics(tmp_path: Path, monkeypa
     assert set(read_json(tmp_path / "training.json")["validation"]) == {"map", "top1"}
 
 
-def test_pictures_that_do_not_fit_into_memory_give_the_same_weights(tmp_path: Path) -> None:
+def test_images_that_do_not_fit_into_memory_give_the_same_weights(tmp_path: Path) -> None:
     kept = weights_of(train(Colors(16), tmp_path / "kept", epochs=2))
     read_again = weights_of(train(Colors(16), tmp_path / "again", epochs=2, memory_gib=0, workers=1))
     assert all(torch.equal(value, kept[name]) for name, value in read_again.items())
@@ -223,7 +223,7 @@ def test_augmentation_depends_on_the_generator_alone() -> None:
     assert first.max() <= 1
 
 
-def test_masked_pictures_have_one_box_of_zeros() -> None:
+def test_masked_images_have_one_box_of_zeros() -> None:
     images = torch.ones(200, 3, 40, 40)
     masked = mask_boxes(images, torch.Generator().manual_seed(0), 0.5)
     hidden = (masked == 0).all(dim=1)
@@ -236,7 +236,7 @@ def test_masked_pictures_have_one_box_of_zeros() -> None:
     assert (mask_boxes(images, torch.Generator(), 0.0) == 1).all()
 
 
-def test_pictures_keep_labels_beside_them_when_some_are_dropped() -> None:
+def test_images_keep_labels_beside_them_when_some_are_dropped() -> None:
     images = LabeledImages(Colors(8, broken=frozenset({"002"})), [f"{i:03d}" for i in range(8)], 32)
     images.keep_in_memory(workers=0)
     assert images.ids == ("000", "001", "003", "004", "005", "006", "007")

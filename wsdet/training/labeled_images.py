@@ -100,13 +100,13 @@ def keep_in_memory(parts: Sequence[LabeledImages], memory_gib: float, workers: i
     """
     fits = sum(images.n_bytes for images in parts) <= memory_gib * 2**30
     for part, images in enumerate(parts if fits else ()):
-        n_pictures = len(images)
-        if n_pictures:
+        n_images = len(images)
+        if n_images:
             images.keep_in_memory(workers)
-        if n_pictures and not len(images):
+        if n_images and not len(images):
             if part == 0:
-                raise InputError(f"none of the {n_pictures} training images could be read; the log has the reasons")
-            log.warning("none of the %d images for validation could be read; it is left out", n_pictures)
+                raise InputError(f"none of the {n_images} training images could be read; the log has the reasons")
+            log.warning("none of the %d images for validation could be read; it is left out", n_images)
     return fits
 
 

@@ -34,11 +34,11 @@ _METRICS = {
 }
 _JUDGED = {
     "judged": 2,
-    "right": 1,
+    "correct": 1,
     "corloc": 0.5,
     "corloc_interval": [0.1, 0.9],
     "seed": 0,
-    "answers": [{"box": ["images/a.jpg", 0, 1.0, 1.0, 9.0, 9.0], "right": True}],
+    "answers": [{"box": ["images/a.jpg", 0, 1.0, 1.0, 9.0, 9.0], "correct": True}],
 }
 
 

@@ -238,7 +238,7 @@ def test_real_weights_recognize_photos(architecture: str, name: str, shared: Pat
     backbone = build_backbone(architecture, weights=shared / "weights" / REAL[architecture])
     photos = _voc_images(shared, name)[:6]
     with torch.no_grad():
-        outputs = torch.cat([backbone(_picture(path, backbone)) for path in photos])
+        outputs = torch.cat([backbone(_input_of(path, backbone)) for path in photos])
     of_class = outputs[:, list(class_outputs([name])[0])].amax(dim=1)
     assert (of_class >= outputs.topk(5, dim=1).values[:, -1]).all()
 
@@ -254,7 +254,7 @@ def _voc_images(shared: Path, name: str) -> list[Path]:
     return [root / f"JPEGImages/{line.split()[0]}.jpg" for line in lines if line.split()[1] == "1"]
 
 
-def _picture(path: Path, backbone: Backbone) -> torch.Tensor:
+def _input_of(path: Path, backbone: Backbone) -> torch.Tensor:
     with Image.open(path) as image:
         square = image.convert("RGB").resize((backbone.input_size, backbone.input_size))
     pixels = (np.asarray(square, np.float32) / 255 - backbone.mean) / backbone.std

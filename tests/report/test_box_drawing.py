@@ -37,7 +37,7 @@ def test_every_label_is_inside_the_image() -> None:
     assert painted(full)[5:15, 5:40].any()
 
 
-def test_a_contact_sheet_holds_every_picture(tmp_path: Path) -> None:
+def test_a_contact_sheet_holds_every_image(tmp_path: Path) -> None:
     colors = ["red", "lime", "blue"]
     for color, size in zip(colors, [(400, 100), (50, 60), (10, 90)], strict=True):
         Image.new("RGB", size, color).save(tmp_path / f"{color}.png")

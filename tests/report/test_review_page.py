@@ -106,7 +106,7 @@ def test_judgments_are_kept_and_found_again(tmp_path: Path, dataset: Synthetic, 
     assert page().done == {2}
     again = page()
     assert [again.answer(n, n != 3) for n in (0, 1)] == ["", ""]
-    assert again.answer(3, False).startswith("3 of 4 boxes are right: CorLoc 0.75")
+    assert again.answer(3, False).startswith("3 of 4 boxes are correct: CorLoc 0.75")
     assert json.loads(path.read_text())["corloc"] == 0.75
 
 
@@ -119,7 +119,7 @@ def test_judgments_are_kept_and_found_again(tmp_path: Path, dataset: Synthetic, 
         '{"judged": 1}',
         '{"answers": []}',
         '{"answers": [1]}',
-        '{"answers": [{"box": 1, "right": true}]}',
+        '{"answers": [{"box": 1, "correct": true}]}',
     ],
 )
 def test_damaged_judgments_are_named(tmp_path: Path, dataset: Synthetic, boxes: dict[str, Boxes], content: str) -> None:
@@ -204,7 +204,7 @@ def test_boxes_are_judged_with_one_key_each(
     until(lambda: browser.run("document.querySelectorAll('#boxes .box').length") == 1)
     for key in "yny":
         press(browser, key)
-    until(lambda: "2 of 3 boxes are right" in browser.run("document.getElementById('said').textContent"))
+    until(lambda: "2 of 3 boxes are correct" in browser.run("document.getElementById('said').textContent"))
     browser.run("document.getElementById('end').click()")
     server.wait()
     assert json.loads(path.read_text())["correct"] == 2
@@ -223,5 +223,5 @@ def test_judgments_go_into_the_report(tmp_path: Path, dataset: Synthetic, boxes:
         page.answer(number, number > 0)
     refresh_report(tmp_path, store, dataset, {"train": ids, "test": ()}, "title")
     written = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert "4 of 5 randomly sampled boxes are right" in written
+    assert "4 of 5 randomly sampled boxes are correct" in written
     assert "CorLoc as a person judged it" in written

@@ -18,12 +18,12 @@ def judged(answers: Sequence[bool]) -> dict[str, Any]:
     """
     from scipy.stats import binomtest
 
-    n, n_right = len(answers), sum(answers)
-    interval = binomtest(n_right, n).proportion_ci(0.95, "wilson")
+    n, n_correct = len(answers), sum(answers)
+    interval = binomtest(n_correct, n).proportion_ci(0.95, "wilson")
     return {
         "judged": n,
-        "right": n_right,
-        "corloc": n_right / n,
+        "correct": n_correct,
+        "corloc": n_correct / n,
         "corloc_interval": [float(interval.low), float(interval.high)],
     }
 
@@ -32,7 +32,7 @@ def judged_text(result: Mapping[str, Any]) -> str:
     """What judgments say, in a line."""
     low, high = result["corloc_interval"]
     return (
-        f"{result['right']} of {result['judged']} boxes are right: CorLoc {result['corloc']:.2f}, "
+        f"{result['correct']} of {result['judged']} boxes are correct: CorLoc {result['corloc']:.2f}, "
         f"95 % interval {low:.2f} to {high:.2f}"
     )
 
@@ -46,9 +46,9 @@ def read_judged(path: Path) -> dict[str, Any]:
     content = read_object(path)
     answers = content.get("answers")
     if not isinstance(answers, list) or not answers or not all(_is_answer(one) for one in answers):
-        raise InputError(f"{shown(path)} must hold answers, each with box and right; delete it to judge anew")
-    return content | judged([one["right"] for one in answers])
+        raise InputError(f"{shown(path)} must hold answers, each with box and correct; delete it to judge anew")
+    return content | judged([one["correct"] for one in answers])
 
 
 def _is_answer(one: Any) -> bool:
-    return isinstance(one, dict) and isinstance(one.get("right"), bool) and isinstance(one.get("box"), list)
+    return isinstance(one, dict) and isinstance(one.get("correct"), bool) and isinstance(one.get("box"), list)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Sets up once, then runs the tests: scripts/test.sh [pytest arguments], paths from the root of the checkout.
+# Sets up once, then runs the tests in two processes: scripts/test.sh [pytest arguments], paths from the root of the checkout.
 set -euo pipefail
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 "$root/scripts/bootstrap.sh"
 venv="$(cd -- "${WSDET_VENV:-$root/.venv}" && pwd -P)"
 cd -- "$root"
-exec "$venv/bin/python" -m pytest "$@"
+# each module in one process, whose fixtures it makes once
+exec "$venv/bin/python" -m pytest -n "${WSDET_TEST_PROCESSES:-2}" --dist loadscope "$@"

@@ -55,6 +55,7 @@ def content(store: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_shard_and_one_beside_it_leave_the_bytes_of_one_run(root: Path, tmp_path: Path) -> None:
     whole, shards = (tmp_path / name for name in ("whole", "shards"))
     finish(start("propose", root, whole))

@@ -61,6 +61,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     return [call.split("\n") for call in calls.read_text().strip("\n").split("\n\n")]
 
 
+@pytest.mark.slow
 def test_every_row_is_one_run_a_seed(commands: list[list[str]]) -> None:
     seen = set()
     with initialize_config_dir(str(CONF), version_base="1.3"):

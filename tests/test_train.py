@@ -67,6 +67,7 @@ def test_every_label_has_a_pseudo_box_and_no_other_class(run: Path) -> None:
         assert set(boxes.labels.tolist()) == set(dataset.labels(image_id))
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_anew(run: Path) -> None:
     parts = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
     models = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}

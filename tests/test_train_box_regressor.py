@@ -27,6 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_it_leaves_a_regressor_for_each_number_of_boxes_and_their_curve(trained: Path) -> None:
     metrics: dict[str, Any] = json.loads((trained / "metrics.json").read_text())
     methods = {"sensitivity", "ridge", "center_box", "first box of fast"}
@@ -42,6 +43,7 @@ def test_it_leaves_a_regressor_for_each_number_of_boxes_and_their_curve(trained:
     assert "box_regressor/all/regressor.safetensors" in log
 
 
+@pytest.mark.slow
 def test_the_localizer_reads_boxes_with_it(trained: Path, tmp_path: Path) -> None:
     weights = trained / "box_regressor" / "all" / "regressor.safetensors"
     network = f"network.weights={trained / 'classifier' / 'model.safetensors'}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+
+from tests import programs
 
 _PROGRAM = """
 import platform, resource
@@ -23,8 +24,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_a_freed_block_is_used_again_without_page_faults() -> None:
-    # its own process, which starts with the defaults and takes the setting with it
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    # its own process, which takes the setting with it
+    done = programs.run(_PROGRAM)
+    assert done.returncode == 0, done.stderr
     answer, faults = done.stdout.splitlines()
     if answer == "other":
         pytest.skip("another C library than glibc")

@@ -171,6 +171,7 @@ def test_a_full_disk_is_said_once(tmp_path: Path) -> None:
     assert said.count("No space left") <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("when", ["early", "late"])
 def test_a_stopped_program_says_how_to_go_on(tmp_path: Path, number: int, status: int, when: str) -> None:

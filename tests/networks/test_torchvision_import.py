@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 from wsdet.networks.torchvision_import import import_torchvision
@@ -25,6 +27,7 @@ assert hasattr(sys.modules["torch._dynamo"], "optimize")
 """
 
 
+@pytest.mark.slow
 def test_the_compiler_stays_away_until_it_is_asked_for() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -264,6 +264,7 @@ def test_hostile_names_do_nothing_in_a_browser(browser: Browser, tmp_path: Path,
     assert browser.complaints == []
 
 
+@pytest.mark.slow
 def test_many_images_come_as_they_are_looked_at(browser: Browser, tmp_path: Path, tiny_dataset: Any) -> None:
     samples = {f"train_{n}": Sample(f"train_{n}", tiny_dataset.samples["train_0"].pixels, (0,)) for n in range(1000)}
     many = replace(tiny_dataset, samples=samples, truth=dict.fromkeys(samples, tiny_dataset.truth["train_0"]))

@@ -24,6 +24,7 @@ def network() -> Network:
     return Network(build_backbone("tiny", 8, 64), [(label,) for label in range(8)], device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("localizer", [Stl(size=64), Cam()], ids=["stl", "cam"])
 def test_two_workers_leave_the_bytes_of_one(tmp_path: Path, network: Network, localizer: Localizer) -> None:
     dataset, runners = Synthetic(n_train=6, n_test=0, size=64), [Local(1), Local(2)]

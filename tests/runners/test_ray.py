@@ -53,7 +53,7 @@ def cluster(sources: ModuleType) -> Iterator[Any]:
         one.shutdown()
 
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the warnings are Ray's own
 
 
 def test_two_nodes_leave_the_bytes_of_one_process(tmp_path: Path, cluster: Any, sources: ModuleType) -> None:
@@ -90,7 +90,6 @@ def test_more_than_the_cluster_has_is_refused(tmp_path: Path, cluster: Any, sour
         propose(dataset, dataset.ids("train"), sources.Brightness(), BoxStore(tmp_path, {}), Ray(cpus_per_worker=64))
 
 
-@pytest.mark.slow
 def test_a_lost_node_costs_nothing(cluster: Any, sources: ModuleType) -> None:
     dataset = sources.Images(60)
     node = cluster.add_node(num_cpus=2, object_store_memory=80_000_000)
@@ -109,7 +108,6 @@ def test_a_lost_node_costs_nothing(cluster: Any, sources: ModuleType) -> None:
     assert [int(boxes.scores[0]) for boxes in found.values()] == list(range(60))
 
 
-@pytest.mark.slow
 def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, sources: ModuleType) -> None:
     pytest.importorskip("ray", reason="needs the package ray: pip install wsdet[ray]")
     program = (

@@ -303,6 +303,7 @@ class Killed(BaseException):
     """The process is gone: nothing after it reaches the disk."""
 
 
+@pytest.mark.slow
 def test_killed_before_any_file_operation_resumes_to_the_same_bytes(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
@@ -365,6 +366,7 @@ def run_child(folder: Path, setup: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_resumes_to_the_same_bytes(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     chance = random.Random(0)
     for n_lines in (2, 1, 4, 3):

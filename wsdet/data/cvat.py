@@ -12,10 +12,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from wsdet.data.annotations import XYXY, extent, number, rotated_extent
-from wsdet.data.image_files import Unlabeled
-from wsdet.data.images import MAX_PIXELS
-from wsdet.data.paths import existing_folder
-from wsdet.data.records import Item, Record, RecordFiles
+from wsdet.data.records import Item, Record
 from wsdet.data.splits import named_splits
 from wsdet.storage.untrusted import MAX_BYTES, read_xml, shown
 from wsdet.types import InputError
@@ -25,52 +22,26 @@ log = logging.getLogger(__name__)
 _SHAPES = ("box", "polygon", "polyline", "ellipse", "mask", "cuboid", "points", "tag", "skeleton")
 
 
-class Cvat(RecordFiles):
+class Cvat(AnnotationFile):
     """Images with CVAT's shapes: of a turned box, polygon, line, ellipse, mask or cuboid the extent is the box.
 
     A tag, points and a skeleton are labels without a box. Classes are the task's labels in their order. Subsets called
-    as splits are splits.
-
-    Args:
-        root: the folder of the file and the images.
-        file: the XML file, relative to `root`.
-        test_fraction: where no subset tells the split, the share of images for the test split, in [0, 1].
-        seed: where no subset tells the split, draws it.
-        unlabeled: what an image without a shape shows.
-        max_pixels: larger images are refused.
-
-    Raises:
-        InputError: the file is missing, is of a video, or names no image that is there.
+    as splits are splits. An export of a video is refused. See `AnnotationFile` for the arguments.
     """
 
-    def __init__(
-        self,
-        root: Path | str,
-        file: str = "annotations.xml",
-        test_fraction: float = 0.2,
-        seed: int = 0,
-        unlabeled: Unlabeled = "unknown",
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        folder = existing_folder(root, "the folder of CVAT's XML file and the images")
-        content = read_xml(folder / file, MAX_BYTES)
+    usual_file = "annotations.xml"
+
+    def read(self, path: Path) -> tuple[list[Record], list[str]]:
+        """See `AnnotationFile`."""
+        content = read_xml(path, MAX_BYTES)
         if content.find("track") is not None and content.find("image") is None:
-            raise InputError(f"{folder / file} is CVAT's format for video; export the task as 'CVAT for images 1.1'")
+            raise InputError(f"{path} is CVAT's format for video; export the task as 'CVAT for images 1.1'")
         if content.find("meta/wsdet") is not None:
             made_by = shown(content.findtext("meta/method") or "")
-            log.warning("%s: its boxes were made by %s, not by people: figures against them say nothing", file, made_by)
-        records = list(_records(content, folder / file))
+            log.warning("%s: its boxes were made by %s, not by people: figures against them say nothing", path, made_by)
+        records = list(_records(content, path))
         names = dict.fromkeys([*_task_labels(content), *(item.name for record in records for item in record.items)])
-        super().__init__(
-            root=folder,
-            name=str(folder / file),
-            records=records,
-            classes=list(names),
-            test_fraction=test_fraction,
-            seed=seed,
-            unlabeled=unlabeled,
-            max_pixels=max_pixels,
-        )
+        return records, list(names)
 
 
 def is_cvat(path: Path) -> bool:

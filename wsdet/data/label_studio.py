@@ -12,55 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.data.annotations import XYXY, Skipped, extent, number, rotated_extent
-from wsdet.data.image_files import Unlabeled
-from wsdet.data.images import MAX_PIXELS, SUFFIXES
+from wsdet.data.images import SUFFIXES
 from wsdet.data.locate import plain_name
-from wsdet.data.paths import existing_folder
-from wsdet.data.records import Item, Record, RecordFiles
+from wsdet.data.records import AnnotationFile, Item, Record
 from wsdet.storage.untrusted import read_json, shown
 from wsdet.types import InputError
 
 log = logging.getLogger(__name__)
 
 
-class LabelStudio(RecordFiles):
+class LabelStudio(AnnotationFile):
     """Images with what people drew in Label Studio; of several people's work on an image the first that was kept.
 
     Rectangles (turned ones by their extent), polygons and ellipses are boxes; brushes, key points and choices are
-    labels without a box. Tasks that only have predictions are read as those, which is said. Image ids are paths
-    relative to `root`.
-
-    Args:
-        root: the folder of the file and the images.
-        file: the JSON file, relative to `root`.
-        test_fraction: where no task tells its split, the share of images for the test split, in [0, 1].
-        seed: where no task tells its split, draws it.
-        unlabeled: what an image without a label shows.
-        max_pixels: larger images are refused.
-
-    Raises:
-        InputError: the file is missing, is no list of tasks, or names no image that is there.
+    labels without a box. Tasks that only have predictions are read as those, with a warning. Image ids are paths
+    relative to `root`. See `AnnotationFile` for the arguments.
     """
 
-    def __init__(
-        self,
-        root: Path | str,
-        file: str = "tasks.json",
-        test_fraction: float = 0.2,
-        seed: int = 0,
-        unlabeled: Unlabeled = "unknown",
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        folder = existing_folder(root, "the folder of Label Studio's JSON file and the images")
-        super().__init__(
-            root=folder,
-            name=str(folder / file),
-            records=list(_records(folder / file)),
-            test_fraction=test_fraction,
-            seed=seed,
-            unlabeled=unlabeled,
-            max_pixels=max_pixels,
-        )
+    usual_file = "tasks.json"
+
+    def read(self, path: Path) -> tuple[list[Record], None]:
+        """See `AnnotationFile`."""
+        return list(_records(path)), None
 
 
 def is_label_studio(content: bytes) -> bool:

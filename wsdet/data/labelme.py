@@ -6,81 +6,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from wsdet.data.annotations import XYXY, extent, number
-from wsdet.data.beside import find_image, images_of, unannotated
-from wsdet.data.image_files import Unlabeled
-from wsdet.data.images import MAX_PIXELS
-from wsdet.data.paths import existing_folder
-from wsdet.data.records import Item, Record, RecordFiles
+from wsdet.data.beside import AnnotatedFolder, find_image
+from wsdet.data.records import Item, Record
 from wsdet.data.splits import split_in_path
 from wsdet.storage.untrusted import read_json
 from wsdet.types import InputError
 
 
-class Labelme(RecordFiles):
+class Labelme(AnnotatedFolder):
     """Images with labelme's shapes: a rectangle is a box, of a polygon, line, circle or mask the extent is.
 
-    A point is a label without a box; so is a flag that is set. Image ids are paths relative to `root`. Folders called
-    as splits are splits.
-
-    Args:
-        root: the folder of images and JSON files.
-        test_fraction: where no folder tells the split, the share of images for the test split, in [0, 1].
-        seed: where no folder tells the split, draws it.
-        unlabeled: what an image without a shape shows.
-        max_pixels: larger images are refused.
-
-    Raises:
-        InputError: there is no image with an annotation.
+    A point is a label without a box; so is a flag that is set. See `AnnotatedFolder` for the arguments.
     """
 
-    def __init__(
-        self,
-        root: Path | str,
-        test_fraction: float = 0.2,
-        seed: int = 0,
-        unlabeled: Unlabeled = "unknown",
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        folder = existing_folder(root, "the folder of the images and their JSON files")
-        super().__init__(
-            root=folder,
-            name=str(folder),
-            records=list(_records(folder)),
-            test_fraction=test_fraction,
-            seed=seed,
-            unlabeled=unlabeled,
-            max_pixels=max_pixels,
-        )
+    suffix = ".json"
+
+    def read(self, folder: Path, name: str, image: str | None) -> Record | None:
+        """See `AnnotatedFolder`."""
+        path = folder / name
+        content = read_json(path)
+        if not isinstance(content, dict) or "shapes" not in content:
+            return None
+        shown = image or find_image(folder, content.get("imagePath")) or name.removesuffix(self.suffix)
+        return _record(content, shown, str(path))
 
 
 def is_labelme(content: bytes) -> bool:
     """Whether a file's bytes look like labelme's JSON."""
     return b'"shapes"' in content and b'"imagePath"' in content
-
-
-def _records(folder: Path) -> Iterator[Record]:
-    annotated = []
-    for path, image in images_of(folder, ".json").items():
-        where = str(folder / path)
-        try:
-            content = read_json(folder / path)
-            if not isinstance(content, dict) or "shapes" not in content:
-                continue
-            name = image or find_image(folder, content.get("imagePath")) or path.removesuffix(".json")
-            record = _record(content, name, where)
-        except InputError as error:
-            if not image:
-                continue
-            record = Record(image, (), where, split=split_in_path(image), problem=str(error))
-        annotated.append(record.image)
-        yield record
-    for image in unannotated(folder, annotated):
-        yield Record(image, (), image, has_boxes=False, split=split_in_path(image))
 
 
 def _record(content: dict[str, Any], name: str, where: str) -> Record:

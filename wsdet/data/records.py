@@ -7,15 +7,19 @@ split and what is wrong with the boxes is the same for all formats, and is found
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from wsdet.data.annotations import XYXY, Checked, Object, boxes_in_image, class_indices
 from wsdet.data.image_files import ImageFiles, LazyMapping, Truth, Unlabeled
+from wsdet.data.images import MAX_PIXELS
 from wsdet.data.locate import locate, plain_name
+from wsdet.data.paths import existing_folder
 from wsdet.data.splits import equal_content, named_splits, split_by_fraction, without_twin
 from wsdet.storage.untrusted import is_unicode, shown
 from wsdet.types import InputError, Split
@@ -120,6 +124,55 @@ class RecordFiles(ImageFiles):
             max_pixels=max_pixels,
             unlabeled=unlabeled,
         )
+
+
+class AnnotationFile(RecordFiles):
+    """Images that one file annotates, which lies beside them.
+
+    Args:
+        root: the folder of the file and the images.
+        file: the annotations, relative to `root`; None: under the name that the tool gives.
+        test_fraction: where the file tells no split, the share of images for the test split, in [0, 1].
+        seed: where the file tells no split, draws it.
+        unlabeled: what an image without an annotated object shows.
+        max_pixels: larger images are refused.
+
+    Raises:
+        InputError: the file is missing, cannot be used, or names no image that is there.
+    """
+
+    usual_file: ClassVar[str]
+
+    def __init__(
+        self,
+        root: Path | str,
+        file: str | None = None,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        unlabeled: Unlabeled = "unknown",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        folder = existing_folder(root, f"the folder of {self.usual_file} and the images")
+        path = folder / (file or self.usual_file)
+        records, classes = self.read(path)
+        super().__init__(
+            root=folder,
+            name=str(path),
+            records=records,
+            classes=classes,
+            test_fraction=test_fraction,
+            seed=seed,
+            unlabeled=unlabeled,
+            max_pixels=max_pixels,
+        )
+
+    @abstractmethod
+    def read(self, path: Path) -> tuple[list[Record], Sequence[str] | None]:
+        """The records of a file, and its classes in their order; None: in alphabetical order.
+
+        Raises:
+            InputError: it cannot be used.
+        """
 
 
 def _by_id(root: Path, name: str, records: Sequence[Record]) -> tuple[dict[str, Record], dict[str, set[str]]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from wsdet.data.annotations import XYXY, extent, number, rotated_extent
-from wsdet.data.records import Item, Record
+from wsdet.data.records import AnnotationFile, Item, Record
 from wsdet.data.splits import named_splits
 from wsdet.storage.untrusted import MAX_BYTES, read_xml, shown
 from wsdet.types import InputError

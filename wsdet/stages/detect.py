@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wsdet.formats.contents import added_suffix, file_name
 from wsdet.runners.job import Runner
 from wsdet.runners.local import Local
-from wsdet.storage.box_store import BoxStore, FillReport, fill_together
+from wsdet.storage.box_store import BoxStore, FillReport
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.shard import Shard
 from wsdet.types import Boxes, Dataset, Detector, InputError, Sample
@@ -107,7 +107,9 @@ def detect(
         raise ValueError(f"detectors and stores must have the same names, got {set(detectors)} and {set(stores)}")
     job = DetectJob(dataset, detectors, proposals, folders or {})
     where, fingerprints = runner or Local(), Fingerprints(dataset, labels=False)
-    return fill_together(stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints, shard)
+    return BoxStore.fill_together(
+        stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints, shard
+    )
 
 
 def _detections(detectors: Mapping[str, Detector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:

@@ -19,47 +19,30 @@ so that a part of another one is noticed. A store may come from anywhere: whatev
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wsdet.progress import Bar
-from wsdet.storage.files import replacing, write_json
+from wsdet.storage.box_parts import boxes_of, free_path, number_of, read_table, round_of, texts_of, write_table
+from wsdet.storage.files import write_json
 from wsdet.storage.provenance import check_settings, read_settings, recorded_digest
 from wsdet.storage.shard import Shard
-from wsdet.storage.untrusted import opened, read_object, shown
+from wsdet.storage.untrusted import read_object, shown
 from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)
 
 Outcome = tuple[str, Boxes | InputError]
 
-_COLUMNS = {
-    "x1": pa.float32(),
-    "y1": pa.float32(),
-    "x2": pa.float32(),
-    "y2": pa.float32(),
-    "score": pa.float32(),
-    "label": pa.int64(),
-    "difficult": pa.bool_(),
-}
-_OLD_SCHEMA = pa.schema([("image_id", pa.string()), *((name, pa.list_(dtype)) for name, dtype in _COLUMNS.items())])
-_SCHEMA = _OLD_SCHEMA.append(pa.field("fingerprint", pa.string()))
-_SETTINGS_KEY = b"wsdet settings"  # of a part's metadata: a digest of its store's settings
-_LATER = re.compile(r"more-(\d{3,9})-\d{6,}\.parquet")  # a part of images that came to a part later
 _CACHED_PARTS = 8
-_MAX_PART_BYTES = 2**30
-_MAX_BOXES = 5_000_000  # of a part: 64 images with 10,000 boxes are 640,000
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ class BoxStore(Mapping[str, Boxes]):
             raise InputError(f"{self.folder} is not a box store: it has no settings.json")
         self._digest = recorded_digest(self.folder)
         self._outdated: dict[str, int] = {}  # image id -> the round of a part that holds it as it was before
-        for path in sorted((self.folder / "parts").glob("*.parquet"), key=lambda path: (_round_of(path), path)):
+        for path in sorted((self.folder / "parts").glob("*.parquet"), key=lambda path: (round_of(path), path)):
             self._add_part(path)
         self._pending = self._read_pending()
 
@@ -165,18 +148,115 @@ class BoxStore(Mapping[str, Boxes]):
         Raises:
             InputError: with `strict`, an image could not be done. What was finished before stays.
         """
+        name = self.folder.name
 
         def produce_named(missing: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Boxes] | InputError]]:
             for image_id, outcome in produce(missing):
-                yield image_id, outcome if isinstance(outcome, InputError) else {"": outcome}
+                yield image_id, outcome if isinstance(outcome, InputError) else {name: outcome}
 
-        return fill_together({"": self}, ids, produce_named, description, strict, fingerprint, shard)[""]
+        return self.fill_together({name: self}, ids, produce_named, description, strict, fingerprint, shard)[name]
+
+    @staticmethod
+    def fill_together(
+        stores: Mapping[str, BoxStore],
+        ids: Sequence[str],
+        produce: Callable[[Sequence[str]], Iterable[tuple[str, Mapping[str, Boxes] | InputError]]],
+        description: str,
+        strict: bool = False,
+        fingerprint: Callable[[str], str] | None = None,
+        shard: Shard | None = None,
+    ) -> dict[str, FillReport]:
+        """Fills several stores in one pass over the images; an image that only some of them have is computed again.
+
+        Args:
+            stores: by name.
+            ids: the images wanted, in a fixed order.
+            produce: takes the missing ids and yields (image id, boxes by store or what was wrong) in their order.
+            description: what the progress bar says.
+            strict: raise the first `InputError` instead of recording it.
+            fingerprint: see `BoxStore.fill`.
+            shard: see `BoxStore.fill`.
+
+        Raises:
+            InputError: no image could be done; or, with `strict`, one could not. What was finished before stays.
+        """
+        start = time.perf_counter()
+        order = {image_id: position for position, image_id in enumerate(dict.fromkeys(ids))}
+        (part_size,) = {store.part_size for store in stores.values()} or {1}
+        if shard is not None:
+            ids = shard.own(order, part_size)
+            log.info(
+                "%s: shard %d of %d has %d of %d images", description, shard.number, shard.of, len(ids), len(order)
+            )
+        if fingerprint is not None:
+            changed = {image_id for store in stores.values() for image_id in store.forget_changed(ids, fingerprint)}
+            if changed:
+                log.warning(
+                    "%s: %d images have changed since, or their labels, and are done again, %s for one",
+                    description,
+                    len(changed),
+                    shown(min(changed)),
+                )
+                for store in stores.values():
+                    store._drop(changed)
+        missing = [
+            image_id for image_id in dict.fromkeys(ids) if any(image_id not in store for store in stores.values())
+        ]
+        last = {order[image_id] // part_size: image_id for image_id in missing}  # of each part
+        places = {name: order if shard else store._places(order) for name, store in stores.items()}
+        kept = {name: sum(image_id in store for image_id in ids) for name, store in stores.items()}
+        done, failed = dict.fromkeys(stores, 0), dict[str, str]()
+        if missing:
+            log.info("%s: %d images to do, %d there already", description, len(missing), len(ids) - len(missing))
+            for image_id, outcome in Bar(
+                produce(missing), desc=description, total=len(missing), unit="image", smoothing=0.1
+            ):
+                outcome = _storable(outcome)
+                if isinstance(outcome, InputError):
+                    if strict:
+                        raise outcome
+                    log.warning("%s: %s", image_id, outcome)
+                    failed[image_id] = str(outcome)
+                for name, store in stores.items():
+                    if not isinstance(outcome, InputError) and image_id not in store:
+                        depends_on = fingerprint(image_id) if fingerprint else ""
+                        store._add_pending(image_id, outcome[name], depends_on, order[image_id])
+                        done[name] += 1
+                    part = order[image_id] // part_size
+                    if image_id == last[part]:
+                        store._flush(places[name], shard, before=part + 1)
+        reports = {}
+        for name, store in stores.items():
+            failed_here = {image_id: why for image_id, why in failed.items() if image_id not in store}
+            store._flush(places[name], shard)
+            store._clear(shard)
+            store._record_failed(ids, failed_here, shard)
+            reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
+            log.info(
+                "%s: %d done, %d there already, %d failed, %.1f s -> %s",
+                description,
+                done[name],
+                kept[name],
+                len(failed_here),
+                reports[name].seconds,
+                store.folder,
+            )
+            if failed_here:
+                log.warning(
+                    "%d images failed, each with its reason in %s", len(failed_here), store.folder / "failed.json"
+                )
+            if failed_here and len(failed_here) == len(set(ids)):
+                first, why = next(iter(failed_here.items()))
+                raise InputError(
+                    f"{description}: none of {len(failed_here)} images could be done; {shown(first)}: {why}"
+                )
+        return reports
 
     def _add_part(self, path: Path) -> None:
         table = self._read_table(path, ["image_id", "fingerprint"])
-        names = _texts(table, "image_id", path)
+        names = texts_of(table, "image_id", path)
         self._where.update({image_id: (len(self._parts), row) for row, image_id in enumerate(names)})
-        self._fingerprints.update(zip(names, _texts(table, "fingerprint", path), strict=True))
+        self._fingerprints.update(zip(names, texts_of(table, "fingerprint", path), strict=True))
         self._parts.append(path)
 
     def _read_pending(self) -> dict[str, Boxes]:
@@ -184,8 +264,8 @@ class BoxStore(Mapping[str, Boxes]):
         for path in sorted((self.folder / "pending").glob("*.parquet")):
             try:
                 table = self._read_table(path)
-                names, fingerprints = _texts(table, "image_id", path), _texts(table, "fingerprint", path)
-                rows = list(zip(names, fingerprints, _boxes_of(table, path), strict=True))
+                names, fingerprints = texts_of(table, "image_id", path), texts_of(table, "fingerprint", path)
+                rows = list(zip(names, fingerprints, boxes_of(table, path), strict=True))
             except InputError as error:  # as after a loss of power
                 if not path.exists():  # another shard has just written its part
                     continue
@@ -199,10 +279,10 @@ class BoxStore(Mapping[str, Boxes]):
         return pending
 
     def _read_part(self, path: Path) -> list[Boxes]:
-        return _boxes_of(self._read_table(path), path)
+        return boxes_of(self._read_table(path), path)
 
     def _read_table(self, path: Path, columns: list[str] | None = None) -> pa.Table:
-        table, settings = _read_table(path, columns)
+        table, settings = read_table(path, columns)
         if settings not in (None, self._digest):
             raise InputError(
                 f"{shown(path)} belongs to a store of other settings than {self.folder}; delete it, or restore the "
@@ -221,24 +301,17 @@ class BoxStore(Mapping[str, Boxes]):
         """Forgets images, whose rows in a later part will count."""
         for image_id in ids:
             if image_id in self._where:
-                self._outdated[image_id] = _round_of(self._parts[self._where.pop(image_id)[0]])
+                self._outdated[image_id] = round_of(self._parts[self._where.pop(image_id)[0]])
             self._pending.pop(image_id, None)
             self._fingerprints.pop(image_id, None)
 
     def _add_pending(self, image_id: str, boxes: Boxes, fingerprint: str, position: int) -> None:
-        self._write(self._pending_path(position), {image_id: boxes}, [fingerprint], durable=False)
+        write_table(self._pending_path(position), {image_id: boxes}, [fingerprint], self._digest, durable=False)
         self._pending[image_id] = boxes
         self._fingerprints[image_id] = fingerprint
 
     def _pending_path(self, position: int) -> Path:
         return self.folder / "pending" / f"{position:06d}.parquet"
-
-    def _write(
-        self, path: Path, boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str], durable: bool = True
-    ) -> None:
-        table = _table_of(boxes_by_id, fingerprints).replace_schema_metadata({_SETTINGS_KEY: self._digest})
-        with replacing(path, durable) as beside:
-            pq.write_table(table, beside, write_page_checksum=True)
 
     def _places(self, order: Mapping[str, int]) -> Mapping[str, int]:
         """The positions of images; those that an earlier run with other ids left pending come in parts behind."""
@@ -266,10 +339,10 @@ class BoxStore(Mapping[str, Boxes]):
 
     def _flush_part(self, number: int, ids: Sequence[str]) -> None:
         old = [self._outdated[image_id] for image_id in ids if image_id in self._outdated]
-        old += [_round_of(self._parts[self._where[image_id][0]]) for image_id in ids if image_id in self._where]
-        path = _free_path(self.folder / "parts", number, max(old, default=-1) + 1)
+        old += [round_of(self._parts[self._where[image_id][0]]) for image_id in ids if image_id in self._where]
+        path = free_path(self.folder / "parts", number, max(old, default=-1) + 1)
         boxes_by_id = {image_id: self._pending[image_id] for image_id in ids}
-        self._write(path, boxes_by_id, [self._fingerprints[image_id] for image_id in ids])
+        write_table(path, boxes_by_id, [self._fingerprints[image_id] for image_id in ids], self._digest)
         self._add_part(path)
         for image_id in ids:
             del self._pending[image_id]
@@ -277,9 +350,9 @@ class BoxStore(Mapping[str, Boxes]):
     def _clear(self, shard: Shard | None) -> None:
         """Removes what killed runs left: pending images that are in a part now, files half written."""
         pending, parts = self.folder / "pending", self.folder / "parts"
-        numbered = [(path, _number_of(path) // self.part_size) for path in pending.glob("*.parquet")]
-        numbered += [(path, _number_of(path) // self.part_size) for path in pending.glob(".*.part")]
-        numbered += [(path, _number_of(path)) for path in parts.glob(".*.part")]
+        numbered = [(path, number_of(path) // self.part_size) for path in pending.glob("*.parquet")]
+        numbered += [(path, number_of(path) // self.part_size) for path in pending.glob(".*.part")]
+        numbered += [(path, number_of(path)) for path in parts.glob(".*.part")]
         for leftover, part in numbered:
             if shard is None or (part >= 0 and shard.has(part)):
                 leftover.unlink(missing_ok=True)
@@ -300,182 +373,3 @@ def _storable(outcome: Mapping[str, Boxes] | InputError) -> Mapping[str, Boxes] 
     if not isinstance(outcome, InputError) and not all(np.isfinite(one.scores).all() for one in outcome.values()):
         return InputError("its boxes have scores that are not finite; report what made them")
     return outcome
-
-
-def fill_together(
-    stores: Mapping[str, BoxStore],
-    ids: Sequence[str],
-    produce: Callable[[Sequence[str]], Iterable[tuple[str, Mapping[str, Boxes] | InputError]]],
-    description: str,
-    strict: bool = False,
-    fingerprint: Callable[[str], str] | None = None,
-    shard: Shard | None = None,
-) -> dict[str, FillReport]:
-    """Fills several stores in one pass over the images; an image that only some of them have is computed again.
-
-    Args:
-        stores: by name.
-        ids: the images wanted, in a fixed order.
-        produce: takes the missing ids and yields (image id, boxes by store's name or what was wrong) in their order.
-        description: what the progress bar says.
-        strict: raise the first `InputError` instead of recording it.
-        fingerprint: see `BoxStore.fill`.
-        shard: see `BoxStore.fill`.
-
-    Raises:
-        InputError: no image could be done; or, with `strict`, one could not. What was finished before stays.
-    """
-    start = time.perf_counter()
-    order = {image_id: position for position, image_id in enumerate(dict.fromkeys(ids))}
-    (part_size,) = {store.part_size for store in stores.values()} or {1}
-    if shard is not None:
-        ids = shard.own(order, part_size)
-        log.info("%s: shard %d of %d has %d of %d images", description, shard.number, shard.of, len(ids), len(order))
-    if fingerprint is not None:
-        changed = {image_id for store in stores.values() for image_id in store.forget_changed(ids, fingerprint)}
-        if changed:
-            log.warning(
-                "%s: %d images have changed since, or their labels, and are done again, %s for one",
-                description,
-                len(changed),
-                shown(min(changed)),
-            )
-            for store in stores.values():
-                store._drop(changed)
-    missing = [image_id for image_id in dict.fromkeys(ids) if any(image_id not in store for store in stores.values())]
-    last = {order[image_id] // part_size: image_id for image_id in missing}  # of each part
-    places = {name: order if shard else store._places(order) for name, store in stores.items()}
-    kept = {name: sum(image_id in store for image_id in ids) for name, store in stores.items()}
-    done, failed = dict.fromkeys(stores, 0), dict[str, str]()
-    if missing:
-        log.info("%s: %d images to do, %d there already", description, len(missing), len(ids) - len(missing))
-        for image_id, outcome in Bar(
-            produce(missing), desc=description, total=len(missing), unit="image", smoothing=0.1
-        ):
-            outcome = _storable(outcome)
-            if isinstance(outcome, InputError):
-                if strict:
-                    raise outcome
-                log.warning("%s: %s", image_id, outcome)
-                failed[image_id] = str(outcome)
-            for name, store in stores.items():
-                if not isinstance(outcome, InputError) and image_id not in store:
-                    depends_on = fingerprint(image_id) if fingerprint else ""
-                    store._add_pending(image_id, outcome[name], depends_on, order[image_id])
-                    done[name] += 1
-                part = order[image_id] // part_size
-                if image_id == last[part]:
-                    store._flush(places[name], shard, before=part + 1)
-    reports = {}
-    for name, store in stores.items():
-        failed_here = {image_id: why for image_id, why in failed.items() if image_id not in store}
-        store._flush(places[name], shard)
-        store._clear(shard)
-        store._record_failed(ids, failed_here, shard)
-        reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
-        log.info(
-            "%s: %d done, %d there already, %d failed, %.1f s -> %s",
-            description,
-            done[name],
-            kept[name],
-            len(failed_here),
-            reports[name].seconds,
-            store.folder,
-        )
-        if failed_here:
-            log.warning("%d images failed, each with its reason in %s", len(failed_here), store.folder / "failed.json")
-        if failed_here and len(failed_here) == len(set(ids)):
-            first, why = next(iter(failed_here.items()))
-            raise InputError(f"{description}: none of {len(failed_here)} images could be done; {shown(first)}: {why}")
-    return reports
-
-
-def _free_path(folder: Path, number: int, least_round: int) -> Path:
-    """The place of a part: behind those of earlier rounds, which hold some of its images as they were before."""
-    names = (f"more-{n:03d}-{number:06d}.parquet" if n else f"{number:06d}.parquet" for n in count(least_round))
-    return next(path for name in names if not (path := folder / name).exists())
-
-
-def _round_of(part: Path) -> int:
-    """How often images had come to the part before it was written; rows of a later round count."""
-    later = _LATER.fullmatch(part.name)
-    return int(later[1]) if later else 0
-
-
-def _number_of(path: Path) -> int:
-    """The number in the name of a part or a pending image, or of such a file half written; -1: it has none."""
-    number = re.fullmatch(r"\.?(?:more-\d+-)?(\d+)\.parquet(?:\.\d+\.part)?", path.name)
-    return int(number[1]) if number else -1
-
-
-def _table_of(boxes_by_id: Mapping[str, Boxes], fingerprints: Sequence[str]) -> pa.Table:
-    offsets = np.cumsum([0, *(len(boxes) for boxes in boxes_by_id.values())]).astype(np.int32)
-    all_boxes = Boxes.concatenate(boxes_by_id.values())
-    values = [*all_boxes.xyxy.T, all_boxes.scores, all_boxes.labels, all_boxes.difficult]
-    columns = [
-        pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(value), type=dtype))
-        for value, dtype in zip(values, _COLUMNS.values(), strict=True)
-    ]
-    ids, made_from = pa.array(list(boxes_by_id), pa.string()), pa.array(fingerprints, pa.string())
-    return pa.Table.from_arrays([ids, *columns, made_from], schema=_SCHEMA)
-
-
-def _read_table(path: Path, columns: list[str] | None = None) -> tuple[pa.Table, str | None]:
-    """A part, and the digest of its store's settings; None and no fingerprints of an earlier version."""
-    try:
-        # read as one file: a folder name such as "seed=1" above it is no partition
-        with opened(path, _MAX_PART_BYTES) as plain, pq.ParquetFile(plain, page_checksum_verification=True) as file:
-            schema = file.schema_arrow.remove_metadata()
-            if schema not in (_SCHEMA, _OLD_SCHEMA):
-                raise pa.ArrowInvalid(f"its columns are {schema.names}, not {_SCHEMA.names}")
-            _check_size(file.metadata)
-            table = file.read(columns=columns and [name for name in columns if name in schema.names])
-            settings = (file.schema_arrow.metadata or {}).get(_SETTINGS_KEY)
-    except InputError:
-        raise
-    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names that are no text
-        raise InputError(_unreadable(path, error)) from error
-    if "fingerprint" not in table.column_names:
-        table = table.append_column("fingerprint", pa.array([""] * len(table), pa.string()))
-    return table, None if settings is None else settings.decode(errors="replace")
-
-
-def _check_size(metadata: pq.FileMetaData) -> None:
-    """Whether a part says that it holds no more than memory does: few bytes may stand for very many boxes."""
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    n_values = max(
-        (sum(group.column(c).num_values for group in groups) for c in range(metadata.num_columns)), default=0
-    )
-    if n_values > _MAX_BOXES:
-        raise pa.ArrowInvalid(f"it holds {n_values} boxes, more than {_MAX_BOXES}")
-
-
-def _texts(table: pa.Table, name: str, path: Path) -> list[str]:
-    try:
-        texts = table[name].to_pylist()
-    except ValueError as error:  # no UTF-8
-        raise InputError(_unreadable(path, error)) from error
-    if None in texts or (name == "image_id" and len(set(texts)) < len(texts)):
-        raise InputError(_unreadable(path, f"an entry of {name} is missing, or an image comes twice"))
-    return texts
-
-
-def _boxes_of(table: pa.Table, path: Path) -> list[Boxes]:
-    columns = [table[name].combine_chunks() for name in _COLUMNS]
-    lengths = [column.value_lengths() for column in columns]
-    if any(column.null_count or column.values.null_count for column in columns):
-        raise InputError(_unreadable(path, "a value is missing"))
-    if any(not length.equals(lengths[0]) for length in lengths):
-        raise InputError(_unreadable(path, "an image has more values in one column than in another"))
-    x1, y1, x2, y2, scores, labels, difficult = (column.flatten().to_numpy(zero_copy_only=False) for column in columns)
-    if not np.isfinite(scores).all() or (labels < -1).any():
-        raise InputError(_unreadable(path, "a score is not finite, or a label below -1"))
-    xyxy, offsets = np.stack([x1, y1, x2, y2], axis=1), np.cumsum([0, *lengths[0].to_numpy(zero_copy_only=False)])
-    try:
-        return [Boxes(xyxy[a:b], scores[a:b], labels[a:b], difficult[a:b]) for a, b in pairwise(offsets)]
-    except ValueError as error:
-        raise InputError(_unreadable(path, error)) from error
-
-
-def _unreadable(path: Path, why: object) -> str:
-    return f"{shown(path)} is not a readable part of a box store: {why}; delete it and run again"

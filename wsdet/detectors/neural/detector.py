@@ -32,7 +32,7 @@ from wsdet.networks.classifier import resolve_device, resolve_precision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
-from wsdet.types import Boxes, InputError, Pixels, Sample
+from wsdet.types import Boxes, Detector, InputError, Pixels, Sample
 
 FORMAT = "wsdet neural detector 1"
 _MAX_INPUT = 2048  # pixels that a detector which comes from anywhere may ask its network to take
@@ -205,6 +205,11 @@ def _to_boxes(found: Mapping[str, Tensor], from_hw: tuple[int, int], to_hw: tupl
     order = np.argsort(-scores, kind="stable")
     order = order[(labels[order] > 0) & (xyxy[order, 2:] > xyxy[order, :2]).all(axis=1)]
     return Boxes(xyxy[order], scores[order], labels[order] - 1)
+
+
+def load_saved(folder: Path, device: str, precision: str, others: Mapping[str, Detector]) -> NeuralDetector:
+    """See `wsdet.detectors.loading`."""
+    return NeuralDetector.load(folder, device, precision)
 
 
 def _read_description(path: Path) -> dict[str, Any]:

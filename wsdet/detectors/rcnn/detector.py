@@ -32,11 +32,11 @@ from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
-from wsdet.types import Boxes, Dataset, Floats, InputError, Sample, readable
+from wsdet.types import Boxes, Dataset, Detector, Floats, InputError, Sample, readable
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "wsdet R-CNN detector 1"
+FORMAT = "wsdet R-CNN detector 1"
 # what a detector that comes from anywhere may ask for
 _MAX_INPUT, _MAX_SCALES, _MAX_SCALE = 1024, 16, 16.0
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
@@ -166,7 +166,7 @@ class RcnnDetector:
             classifiers |= {"shift_weights": self.shifts[0], "shift_biases": self.shifts[1]}
         tensors.save(folder / "model.safetensors", classifiers, {"format": _CLASSIFIERS_FORMAT}, infinite=("biases",))
         described = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "classes": list(self._classes),
             "features": self.features.settings,
             "network": {
@@ -366,6 +366,12 @@ def _classifiers_of(trained: TrainedTasks, detector: int, n_classes: int) -> tup
     return weights, biases, c
 
 
+def load_saved(folder: Path, device: str, precision: str, others: Mapping[str, Detector]) -> RcnnDetector:
+    """See `wsdet.detectors.loading`; R-CNNs of one run describe each region once."""
+    features = next((one.features for one in reversed(list(others.values())) if isinstance(one, RcnnDetector)), None)
+    return RcnnDetector.load(folder, device, precision, features)
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     """What model.json says, with every field that `load` reads of the right kind."""
     metadata = read_object(path)
@@ -381,8 +387,8 @@ def _read_description(path: Path) -> dict[str, Any]:
         "box_regression": bool,
         "info": dict,
     }
-    if metadata.get("format") != _FORMAT:
-        raise InputError(f"{path} does not describe a detector of this version ({_FORMAT!r}); train it again")
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path} does not describe a detector of this version ({FORMAT!r}); train it again")
     for name, kind in fields.items():
         if not isinstance(metadata.get(name), kind) or (isinstance(metadata[name], bool) and kind is not bool):
             raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")

@@ -61,6 +61,32 @@ class FillReport:
     failed: dict[str, str]
     seconds: float
 
+    def log(self, description: str, folder: Path, n_wanted: int) -> None:
+        """Says what was done.
+
+        Args:
+            description: of the work.
+            folder: of the store.
+            n_wanted: images that were asked for.
+
+        Raises:
+            InputError: none of them could be done.
+        """
+        log.info(
+            "%s: %d done, %d there already, %d failed, %.1f s -> %s",
+            description,
+            self.done,
+            self.kept,
+            len(self.failed),
+            self.seconds,
+            folder,
+        )
+        if self.failed:
+            log.warning("%d images failed, each with its reason in %s", len(self.failed), folder / "failed.json")
+        if self.failed and len(self.failed) == n_wanted:
+            first, why = next(iter(self.failed.items()))
+            raise InputError(f"{description}: none of {n_wanted} images could be done; {shown(first)}: {why}")
+
 
 class BoxStore(Mapping[str, Boxes]):
     """Boxes by image id, in a folder.
@@ -189,16 +215,7 @@ class BoxStore(Mapping[str, Boxes]):
                 "%s: shard %d of %d has %d of %d images", description, shard.number, shard.of, len(ids), len(order)
             )
         if fingerprint is not None:
-            changed = {image_id for store in stores.values() for image_id in store.forget_changed(ids, fingerprint)}
-            if changed:
-                log.warning(
-                    "%s: %d images have changed since, or their labels, and are done again, %s for one",
-                    description,
-                    len(changed),
-                    shown(min(changed)),
-                )
-                for store in stores.values():
-                    store._drop(changed)
+            _forget_changed(list(stores.values()), ids, fingerprint, description)
         missing = [
             image_id for image_id in dict.fromkeys(ids) if any(image_id not in store for store in stores.values())
         ]
@@ -227,29 +244,9 @@ class BoxStore(Mapping[str, Boxes]):
                         store._flush(places[name], shard, before=part + 1)
         reports = {}
         for name, store in stores.items():
-            failed_here = {image_id: why for image_id, why in failed.items() if image_id not in store}
-            store._flush(places[name], shard)
-            store._clear(shard)
-            store._record_failed(ids, failed_here, shard)
+            failed_here = store._finish(ids, failed, places[name], shard)
             reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
-            log.info(
-                "%s: %d done, %d there already, %d failed, %.1f s -> %s",
-                description,
-                done[name],
-                kept[name],
-                len(failed_here),
-                reports[name].seconds,
-                store.folder,
-            )
-            if failed_here:
-                log.warning(
-                    "%d images failed, each with its reason in %s", len(failed_here), store.folder / "failed.json"
-                )
-            if failed_here and len(failed_here) == len(set(ids)):
-                first, why = next(iter(failed_here.items()))
-                raise InputError(
-                    f"{description}: none of {len(failed_here)} images could be done; {shown(first)}: {why}"
-                )
+            reports[name].log(description, store.folder, len(set(ids)))
         return reports
 
     def _add_part(self, path: Path) -> None:
@@ -294,10 +291,10 @@ class BoxStore(Mapping[str, Boxes]):
         """Forgets those of `ids` that were made from something else than what is there now, and returns them."""
         there = {image_id: known for image_id in ids if (known := self._fingerprints.get(image_id))}
         changed = [image_id for image_id, known in there.items() if fingerprint(image_id) not in (known, "")]
-        self._drop(changed)
+        self.forget(changed)
         return changed
 
-    def _drop(self, ids: Iterable[str]) -> None:
+    def forget(self, ids: Iterable[str]) -> None:
         """Forgets images, whose rows in a later part will count."""
         for image_id in ids:
             if image_id in self._where:
@@ -347,6 +344,16 @@ class BoxStore(Mapping[str, Boxes]):
         for image_id in ids:
             del self._pending[image_id]
 
+    def _finish(
+        self, ids: Sequence[str], failed: Mapping[str, str], positions: Mapping[str, int], shard: Shard | None
+    ) -> dict[str, str]:
+        """Writes the parts that are left and what failed, and returns that."""
+        failed_here = {image_id: why for image_id, why in failed.items() if image_id not in self}
+        self._flush(positions, shard)
+        self._clear(shard)
+        self._record_failed(ids, failed_here, shard)
+        return failed_here
+
     def _clear(self, shard: Shard | None) -> None:
         """Removes what killed runs left: pending images that are in a part now, files half written."""
         pending, parts = self.folder / "pending", self.folder / "parts"
@@ -366,6 +373,21 @@ class BoxStore(Mapping[str, Boxes]):
                 path.unlink(missing_ok=True)
             elif after != before:
                 write_json(path, after)
+
+
+def _forget_changed(
+    stores: Sequence[BoxStore], ids: Sequence[str], fingerprint: Callable[[str], str], description: str
+) -> None:
+    changed = {image_id for store in stores for image_id in store.forget_changed(ids, fingerprint)}
+    if changed:
+        log.warning(
+            "%s: %d images have changed since, or their labels, and are done again, %s for one",
+            description,
+            len(changed),
+            shown(min(changed)),
+        )
+        for store in stores:
+            store.forget(changed)
 
 
 def _storable(outcome: Mapping[str, Boxes] | InputError) -> Mapping[str, Boxes] | InputError:

@@ -3,9 +3,9 @@
     python scripts/layout_numbers.py                                        # of this checkout
     git worktree add /tmp/then c607e80; python scripts/layout_numbers.py /tmp/then
 
-Private functions count that are named once beside their definition, in all modules; modules count in a circle when
-they import each other, also through others or for type checkers alone. `--setting NAME` counts the files of wsdet/ and
-conf/ that name a setting.
+Private functions count that are named once beside their definition; modules are in a circle when they import each
+other, also through others or for type checkers alone. `--setting NAME` counts the lines and files of wsdet/ and conf/
+that name a setting.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     """Prints one line per number."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parents[1])
-    parser.add_argument("--setting", default="nms_iou")
+    parser.add_argument("--setting", default="min_crop")
     arguments = parser.parse_args()
     root: Path = arguments.folder
     paths = sorted((root / "wsdet").rglob("*.py"))
@@ -29,13 +29,16 @@ def main() -> None:
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
     functions = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     longest = max(functions, key=_length)
-    named = [path for path in [*paths, *(root / "conf").rglob("*.yaml")] if _names(path, arguments.setting)]
+    word = re.compile(rf"\b{arguments.setting}\b")
+    texts = [path.read_text(encoding="utf-8") for path in [*paths, *(root / "conf").rglob("*.yaml")]]
+    named = [sum(word.search(line) is not None for line in text.splitlines()) for text in texts]
     print("Python files directly in wsdet/:", sum(path.parent == root / "wsdet" for path in paths))
     print("modules:", len(modules))
-    print("modules in import circles:", len(in_circles({name: imported(tree, modules) for name, tree in trees.items()})))
+    imports = {name: imported(tree, modules) for name, tree in trees.items()}
+    print("modules in import circles:", len(in_circles(imports)))
     print(f"longest function: {_length(longest)} lines with docstring, {longest.name}")
     print("private functions named once beside their definition:", called_once(trees))
-    print(f"files that name the setting {arguments.setting}:", len(named))
+    print(f"lines that name the setting {arguments.setting}: {sum(named)}, in {sum(map(bool, named))} files")
     for part in ("wsdet", "tests", "scripts", "conf"):
         files = [path for path in (root / part).rglob("*") if path.suffix in (".py", ".yaml", ".sh")]
         print(f"lines in {part}/:", sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files))
@@ -89,10 +92,6 @@ def called_once(trees: dict[str, ast.Module]) -> int:
 
 def _length(node: ast.FunctionDef) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
-
-
-def _names(path: Path, setting: str) -> bool:
-    return re.search(rf"\b{setting}\b", path.read_text(encoding="utf-8")) is not None
 
 
 if __name__ == "__main__":

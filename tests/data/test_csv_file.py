@@ -138,9 +138,21 @@ def boxes_by_name(dataset: Any) -> dict[str, list[tuple[str, list[float]]]]:
         "\ufefflabel_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name\ncat,1,1,8,8,a.jpg\ndog,2,1,4,4,a.jpg\n,,,,,b.jpg\n",
         "a.jpg,1,1,9,9,cat\na.jpg,2,1,6,5,dog\nb.jpg,,,,,\n",
         "filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,.05,.1,.45,.9\na.jpg,dog,.1,.1,.3,.5\nb.jpg,,,,,\n",
+        "filename,class,x,y,width,height\na.jpg,cat,1,1,8,8\na.jpg,dog,2,1,4,4\nb.jpg,,,,,\n",
+        "image_name,label,left,top,right,bottom\na.jpg,cat,1,1,9,9\na.jpg,dog,2,1,6,5\nb.jpg,,,,,\n",
         "sep=,\nfilename,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,1,9,9\na.jpg,dog,2,1,6,5\nb.jpg,,,,,\n",
     ],
-    ids=["TensorFlow", "semicolons", "tabs", "make sense, BOM", "RetinaNet", "relative", "Excel"],
+    ids=[
+        "TensorFlow",
+        "semicolons",
+        "tabs",
+        "make sense, BOM",
+        "RetinaNet",
+        "relative",
+        "x and width",
+        "left",
+        "Excel",
+    ],
 )
 def test_every_way_to_write_boxes(files: Any, content: str) -> None:
     for name in "ab":

@@ -36,6 +36,13 @@ def coco(*names: str, **more: Any) -> str:
     )
 
 
+def panoptic(name: str, category: int) -> str:
+    segments = [{"id": 7, "category_id": category, "bbox": XYWH, "area": 8, "iscrowd": 0}]
+    annotation = {"image_id": 1, "file_name": name.replace("jpg", "png"), "segments_info": segments}
+    content = json.loads(coco(name)) | {"images": [{"id": 1, "file_name": name}], "annotations": [annotation]}
+    return json.dumps(content)
+
+
 def voc(name: str, image: str = "") -> str:
     corners = "<xmin>9</xmin><ymin>5</ymin><xmax>12</xmax><ymax>6</ymax>"
     item = f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
@@ -254,6 +261,14 @@ EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
         "images",
         "images",
     ),
+    "COCO panoptic": (
+        {
+            "annotations/panoptic_train.json": panoptic("a.jpg", 0),
+            "annotations/panoptic_val.json": panoptic("b.jpg", 3),
+        },
+        "train",
+        "val",
+    ),
     "CVAT for images, cuboids": (
         {"annotations.xml": shapes(("a.jpg", CUBOID.format("cat")), ("b.jpg", CUBOID.format("dog")))},
         "images",
@@ -297,7 +312,7 @@ EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
 
 SPLIT = {  # b.jpg is of the test split
     *("COCO of Roboflow", "YOLO of Roboflow", "YOLO of FiftyOne", "VOC of Roboflow", "CSV of Roboflow"),
-    *("YOLO Darknet of Roboflow", "YOLO with turned boxes of Roboflow"),
+    *("COCO panoptic", "YOLO Darknet of Roboflow", "YOLO with turned boxes of Roboflow"),
     "VOC in an archive's folder",
 }
 
@@ -345,6 +360,8 @@ def test_every_export_is_read_as_it_is_meant(files: Any, name: str, caplog: pyte
         ({"export.json": '[{"External ID": "000.jpg", "Label": {}}]'}, "looks like Labelbox"),
         ({"labels.json": '{"classes": ["cat"], "labels": {"000": 0}}'}, "looks like FiftyOne's own JSON"),
         ({"bdd.json": '[{"name": "000.jpg", "labels": [{"category": "car", "box2d": {}}]}]'}, "looks like Scalabel"),
+        ({"annotation_train.odgt": '{"ID": "000", "gtboxes": []}'}, "looks like CrowdHuman"),
+        ({"cars_annos.mat": "MATLAB 5.0"}, "looks like annotations in MATLAB's"),
         ({"output.manifest": '{"source-ref": "s3://b/000.jpg"}'}, "looks like SageMaker"),
         ({"split/wider_face_train_bbx_gt.txt": "000.jpg\n1\n1 1 9 9\n"}, "looks like WIDER FACE"),
         ({"gt/gt.txt": "1,1,1,1,9,9,1,1,1\n"}, "looks like MOT"),

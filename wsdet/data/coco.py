@@ -176,7 +176,7 @@ class _File:
         if "annotations" not in content:
             return None
         found: dict[int | str, list[tuple[dict[str, Any], str]]] = {}
-        for entry, where in _entries(content, "annotations", self._path):
+        for entry, where in _objects(content, self._path):
             image = entry.get("image_id")
             if isinstance(image, bool) or not isinstance(image, int | str) or image not in self._images:
                 self._skipped(f"{where}: image_id {image!r} is not the id of an image in that file")
@@ -225,6 +225,16 @@ def _entries(content: dict[str, Any], key: str, path: Path) -> Iterator[tuple[di
         if not isinstance(entry, dict):
             raise InputError(f"{where} must be a JSON object")
         yield entry, where
+
+
+def _objects(content: dict[str, Any], path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The annotations; of a panoptic one, which is a whole image's, its segments."""
+    for entry, where in _entries(content, "annotations", path):
+        if "segments_info" not in entry:
+            yield entry, where
+            continue
+        for segment, place in _entries(entry, "segments_info", Path(where)):
+            yield segment | {"image_id": entry.get("image_id")}, place
 
 
 def _get(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], where: str) -> Any:

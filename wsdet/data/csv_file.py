@@ -44,8 +44,14 @@ _LABEL = (
 )
 _NUMBERED_LABEL = re.compile(r"(label|class|tag|category)[ _-]?\d+")
 _SPLIT = ("split", "set", "subset")
-_CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"), ("x_min", "y_min", "x_max", "y_max"))
-_CORNER_AND_SIZE = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"))
+_CORNERS = (
+    *(("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"), ("x_min", "y_min", "x_max", "y_max")),
+    ("left", "top", "right", "bottom"),
+)
+_CORNER_AND_SIZE = (
+    *(("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"), ("x", "y", "width", "height")),
+    ("left", "top", "width", "height"),
+)
 _LOOKED_AT = 20  # rows that tell whether a file is of images
 _NO_CLASS = "unlabeled"  # a column of Roboflow's: 1 where no class is present
 _ABSENT, _PRESENT = {"0", "0.0", "-1", ""}, {"1", "1.0"}
@@ -241,7 +247,7 @@ def _find_columns(header: list[str], first: list[str], body: list[list[str]], fi
         split=split,
         box=tuple(at[name] for name in box[0]) if box else None,
         box_is_corners=box is None or box[1],
-        size=(at["height"], at["width"]) if box and at.keys() >= {"height", "width"} else None,
+        size=(at["height"], at["width"]) if box and at.keys() - set(box[0]) >= {"height", "width"} else None,
         confidence=at.get("confidence") if label == "labelname" else None,
         group=at.get("isgroupof"),
     )

@@ -168,6 +168,8 @@ AFTER_OTHERS: tuple[Format, ...] = (
     ("FiftyOne's own JSON", _json_with("classes", "labels")),
     ("Scalabel (BDD100K)", _json_with("box2d", "category")),
     ("Cityscapes", _any_file("gtFine/*/*/*_polygons.json")),
+    ("CrowdHuman (.odgt)", _any_file("*.odgt", "*/*.odgt")),
+    ("annotations in MATLAB's, pickle's or HDF5 files", _any_file("*.mat", "*/*.mat", "*.pkl", "*.h5", "*.hdf5")),
     ("SageMaker Ground Truth", _any_file("*.manifest")),
     ("WIDER FACE", _any_file("*/wider_face_*_bbx_gt.txt", "wider_face_*_bbx_gt.txt")),
     ("MOT", _any_file("gt/gt.txt", "*/gt/gt.txt", "*/*/gt/gt.txt")),

@@ -157,6 +157,30 @@ EXPORTS: dict[str, tuple[dict[str, str], str, str]] = {
         "JPEGImages",
         "JPEGImages",
     ),
+    "VOC whose lists have paths": (
+        {
+            "ImageSets/Main/train.txt": "/data/pets/JPEGImages/a.jpg\n",
+            "ImageSets/Main/val.txt": "JPEGImages\\b.jpg\r\n",
+            "Annotations/a.xml": voc("cat"),
+            "Annotations/b.xml": voc("dog"),
+        },
+        "JPEGImages",
+        "JPEGImages",
+    ),
+    "COCO with ids as text and as numbers": (
+        {
+            "result.json": coco("a.jpg", "b.jpg")
+            .replace('"image_id": 0', '"image_id": "0"')
+            .replace('"id": 1, "f', '"id": "1", "f')
+        },
+        "images",
+        "images",
+    ),
+    "TSV": (
+        {"labels.tsv": "image\tclass\txmin\tymin\txmax\tymax\na.jpg\tcat\t8\t4\t12\t6\nb.jpg\tdog\t8\t4\t12\t6\n"},
+        ".",
+        ".",
+    ),
     "VOC in an archive's folder": (
         {
             "pets/ImageSets/Main/train.txt": "a\n",
@@ -314,6 +338,7 @@ SPLIT = {  # b.jpg is of the test split
     *("COCO of Roboflow", "YOLO of Roboflow", "YOLO of FiftyOne", "VOC of Roboflow", "CSV of Roboflow"),
     *("COCO panoptic", "YOLO Darknet of Roboflow", "YOLO with turned boxes of Roboflow"),
     "VOC in an archive's folder",
+    "VOC whose lists have paths",
 }
 
 
@@ -381,6 +406,9 @@ def test_every_export_is_read_as_it_is_meant(files: Any, name: str, caplog: pyte
             r"_annotations\.txt names images, in a format",
         ),
         ({"default.txt": "000.jpg 0\n001.jpg 1\n"}, r"default\.txt names images, in a format that is not known"),
+        ({"ImageSets/Main/train.txt": "000\n"}, "none of the images in its lists has an annotation"),
+        ({"x.csv": "image,class_id\n000.jpg,0\n001.jpg,1\n"}, "CSV file gives are numbers, 0, 1"),
+        ({"a.json": coco("000.jpg", image_id=7)}, "none of its 1 annotations has the image_id of an image"),
         ({"data.yaml": "train: .\nnames: [cat]\n"}, "none of its images has a label file in YOLO's format"),
     ],
 )

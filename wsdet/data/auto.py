@@ -151,6 +151,11 @@ def _refuse_guesses(folder: Path, dataset: ImageFiles) -> None:
         refuse_folder_names(folder, dataset.classes)
         if len(dataset.classes) <= 1:
             refuse_lists(folder, [*dataset.ids("train"), *dataset.ids("test")])
+    if isinstance(dataset, Voc) and not dataset.classes:
+        raise InputError(
+            f"{folder}: none of the images in its lists has an annotation, Annotations/NAME.xml, so there are no "
+            f"classes; of images without labels give the folder of images itself, or {READ_INSTEAD}"
+        )
     if isinstance(dataset, Yolo) and not dataset.truth:
         raise InputError(
             f"{folder}: none of its images has a label file in YOLO's format: labels/NAME.txt for images/NAME.jpg, or "
@@ -262,7 +267,7 @@ def _tiny_imagenet(folder: Path) -> Arguments | None:
 
 
 def _csv(folder: Path) -> Arguments | None:
-    paths = [path for pattern in ("*.csv", "*/*.csv") for path in _files(folder, pattern)]
+    paths = [path for pattern in ("*.csv", "*/*.csv", "*.tsv", "*/*.tsv") for path in _files(folder, pattern)]
     names = [path.relative_to(folder).as_posix() for path in paths]
     if "labels.csv" in names:
         return {"file": "labels.csv"}

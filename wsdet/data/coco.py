@@ -177,14 +177,29 @@ class _File:
             return None
         found: dict[int | str, list[tuple[dict[str, Any], str]]] = {}
         for entry, where in _objects(content, self._path):
-            image = entry.get("image_id")
+            image = self._same_id(entry.get("image_id"))
             if isinstance(image, bool) or not isinstance(image, int | str) or image not in self._images:
                 self._skipped(f"{where}: image_id {image!r} is not the id of an image in that file")
                 continue
             found.setdefault(image, []).append((entry, where))
             if isinstance(entry.get("category_id"), int):
                 self.used.add(entry["category_id"])
+        if not found and content["annotations"]:
+            raise InputError(
+                f"{self._path}: none of its {len(content['annotations'])} annotations has the image_id of an image in "
+                "that file; are they of another one?"
+            )
         return found
+
+    def _same_id(self, given: Any) -> Any:
+        """An image's id as the list of images has it: some tools write "1" in one place and 1 in the other."""
+        if isinstance(given, str) and given.isdecimal() and len(given) < 20:
+            other: int | str = int(given)
+        elif isinstance(given, int):
+            other = str(given)
+        else:
+            return given
+        return other if other in self._images and given not in self._images else given
 
     def _name(self, entry: dict[str, Any], where: str) -> str:
         category = _get(entry, "category_id", int, where)

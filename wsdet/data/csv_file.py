@@ -40,7 +40,7 @@ _IMAGE = (
 )
 _LABEL = (
     *("labelname", "class", "label", "labels", "class_name", "label_name", "classname", "category", "tags", "species"),
-    *("choice", "tag"),
+    *("choice", "tag", "class_id", "classid", "label_id", "category_id", "target"),
 )
 _NUMBERED_LABEL = re.compile(r"(label|class|tag|category)[ _-]?\d+")
 _SPLIT = ("split", "set", "subset")

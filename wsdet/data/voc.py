@@ -139,8 +139,12 @@ def _main(folder: Path, name: str) -> Path:
 
 
 def _read_ids(folder: Path, split: str) -> list[str]:
-    """Images by their names without the suffix, which some tools write."""
-    names = [inside(line, where) for where, line in read_lines(_main(folder, split))]
+    """Images by their names without the folder and the suffix, which some tools write."""
+    lines = [
+        (where, line.replace("\\", "/").rpartition("JPEGImages/")[2])
+        for where, line in read_lines(_main(folder, split))
+    ]
+    names = [inside(line, where) for where, line in lines]
     with_suffix = [name for name in names if PurePosixPath(name).suffix in _IMAGE_SUFFIXES]
     if len(with_suffix) == len(names):
         return [str(PurePosixPath(name).with_suffix("")) for name in names]

@@ -158,7 +158,8 @@ def _program(folder: Path, name: str) -> int:
 
 
 def _last_line(folder: Path, name: str) -> str:
-    text = (folder / _OUTPUT.format(name)).read_text(encoding="utf-8", errors="replace")
+    path = folder / _OUTPUT.format(name)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""  # killed before it began
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
     return lines[-1][:100] if lines else "(nothing said yet)"
 

@@ -378,7 +378,7 @@ def test_every_export_is_read_as_it_is_meant(files: Any, name: str, caplog: pyte
         ({"labelTxt/000.txt": "1 1 9 1 9 9 1 9 cat 0\n", "data.yaml": "train: .\nnames: [cat]"}, "looks like DOTA"),
         ({"labels/000.txt": "cat 0.0 0 0.0 1.0 1.0 9.0 9.0" + " 0.0" * 7}, "looks like KITTI"),
         ({"data/train-00000-of-00001.parquet": "PAR1"}, "looks like Parquet of Hugging Face"),
-        ({"train/metadata.jsonl": '{"file_name": "000.jpg"}'}, r"imagefolder with a metadata\.jsonl"),
+        ({"metadata.jsonl": '{"file_name": "000.jpg"}'}, r"imagefolder with a metadata\.jsonl"),
         ({"default.json": '{"categories": {}, "items": [{"annotations": [{"label_id": 0}]}]}'}, "looks like Datumaro"),
         ({"ann/0.json": '{"objects": [{"classTitle": "cat"}]}'}, "looks like Supervisely"),
         ({"export.json": '[{"data_row": {"external_id": "000.jpg"}, "projects": {}}]'}, "looks like Labelbox"),
@@ -428,6 +428,15 @@ def test_an_annotation_is_not_its_own_image(files: Any, layout: str) -> None:
     )
     with pytest.raises(InputError, match="names 1 images and none of them is there, 'a' for one"):
         files.open("auto")
+
+
+def test_other_files_beside_folders_of_classes_are_no_format(files: Any) -> None:
+    for path in ("cat/1.jpg", "dog/2.jpg"):
+        files.image(path)
+    for path in ("proposals.mat", "features.h5", "cat/metadata.jsonl", "out.manifest"):
+        files.text(path, "1.jpg")
+    files.text("settings.json", '{"classes": [], "labels": []}')
+    assert files.open("auto").classes == ("cat", "dog")
 
 
 def test_what_a_run_left_among_the_images_names_them_and_is_no_annotation(files: Any) -> None:

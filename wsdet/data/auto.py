@@ -22,6 +22,7 @@ from wsdet.data.foreign import (
     AFTER_OTHERS,
     BEFORE_OTHERS,
     READ_INSTEAD,
+    WITHOUT_CLASSES,
     refuse_folder_names,
     refuse_foreign,
     refuse_lists,
@@ -134,7 +135,7 @@ def _open(folder: Path, test_fraction: float, seed: int, unlabeled: Unlabeled, m
     log.info("%s is read as %s", folder, told)
     arguments = {"root": folder} | arguments | {key: value for key, value in options.items() if key in known}
     dataset = reader(**arguments)
-    _refuse_guesses(folder, dataset)
+    _refuse_guesses(arguments["root"], dataset)
     if not dataset.ids("test"):
         dataset = dataset.with_test_split(test_fraction, seed)
         log.info("%s has no test split: %d images are drawn for it", folder, len(dataset.ids("test")))
@@ -148,6 +149,8 @@ def _open(folder: Path, test_fraction: float, seed: int, unlabeled: Unlabeled, m
 def _refuse_guesses(folder: Path, dataset: ImageFiles) -> None:
     """Refuses classes that are very likely something else."""
     if isinstance(dataset, Folder):
+        if len(dataset.classes) <= 1:
+            refuse_foreign(folder, WITHOUT_CLASSES)
         refuse_folder_names(folder, dataset.classes)
         if len(dataset.classes) <= 1:
             refuse_lists(folder, [*dataset.ids("train"), *dataset.ids("test")])

@@ -35,7 +35,7 @@ Format = tuple[str, Callable[[Path], bool]]  # its name, and whether a folder is
 
 
 def refuse_foreign(folder: Path, formats: Sequence[Format]) -> None:
-    """Refuses a folder whose files belong to a format that is not read, of `BEFORE_OTHERS` or `AFTER_OTHERS`.
+    """Refuses a folder whose files belong to a format that is not read, of one of the tables below.
 
     Raises:
         InputError: it names the format.
@@ -145,8 +145,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-_LABELBOX = (_any_file("*.ndjson"), _json_with("data_row", "projects"), _json_with("External ID", "Label"))
-
 # some files of these would be taken for another format's
 BEFORE_OTHERS: tuple[Format, ...] = (
     ("DOTA (turned boxes in labelTxt)", _any_file("labelTxt/*.txt", "*/labelTxt/*.txt")),
@@ -158,25 +156,30 @@ AFTER_OTHERS: tuple[Format, ...] = (
     ),
     ("TFRecord", _any_file("*.tfrecord*", "*/*.tfrecord*")),
     ("Parquet of Hugging Face", _any_file("*-of-*.parquet", "*/*-of-*.parquet")),
-    ("Hugging Face's imagefolder with a metadata.jsonl", _any_file("metadata.jsonl", "*/metadata.jsonl")),
     ("a VGG Image Annotator (VIA) project", _json_with("shape_attributes", "regions")),
     ("CreateML", _json_with("coordinates", "annotations", "image")),
     ("Supervisely", _json_with("classTitle", "objects")),
     ("Datumaro", _json_with("dm_format_version")),
-    ("Datumaro", _json_with("categories", "items", "label_id")),
-    ("Labelbox", lambda folder: any(is_it(folder) for is_it in _LABELBOX)),
-    ("FiftyOne's own JSON", _json_with("classes", "labels")),
-    ("Scalabel (BDD100K)", _json_with("box2d", "category")),
+    ("Labelbox", _any_file("*.ndjson")),
     ("Cityscapes", _any_file("gtFine/*/*/*_polygons.json")),
-    ("CrowdHuman (.odgt)", _any_file("*.odgt", "*/*.odgt")),
-    ("annotations in MATLAB's, pickle's or HDF5 files", _any_file("*.mat", "*/*.mat", "*.pkl", "*.h5", "*.hdf5")),
-    ("SageMaker Ground Truth", _any_file("*.manifest")),
     ("WIDER FACE", _any_file("*/wider_face_*_bbx_gt.txt", "wider_face_*_bbx_gt.txt")),
     ("MOT", _any_file("gt/gt.txt", "*/gt/gt.txt", "*/*/gt/gt.txt")),
     ("KITTI", _any_file("label_2/*.txt", "training/label_2/*.txt")),
-    ("KITTI", _kitti),
     (
         "images with a file for each of them, of a format that is not known (WebDataset keeps them so)",
         _files_for_each_image,
     ),
+)
+# beside folders of several classes such files may be of something else
+WITHOUT_CLASSES: tuple[Format, ...] = (
+    ("Labelbox", _json_with("data_row", "projects")),
+    ("Labelbox", _json_with("External ID", "Label")),
+    ("Hugging Face's imagefolder with a metadata.jsonl", _any_file("metadata.jsonl", "*/metadata.jsonl")),
+    ("Datumaro", _json_with("categories", "items", "label_id")),
+    ("FiftyOne's own JSON", _json_with("classes", "labels")),
+    ("Scalabel (BDD100K)", _json_with("box2d", "category")),
+    ("CrowdHuman (.odgt)", _any_file("*.odgt", "*/*.odgt")),
+    ("annotations in MATLAB's, pickle's or HDF5 files", _any_file("*.mat", "*/*.mat", "*.pkl", "*.h5", "*.hdf5")),
+    ("SageMaker Ground Truth", _any_file("*.manifest")),
+    ("KITTI", _kitti),
 )

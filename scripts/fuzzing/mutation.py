@@ -32,7 +32,7 @@ def mutated(content: bytes, suffix: str, max_size: int, seed: int, of_bytes: Cal
         of_bytes: changes bytes, given at most how many come back.
     """
     chance = random.Random(seed)
-    change = {".json": _json, ".xml": _xml, ".parquet": None, ".safetensors": None, ".jpg": None}.get(suffix, _text)
+    change = _OF_SUFFIX.get(suffix)
     if change is None or chance.random() < 0.5:
         return of_bytes(content, max_size)
     try:
@@ -102,3 +102,10 @@ def _text(content: bytes, chance: random.Random) -> bytes:
         case _:
             parts[at] = chance.choice(parts)
     return "".join(parts).encode("utf-8", "surrogateescape" if chance.random() < 0.5 else "replace")
+
+
+_OF_SUFFIX = {
+    ".json": _json,
+    ".xml": _xml,
+    **dict.fromkeys((".txt", ".csv", ".tsv", ".yaml", ".data", ".names", ".labels"), _text),
+}

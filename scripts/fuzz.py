@@ -108,7 +108,7 @@ def _inputs(cases: Sequence[Case], folder: Path) -> list[tuple[Callable[[], obje
         read = case.reader(root)
         if read() is None:
             raise RuntimeError(f"{case.name}: the reader gives nothing for whole files")
-        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.match("still/*"))
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
         inputs += [(read, path, path.read_bytes()) for path in paths if case.is_changed(path.relative_to(root))]
     if len(inputs) > 256:
         raise RuntimeError(f"{len(inputs)} files; the first byte of an input names one of at most 256")

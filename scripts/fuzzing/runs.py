@@ -103,13 +103,13 @@ def _config(folder: Path) -> Callable[[], object]:
 def _figures(run: Path) -> Callable[[], object]:
     from wsdet.stages.compare import compare, group_runs, read_runs
     from wsdet.stages.improve import _maps
-    from wsdet.storage.finished import is_sealed
+    from wsdet.storage.finished import is_finished
     from wsdet.storage.provenance import check_settings
     from wsdet.storage.timings import Timings
 
     return _each(
         lambda: Timings(run / "timings.json").column("seconds"),
-        lambda: is_sealed(run / "finished.json", {}),
+        lambda: is_finished(run / "finished.json", {}),
         lambda: _maps(run / "metrics.json"),
         lambda: _judged(run / "judged.json"),
         lambda: check_settings(run, {"data": {"root": "y", "n": [1, 2]}}),

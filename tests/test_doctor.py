@@ -20,7 +20,7 @@ from wsdet.vision import opencv
 
 
 def test_the_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor._report_machine() == 0
+    assert doctor.report_machine() == 0
     printed = capsys.readouterr().out
     for text in ("torchvision", "nms and roi_align run on cpu", "createEdgeBoxes", "free disk here", "is there"):
         assert text in printed
@@ -28,7 +28,7 @@ def test_the_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_missing_is_marked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(opencv, "NEEDED", ("ximgproc.createNothing",))
-    assert doctor._report_machine() == 1
+    assert doctor.report_machine() == 1
     printed = capsys.readouterr().out
     assert "lacks cv2.ximgproc.createNothing" in printed
     assert "MISSING" in printed

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="as for python -m wsdet.train: data=... network=... limit=...")
     arguments = parser.parse_args()
     if arguments.what is None:
-        sys.exit(_report_machine())
+        sys.exit(report_machine())
     try:
         cfg = compose("train", arguments.overrides)
         print(plan_table(plan_of(cfg), shutil.disk_usage(_existing(Path(cfg.out))).free))
@@ -62,7 +62,7 @@ def plan_of(cfg: DictConfig) -> Plan:
 # --- the machine
 
 
-def _report_machine() -> int:
+def report_machine() -> int:
     """Prints a table of checks; 1 if something that wsdet needs is not there."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("Python", lambda: f"{platform.python_version()}, {platform.platform()}"),

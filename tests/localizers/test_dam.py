@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import FakeNetwork
 from wsdet.engine import localize_all
-from wsdet.localizers.dam import Dam
+from wsdet.localizers.dam import Dam, blob_of
 from wsdet.questions import GuidedBackprop, Kept, NetworkInput, NeuronRank, Neurons, Note
 from wsdet.types import Boxes, Floats, InputError, Sample
 
@@ -107,11 +107,11 @@ def test_a_blob_is_the_strongest_share_of_the_positive_pixels_without_islands() 
     gradient[:, 50, 50] = 3.0
     gradient[:, 40:45] = -9.0
     gradient[0, 0, 0], gradient[1, 0, 0] = 4.0, -8.0  # positive in one color, negative in the mean
-    blob = Dam(percentile=80, dilate=0, erode=0)._blob(gradient)
+    blob = blob_of(gradient, percentile=80, dilate=0, erode=0)
     assert blob.sum() == 250
     assert blob[20:30, 5:30].all()
-    np.testing.assert_array_equal(Dam(percentile=10, dilate=40, erode=40)._blob(gradient)[15:20, 5:15], True)
-    assert not Dam()._blob(-np.abs(gradient)).any()
+    np.testing.assert_array_equal(blob_of(gradient, 10, 40, 40)[15:20, 5:15], True)
+    assert not blob_of(-np.abs(gradient), 80, 0, 0).any()
 
 
 def test_the_union_is_a_note_in_pixels_of_the_image() -> None:

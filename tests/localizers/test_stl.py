@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import FakeNetwork
 from wsdet import boxes
 from wsdet.engine import localize_all
-from wsdet.localizers.stl import TERMS, Stl, _Frame, _segment
+from wsdet.localizers.stl import TERMS, Stl, drop_similarities, segments_of
 from wsdet.questions import Cropped, FeatureMap, Masked, NetworkInput, Note, Regions
 from wsdet.types import Boxes, InputError, Sample
 from wsdet.vision.segmentation import COLOR_SPACES
@@ -110,7 +110,7 @@ def test_a_class_unknown_to_the_network_is_localized_by_the_top_classes() -> Non
 
 
 def test_k_segments_cost_at_most_2k_minus_1_masks_and_crops() -> None:
-    k = len(_segment(scene(), "hsv", 50).sizes)
+    k = len(segments_of(scene(), "hsv", 50).sizes)
     network = FakeNetwork(row)
     localize(Stl(size=SIDE, segmentations=[("hsv", 50)]), (0, 1), network)
     assert len(network.inputs) <= 1 + 2 * 2 * (2 * k - 1)
@@ -138,7 +138,7 @@ def test_adjacent_only_also_ends_in_one_region() -> None:
 
 @pytest.mark.parametrize("color_space", COLOR_SPACES)
 def test_segments_cover_the_scene(color_space: str) -> None:
-    segments = _segment(scene(), color_space, 50)
+    segments = segments_of(scene(), color_space, 50)
     assert segments.sizes.sum() <= SIDE**2
     assert (boxes.area(segments.xyxy) >= segments.sizes).all()
     assert (segments.adjacent == segments.adjacent.T).all()
@@ -186,10 +186,6 @@ def test_each_region_tree_is_a_note() -> None:
 @pytest.mark.parametrize("drops", [(0.2, 0.9), (1.5, 1.6), (0.5, 4.0), (2.0, 5.0)])
 def test_equal_drops_are_at_least_as_similar_as_unequal_ones(drops: tuple[float, float]) -> None:
     """Five sigmoid outputs can drop by 5 together."""
-    stl = Stl(weights={"drop": 1, "appearance": 0, "size": 0, "fill": 0})
-    n = 3
-    xyxy, sizes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (n, 1)), np.full(n, 100, np.float32)
-    values = np.array([drops[1], drops[1], drops[0]], np.float32)
-    similarity = stl._similarity(0, xyxy, sizes, values, np.zeros((n, 1), np.float32), _Frame((100, 100), 100, None))
+    similarity = drop_similarities(np.array([drops[1], drops[1], drops[0]], np.float32), 0)
     assert similarity[1] == 1
     assert similarity[2] <= 1

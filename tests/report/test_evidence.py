@@ -11,7 +11,8 @@ from PIL import Image
 
 from wsdet.localizers.eiss import Trajectory
 from wsdet.questions import Note
-from wsdet.report.evidence import _mean_over, _places, _share_over, draw_evidence
+from wsdet.report.evidence import draw_evidence
+from wsdet.report.evidence_maps import mean_over, share_over, tree_places
 from wsdet.types import Boxes, Sample
 
 H, W = 60, 90
@@ -63,17 +64,17 @@ def test_a_page_of_everything(tmp_path: Path, found: Boxes, true: Boxes | None) 
 
 
 def test_branches_of_a_tree_do_not_cross() -> None:
-    assert _places(5, [(0, 2), (3, 1)]).tolist() == [0, 2, 1, 0.5, 1.25]
-    assert _places(1, []).tolist() == [0]
+    assert tree_places(5, [(0, 2), (3, 1)]).tolist() == [0, 2, 1, 0.5, 1.25]
+    assert tree_places(1, []).tolist() == [0]
 
 
 def test_the_mean_over_a_pixel_counts_the_boxes_that_cover_it() -> None:
-    heat = _mean_over(np.array([[0, 0, 2, 2], [1, 0, 3, 1]], np.float32), np.array([1, 3], np.float32), (2, 4))
+    heat = mean_over(np.array([[0, 0, 2, 2], [1, 0, 3, 1]], np.float32), np.array([1, 3], np.float32), (2, 4))
     assert heat.tolist() == [[1, 2, 3, 0], [1, 1, 0, 0]]
 
 
 def test_a_pixel_has_the_share_of_the_prior_weight_that_covers_it() -> None:
     xyxy = np.array([[0, 0, 2, 2], [1, 0, 3, 1]], np.float32)
-    share = _share_over(xyxy, np.array([3, 1], np.float32), (2, 4))
+    share = share_over(xyxy, np.array([3, 1], np.float32), (2, 4))
     assert share.tolist() == [[0.75, 1, 0.25, 0], [0.75, 0.75, 0, 0]]
-    assert not _share_over(xyxy, np.zeros(2, np.float32), (2, 4)).any()
+    assert not share_over(xyxy, np.zeros(2, np.float32), (2, 4)).any()

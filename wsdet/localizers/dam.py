@@ -104,7 +104,8 @@ class Dam:
             followed = -1
             (neurons,) = yield [NeuronRank(self.kmax, followed, self.layer, self.guided_rank)]
         (gradients,) = yield [GuidedBackprop(neurons.places[neurons.ranks > 0], self.layer)]
-        pairs = [(blob, gradient) for gradient in gradients if (blob := self._blob(gradient)).any()]
+        found = ((blob_of(gradient, self.percentile, self.dilate, self.erode), gradient) for gradient in gradients)
+        pairs = [(blob, gradient) for blob, gradient in found if blob.any()]
         blobs = [blob for blob, _ in pairs]
         if not blobs:
             h, w = sample.size_hw
@@ -132,20 +133,28 @@ class Dam:
         output = int(np.abs(whole.scores[0] - best).argmin())
         return kept.scores[:, output] if self.score == "probability" else kept.logits[:, output]
 
-    def _blob(self, gradient: Floats) -> Bools:
-        """(s, s) the largest connected region of the pixels that feed a neuron most, of (3, s, s) guided gradients."""
-        mean = gradient.mean(axis=0)
-        positive = mean[mean > 0]
-        if not len(positive):
-            return np.zeros(mean.shape, bool)
-        strong = (mean >= np.percentile(positive, self.percentile)) & (mean > 0)
-        scale = len(mean) / _REFERENCE_SIDE
-        margin = round(self.dilate * scale)  # else what grows to the border would not shrink from it
-        grown = cv2.dilate(np.pad(strong.astype(np.uint8), margin), _square(margin))
-        shrunk = cv2.erode(grown, _square(round(self.erode * scale)))
-        inside = slice(margin, margin + len(mean))
-        _, regions, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(shrunk[inside, inside]))
-        return np.asarray(regions == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+
+def blob_of(gradient: Floats, percentile: float, dilate: float, erode: float) -> Bools:
+    """(s, s) the largest connected region of the pixels that feed a neuron most.
+
+    Args:
+        gradient: (3, s, s) guided gradients.
+        percentile: see `Dam`, as for `dilate` and `erode`.
+        dilate: see there.
+        erode: see there.
+    """
+    mean = gradient.mean(axis=0)
+    positive = mean[mean > 0]
+    if not len(positive):
+        return np.zeros(mean.shape, bool)
+    strong = (mean >= np.percentile(positive, percentile)) & (mean > 0)
+    scale = len(mean) / _REFERENCE_SIDE
+    margin = round(dilate * scale)  # else what grows to the border would not shrink from it
+    grown = cv2.dilate(np.pad(strong.astype(np.uint8), margin), _square(margin))
+    shrunk = cv2.erode(grown, _square(round(erode * scale)))
+    inside = slice(margin, margin + len(mean))
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(shrunk[inside, inside]))
+    return np.asarray(regions == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]))
 
 
 def _square(radius: int) -> Pixels:

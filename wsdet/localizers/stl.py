@@ -108,7 +108,7 @@ class Stl:
             ((whole,), feature_map) = (yield [Whole()]), None
         frame = _Frame(sample.size_hw, self.size, None if feature_map is None else _integral(feature_map))
         resized = np.asarray(cv2.resize(sample.pixels, (self.size, self.size), interpolation=cv2.INTER_AREA), np.uint8)
-        segmentations = [_segment(resized, color_space, k) for color_space, k in self.segmentations]
+        segmentations = [segments_of(resized, color_space, k) for color_space, k in self.segmentations]
         labels = sample.labels if self.drop == "class" else (-1,)
         targets = [_Target(label, response_of(label, whole, self.top_classes), whole) for label in labels]
         regions = yield from side_by_side(
@@ -120,7 +120,7 @@ class Stl:
             found.append((yield from self._ranked(xyxy, drops, frame, target)))
         return Boxes.concatenate(found)
 
-    def _cluster(self, segments: _Segments, frame: _Frame, target: _Target) -> Dialogue[tuple[Floats, Floats]]:
+    def _cluster(self, segments: Segments, frame: _Frame, target: _Target) -> Dialogue[tuple[Floats, Floats]]:
         """All regions of one clustering: (2k - 1, 4) boxes in the frame and their (2k - 1,) drops."""
         xyxy, sizes, adjacent = segments.xyxy.copy(), segments.sizes.copy(), segments.adjacent.copy()
         drops, phi = yield from self._look(xyxy, frame, target)
@@ -169,7 +169,7 @@ class Stl:
         """(k,) similarities of region i with every region (Eq. 4)."""
         image_size = frame.size**2
         terms = {
-            "drop": 1 - np.abs(drops - drops[i]) * np.maximum(1 - np.minimum(drops, drops[i]), 0),
+            "drop": drop_similarities(drops, i),
             "appearance": np.minimum(phi, phi[i]).sum(axis=1),
             "size": 1 - (sizes + sizes[i]) / image_size,
             "fill": 1 - (boxes.area(boxes.union(xyxy, xyxy[i])) - sizes - sizes[i]) / image_size,
@@ -221,8 +221,13 @@ _SIGMA = 0.8
 _MIN_SIDE = 5  # pixels; a segment whose bounding box is narrower is dropped
 
 
+def drop_similarities(drops: Floats, i: int) -> Floats:
+    """(k,) similarities, at most 1, of region i with every region by their drops (of Eq. 4); drops above 1 are alike."""
+    return 1 - np.abs(drops - drops[i]) * np.maximum(1 - np.minimum(drops, drops[i]), 0)
+
+
 @dataclass(frozen=True, eq=False)
-class _Segments:
+class Segments:
     """The segments of one image.
 
     Attributes:
@@ -236,7 +241,7 @@ class _Segments:
     adjacent: Bools
 
 
-def _segment(frame: Pixels, color_space: str, k: int) -> _Segments:
+def segments_of(frame: Pixels, color_space: str, k: int) -> Segments:
     """The segments of an image that are not too narrow; all of them when all are."""
     label_image = graph_segments(in_color_space(frame, color_space), _SIGMA, k, min_size=k)
     xyxy = boxes.segments_to_xyxy(label_image)
@@ -247,7 +252,7 @@ def _segment(frame: Pixels, color_space: str, k: int) -> _Segments:
     adjacent = np.zeros((len(xyxy), len(xyxy)), bool)
     a, b = neighbors(label_image).T
     adjacent[a, b] = adjacent[b, a] = True
-    return _Segments(xyxy[kept], sizes[kept], adjacent[np.ix_(kept, kept)])
+    return Segments(xyxy[kept], sizes[kept], adjacent[np.ix_(kept, kept)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from wsdet.boxes import area, iou
 from wsdet.questions import Note
+from wsdet.report.evidence_maps import mean_over, share_over, tree_places
 from wsdet.storage.files import replacing
 from wsdet.types import Boxes, Doubles, Floats, Pixels, Sample
 
@@ -125,7 +126,7 @@ def _window_panels(subject: Subject, label: int, grids: Sequence[Mapping[str, An
     return [
         (
             f"mean score of the windows, {subject.name(label)}",
-            partial(_draw_heat, subject, label, _mean_over(value["xyxy"], value["scores"], subject.sample.size_hw)),
+            partial(_draw_heat, subject, label, mean_over(value["xyxy"], value["scores"], subject.sample.size_hw)),
         )
         for value in grids
     ]
@@ -158,7 +159,7 @@ def _search_panels(subject: Subject, label: int, trajectories: Sequence[Any]) ->
 def _tree_panels(subject: Subject, label: int, trees: Sequence[Mapping[str, Any]]) -> list[Panel]:
     xyxy = np.concatenate([tree["xyxy"] for tree in trees])
     drops = np.concatenate([tree["drops"] for tree in trees])
-    heat = _mean_over(xyxy, drops, subject.sample.size_hw)
+    heat = mean_over(xyxy, drops, subject.sample.size_hw)
     highest = max(float(drops.max(initial=0)), 1e-6)
     panels: list[Panel] = [
         (f"mean drop of the regions, {subject.name(label)}", partial(_draw_heat, subject, label, heat))
@@ -180,7 +181,7 @@ def _vote_panels(subject: Subject, label: int, notes: Sequence[Mapping[str, Any]
                     _draw_heat,
                     subject,
                     label,
-                    _share_over(value["xyxy"], value["prior_weights"], subject.sample.size_hw),
+                    share_over(value["xyxy"], value["prior_weights"], subject.sample.size_hw),
                 ),
             ),
             (
@@ -292,7 +293,7 @@ def _draw_tree(subject: Subject, label: int, tree: Mapping[str, Any], highest: f
 
     xyxy, drops, merges = tree["xyxy"], tree["drops"], tree["merges"]
     h, w = subject.sample.size_hw
-    x, y = _places(len(xyxy), merges), np.sqrt(area(xyxy) / (h * w))
+    x, y = tree_places(len(xyxy), merges), np.sqrt(area(xyxy) / (h * w))
     lines, values = [], []
     for parent, children in enumerate(merges, len(xyxy) - len(merges)):
         for child in children:
@@ -331,43 +332,6 @@ def _mark_boxes(ax: Axes, subject: Subject, label: int, xyxy: Floats, x: Doubles
             color=_TRUE_ON_WHITE,
             fontsize=8,
         )
-
-
-def _places(n_regions: int, merges: Sequence[Sequence[int]]) -> Doubles:
-    """(n_regions,) places along x: segments side by side so that no branches cross, a region amid its two."""
-    n_segments = n_regions - len(merges)
-    order: list[int] = []
-    waiting = [n_regions - 1] if n_regions else []
-    while waiting:
-        region = waiting.pop()
-        if region < n_segments:
-            order.append(region)
-        else:
-            waiting.extend(reversed([int(child) for child in merges[region - n_segments]]))
-    places = np.zeros(n_regions)
-    places[order] = np.arange(len(order))
-    for parent, (a, b) in enumerate(merges, n_segments):
-        places[parent] = (places[a] + places[b]) / 2
-    return places
-
-
-def _mean_over(xyxy: Floats, scores: Floats, size_hw: tuple[int, int]) -> Doubles:
-    """(h, w) mean score of the boxes that cover a pixel; 0 where none does."""
-    total, count = np.zeros((2, *size_hw))
-    for (x1, y1, x2, y2), score in zip(np.rint(xyxy).astype(int), scores, strict=True):
-        total[y1:y2, x1:x2] += score
-        count[y1:y2, x1:x2] += 1
-    return total / np.maximum(count, 1)
-
-
-def _share_over(xyxy: Floats, prior_weights: Floats, size_hw: tuple[int, int]) -> Doubles:
-    """(h, w) share of the prior weight that lies in boxes which cover a pixel, in [0, 1]; 0 where none does."""
-    share = np.zeros(size_hw)
-    for (x1, y1, x2, y2), one in zip(
-        np.rint(xyxy).astype(int), prior_weights / max(prior_weights.sum(), 1e-12), strict=True
-    ):
-        share[y1:y2, x1:x2] += one
-    return share
 
 
 def _draw_image(ax: Axes, pixels: Pixels) -> None:

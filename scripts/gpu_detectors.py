@@ -331,6 +331,8 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def _step(training: Mapping[str, Any]) -> str:
     times = training["seconds_per_step"]
+    if not times:  # it was finished before
+        return "-"
     return f"{times['waiting_for_data']:.3f}, {times['computing']:.3f} ({times['computing_median']:.3f})"
 
 

@@ -69,6 +69,17 @@ def test_a_localizer_that_learns_from_labels_is_planned_with_its_training() -> N
 
 
 @pytest.mark.usefixtures("_two_rehearsals")
+def test_a_detector_trained_in_epochs_rehearses_one_of_them() -> None:
+    detector = ["detector=ssdlite", "detector.model.short_side=64", "detector.model.channels=64"]
+    seconds = {}
+    for epochs in (1, 40):
+        cfg = compose("train", [*_SMALL, "localizer=center_box", *detector, f"detector.training.epochs={epochs}"])
+        planned = plan_of(cfg)
+        assert planned.is_complete
+        (seconds[epochs],) = (stage.seconds for stage in planned.stages if stage.name == "train_detectors")
+    assert seconds[40] > 4 * seconds[1]
+
+
 def test_a_plan_of_the_classifier_alone_has_one_stage() -> None:
     planned = plan_of(compose("train", [*_SMALL, "task=classifier"]))
     assert [stage.name for stage in planned.stages] == ["classifier"]

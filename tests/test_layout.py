@@ -41,14 +41,14 @@ ROOMS: dict[str, set[str]] = {
     "localizers": {"boxes", "questions", "linear_models", "vision"},
     "proposals": {"boxes", "data", "storage", "vision"},
     "training": {"boxes", "data", "engine", "linear_models", "networks", "questions", "storage"},
-    "detectors": {"boxes", "networks", "storage", "training"},  # the skeleton of every training
+    "detectors": {"boxes", "networks", "runners", "storage", "training"},  # the skeleton of every training
     # what strings them together
     "report": {"boxes", "data", "metrics", "questions", "storage"},
     "runners": {"storage"},
     "stages": VOCABULARY | {"data", "detectors", "formats", "localizers", "metrics", "networks", "proposals", "report"}
     | {"runners", "storage", "training"},
     "cli": {"stages", "storage"},
-    **{program: {"cli", "stages", "storage", "report", "vision", "data", "detectors"} for program in PROGRAMS},
+    **{p: {"cli", "stages", "storage", "report", "runners", "vision", "data", "detectors"} for p in PROGRAMS},
     # what a notebook imports
     "api": {"cli", "data", "detectors", "report", "stages", "storage"},
     "wsdet": {"api"},

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests import programs
+from wsdet.detectors.neural.detector import NeuralDetector, build_detector
+from wsdet.detectors.neural.options import ModelOptions
+from wsdet.networks.backbones import build_backbone
+from wsdet.stages.detect import detect
+from wsdet.storage.box_store import BoxStore
+from wsdet.storage.shard import Shard
+from wsdet.types import Boxes, InputError, Sample, Split
 
 N_IMAGES = 140  # three parts
 BAD = ("a/005.png", "b/001.png")  # of the first part and the second
@@ -108,3 +119,54 @@ def test_the_shard_that_comes_first_trains_the_classifier(root: Path, tmp_path: 
 @pytest.mark.parametrize("shard", ["2/2", "1", "half"])
 def test_what_is_no_shard_is_refused(root: Path, tmp_path: Path, shard: str) -> None:
     assert "shard must be i/n with i from 0 to n - 1" in said(start("propose", root, tmp_path, f"shard={shard}"))
+
+
+class _Noise:
+    """Images of noise."""
+
+    classes = ("square", "bar", "disc")
+    truth: Mapping[str, Boxes] = {}
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        return tuple(f"{number:03d}" for number in range(N_IMAGES))
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        return ()
+
+    def load(self, image_id: str) -> Sample:
+        if image_id in ("005", "100"):
+            raise InputError(f"{image_id} is damaged")
+        return Sample(image_id, np.random.default_rng(int(image_id)).integers(0, 255, (24, 24, 3), np.uint8), ())
+
+
+def test_shards_of_detections_leave_the_bytes_of_one(tmp_path: Path) -> None:
+    dataset, options = _Noise(), ModelOptions("ssdlite", channels=64, short_side=32, square=True)
+    torch.manual_seed(0)
+    model = build_detector(options, build_backbone("tiny", input_size=32), 3)
+    detector = NeuralDetector(model, dataset.classes, options, {}, "cpu", "float32")
+
+    def run(folder: Path, shard: Shard | None) -> None:
+        store = BoxStore(folder, {})
+        detect(dataset, dataset.ids("test"), {"one": detector}, None, {"one": store}, shard=shard)
+
+    run(tmp_path / "whole", None)
+    for number in (1, 0):  # in any order
+        run(tmp_path / "shards", Shard(number, 2, tmp_path / "beside"))
+    expected = content(tmp_path / "whole")
+    assert len(expected) == 5  # settings, failed images, three parts
+    assert content(tmp_path / "shards") == expected
+
+
+def test_a_sweep_is_submitted(root: Path, tmp_path: Path) -> None:
+    """hydra-submitit-launcher, by its launcher that starts processes here."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
+    settings = ("data=folder", f"data.root={root}", "limit=4", "workers=0", "device=cpu", "report=false")
+    center = ("localizer=center_box", "localizer.width=0.7", "localizer.height=0.7")
+    sweep = ("-m", "hydra/launcher=submitit_local", "seed=0,1", f"out={tmp_path}")
+    command = [sys.executable, "-m", "wsdet.localize", *sweep, *settings, *center]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = {path.parents[2].name: len(BoxStore(path.parent)) for path in tmp_path.rglob("settings.json")
+             if path.parent.name == "center_box"}  # fmt: skip
+    assert len(found) == 2
+    assert all("seed=" in name and n >= 3 for name, n in found.items())

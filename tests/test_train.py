@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tests import programs
+from wsdet.cli.entry_point import compose
 from wsdet.storage.box_store import BoxStore
+from wsdet.train import _run, _with_settings_of_run
+from wsdet.types import InputError
 
 SMALL = (
     "network.training.epochs=1",
@@ -102,3 +105,58 @@ def test_what_cannot_be_is_said_in_one_line(run: Path, overrides: list[str], mes
     assert done.returncode == 1
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def composed(*overrides: str) -> None:
+    """Trains in this process."""
+    cfg = compose("train", overrides)
+    _with_settings_of_run(cfg)
+    _run(cfg)
+
+
+def test_self_training_goes_on_from_a_finished_run(run: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    composed("task=self_training", f"run={run}", "folds=2", "device=cpu", f"out={tmp_path}")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    of_run = json.loads((run / "metrics.json").read_text())
+    assert [set(one) for one in metrics["rounds"]] == [
+        {"boxes", "agreement", "class_divergence", "localization", "detector"}
+    ]
+    assert metrics["detectors"] == of_run["detectors"]
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")} == before
+    assert metrics["thresholds"]["self_training"]["folds"] == 2
+    assert of_run["thresholds"]["positives"]["keep_above"] == 0.8
+    assert of_run["thresholds"]["detector"] == {"nms_iou": 0.3}
+    assert not (tmp_path / "detectors").exists()
+    assert len(list((tmp_path / "rounds" / "1" / "folds").iterdir())) == 2
+
+
+def test_self_training_says_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run=RUN"):
+        composed("task=self_training", f"out={tmp_path}")
+    with pytest.raises(InputError, match=r"has no config\.yaml"):
+        composed("task=self_training", "run=nowhere", f"out={tmp_path}")
+    with pytest.raises(InputError, match="detector that is trained in steps"):
+        composed(*SCENES, "self_training=mean_teacher", f"out={tmp_path}")
+
+
+def test_a_neural_detector_under_a_mean_teacher(tmp_path: Path) -> None:
+    composed(
+        *SCENES,
+        "device=cpu",
+        "detector=fcos",
+        "detector.training.epochs=1",
+        "detector.model.short_side=64",
+        "detector.train_on=[pseudo]",
+        "self_training=mean_teacher",
+        "self_training.epochs=1",
+        "localizer=center_box",
+        f"out={tmp_path}",
+    )
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    (figures,) = metrics["rounds"]
+    assert 0 <= figures["detector"]["map"] <= 1
+    assert 0 <= figures["localization"]["corloc"] <= 1
+    assert metrics["thresholds"]["self_training"]["threshold"] == 0.7
+    assert metrics["thresholds"]["detector"] == {"score_threshold": 0.01, "nms_iou": 0.5}
+    assert (tmp_path / "rounds" / "mean_teacher" / "detectors" / "pseudo" / "model.json").exists()

@@ -1,7 +1,7 @@
 """What this machine has, and what a run would cost: `python -m wsdet.doctor`, `python -m wsdet.doctor plan ...`.
 
 `plan` takes the overrides of `python -m wsdet.train`, rehearses the run on a few images for half a minute and leaves
-nothing behind.
+nothing behind. `python -m wsdet.doctor runner=ray` also shows the nodes of the cluster.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wsdet.cli.build import build
 from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import experiment_of, open_run
 from wsdet.report.text_tables import table
+from wsdet.runners.job import Runner
+from wsdet.runners.ray import Ray
 from wsdet.stages.plan import Plan, plan, plan_table
+from wsdet.storage.amounts import amount
 from wsdet.types import InputError
 from wsdet.vision import opencv
 
@@ -36,13 +40,18 @@ _PACKAGES = (
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m wsdet.doctor", description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", nargs="?", choices=["plan"], help="plan: what a run of wsdet.train would cost")
-    parser.add_argument("overrides", nargs="*", help="as for python -m wsdet.train: data=... network=... limit=...")
+    parser.add_argument("what", nargs="?", metavar="plan", help="plan: what a run of wsdet.train would cost")
+    parser.add_argument("overrides", nargs="*", help="as for python -m wsdet.train: data=... network=... runner=ray")
     arguments = parser.parse_args()
-    if arguments.what is None:
-        sys.exit(report_machine())
+    overrides = list(arguments.overrides)
+    if arguments.what is not None and "=" in arguments.what:
+        overrides.insert(0, arguments.what)
+    elif arguments.what not in (None, "plan"):
+        parser.error(f"must be plan, or settings as runner=ray, got {arguments.what}")
     try:
-        cfg = compose("train", arguments.overrides)
+        if arguments.what != "plan":
+            sys.exit(_report(overrides))
+        cfg = compose("train", overrides)
         print(plan_table(plan_of(cfg), shutil.disk_usage(_existing(Path(cfg.out))).free))
     except (InputError, OSError) as error:
         sys.exit(str(error))
@@ -60,6 +69,23 @@ def plan_of(cfg: DictConfig) -> Plan:
 
 
 # --- the machine
+
+
+def _report(overrides: list[str]) -> int:
+    wrong = report_machine()
+    if overrides:
+        runner: Runner = build(compose("train", overrides).runner, "runner")
+        if isinstance(runner, Ray):
+            print(cluster_table(runner.nodes()))
+    return wrong
+
+
+def cluster_table(nodes: Sequence[Mapping[str, Any]]) -> str:
+    """What `Ray.nodes` gives, a row for each node and one for all."""
+    rows = [[one["address"], f"{one['cpus']:g}", f"{one['gpus']:g}", amount(one["memory"])] for one in nodes]
+    cpus, gpus, memory = (sum(one[key] for one in nodes) for key in ("cpus", "gpus", "memory"))
+    rows.append([f"{len(nodes)} nodes", f"{cpus:g}", f"{gpus:g}", amount(memory)])
+    return table(["cluster", "CPUs", "GPUs", "memory"], rows)
 
 
 def report_machine() -> int:

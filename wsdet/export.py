@@ -1,6 +1,6 @@
 """Boxes in the formats of other programs: `python -m wsdet.export boxes=RUN format=coco out=DIR`.
 
-`python -m wsdet.export model=DIR format=onnx out=DIR` makes a file of a neural detector instead.
+`python -m wsdet.export model=DIR format=onnx out=DIR` makes a file of a detector instead.
 """
 
 from __future__ import annotations

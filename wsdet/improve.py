@@ -17,13 +17,13 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.cli.saved_run import saved_config
     from wsdet.stages.improve import improve
 
-    of_run = saved_config(Path(cfg.run), cfg.trust)
+    of_run = saved_config(Path(str(cfg.run)), cfg.trust)
     if "detector" not in of_run:
         raise InputError(f"run={cfg.run} trained no detectors; give a run of python -m wsdet.train")
     of_run.out = cfg.out
     of_run.device, of_run.workers = cfg.device, cfg.workers
     corrections = None if cfg.corrections is None else Path(cfg.corrections)
-    improve(open_run(of_run), experiment_of(of_run), Path(cfg.run), corrections, list(cfg.train_on))
+    improve(open_run(of_run), experiment_of(of_run), Path(str(cfg.run)), corrections, list(cfg.train_on))
 
 
 def main() -> None:

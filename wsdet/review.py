@@ -32,7 +32,7 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.stages.review_page import correction_page, judging_page, refresh_report
     from wsdet.storage.box_store import BoxStore
 
-    folder = Path(cfg.run)
+    folder = Path(str(cfg.run))
     of_run = saved_config(folder, cfg.trust)
     settings: dict[str, Any] = settings_of(of_run, "data", "localizer")
     store = pseudo_boxes_of(Path(of_run.shared), of_run.names.localizer, settings["localizer"], settings["data"])

@@ -8,10 +8,11 @@ pseudo-boxes, proposals, feature maps) they compute once when `shared` names one
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdet.cli.build import build, check_parts, settings_of
-from wsdet.cli.entry_point import entry_point
+from wsdet.cli.entry_point import entry_point, torchrun_rank
 from wsdet.cli.factories import experiment_of, open_run, recipe
 from wsdet.types import InputError
 
@@ -20,9 +21,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# what task=self_training does not take from the run that it goes on from
+_OWN = {
+    *("out", "task", "run", "trust", "rounds", "folds", "self_training", "report", "visualize"),
+    *("device", "workers", "runner", "trainer", "strict"),
+}
+
 
 def _run(cfg: DictConfig) -> None:
-    tasks = {"experiment": _experiment, "classifier": _classifier, "box_regressor": _box_regressor}
+    if torchrun_rank() is not None and cfg.task != "classifier":
+        raise InputError(
+            "under torchrun all processes would do all stages; train the classifier so, by task=classifier, and run "
+            "the rest by python -m wsdet.train, which finds it in the same out="
+        )
+    tasks = {
+        "experiment": _experiment,
+        "self_training": _experiment,
+        "classifier": _classifier,
+        "box_regressor": _box_regressor,
+    }
     tasks[cfg.task](cfg)
 
 
@@ -31,6 +48,24 @@ def _experiment(cfg: DictConfig) -> None:
 
     check_parts(cfg, "localizer", "proposals")
     run_experiment(open_run(cfg), experiment_of(cfg))
+
+
+def _with_settings_of_run(cfg: DictConfig) -> None:
+    """task=self_training goes on from a finished run, with its settings."""
+    from wsdet.cli.saved_run import saved_config
+
+    if cfg.task != "self_training":
+        return
+    if cfg.run is None:
+        raise InputError("task=self_training goes on from a finished run: give its folder as run=RUN")
+    of_run = saved_config(Path(cfg.run), cfg.trust)
+    if "detector" not in of_run:
+        raise InputError(f"run={cfg.run} trained no detectors; give a run of python -m wsdet.train")
+    for key in cfg:
+        if key in of_run and key not in _OWN:
+            cfg[key] = of_run[key]
+    if cfg.self_training.get("rounds") == 0:
+        cfg.self_training.rounds = 1
 
 
 def _classifier(cfg: DictConfig) -> None:
@@ -52,7 +87,7 @@ def _box_regressor(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point."""
-    entry_point("train", _run)
+    entry_point("train", _run, complete=_with_settings_of_run)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wsdet.doctor import cluster_table
 from wsdet.runners.local import Local
 from wsdet.runners.ray import Ray
 from wsdet.stages.propose import propose
@@ -68,6 +70,13 @@ def test_two_nodes_leave_the_bytes_of_one_process(tmp_path: Path, cluster: Any, 
     for path in files[0]:
         if (one / path).is_file():
             assert (one / path).read_bytes() == (other / path).read_bytes()
+
+
+def test_the_doctor_shows_the_nodes(cluster: Any) -> None:
+    nodes = Ray().nodes()
+    assert [(one["cpus"], one["gpus"]) for one in nodes] == [(1, 0), (1, 0)]
+    assert all(one["memory"] > 1e6 for one in nodes)
+    assert re.search(r"\| 2 nodes +\| 2 +\| 0 +\|", cluster_table(nodes))
 
 
 def test_an_image_that_kills_workers_costs_itself(tmp_path: Path, cluster: Any, sources: ModuleType) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import TinyDataset
 from wsdet.detectors.self_training import SelfTraining
 from wsdet.detectors.trainer import TrainingSet
-from wsdet.stages.self_training import self_train
+from wsdet.stages.self_training import Saved, self_train
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Detector, Sample
 
@@ -59,7 +59,7 @@ def run(
     def set_of(chosen: Sequence[str], of: Mapping[str, Mapping[str, Boxes]]) -> TrainingSet:
         return TrainingSet(dataset, chosen, of, network=None, depends_on={"seed": 0})  # type: ignore[arg-type]
 
-    first = Shifted(dataset.classes, positives, by)
+    first = Saved(Shifted(dataset.classes, positives, by), folder / "first")
     rounds = self_train(
         trainer, set_of, first, positives, None, ids, dataset.ids("test"), SelfTraining(**options), folder
     )

@@ -44,12 +44,16 @@ _PLACES = ("out", "shared")  # where, not what
 
 
 def entry_point(
-    config_name: str, run: Callable[[DictConfig], None], short: Mapping[str, str] = MappingProxyType({})
+    config_name: str,
+    run: Callable[[DictConfig], None],
+    short: Mapping[str, str] = MappingProxyType({}),
+    complete: Callable[[DictConfig], None] | None = None,
 ) -> None:
     """Composes the config `config_name` with the command line's overrides and calls `run` with it.
 
     Names of earlier versions are taken, with a warning; `short` has what the command line calls otherwise than the
-    config, such as `proposals`, which Hydra would take for the group of that name.
+    config, such as `proposals`, which Hydra would take for the group of that name. `complete` may change the config
+    first, where some of it lies elsewhere.
 
     `config.yaml` in the run folder (`out`) is written first where there is none, else when the run is through: what
     lies there is of the settings that it says. An `InputError` or an error of the file system ends the program with
@@ -57,12 +61,17 @@ def entry_point(
     """
     try:
         signal.signal(signal.SIGTERM, _terminate)  # also keeps Lightning from handling it, with words of its own
-        _hydra_main(config_name, run, short)()
+        _hydra_main(config_name, run, short, complete)()
     except KeyboardInterrupt:
         sys.exit(_interrupted("interrupted", 130))
 
 
-def _hydra_main(config_name: str, run: Callable[[DictConfig], None], short: Mapping[str, str]) -> Callable[[], None]:
+def _hydra_main(
+    config_name: str,
+    run: Callable[[DictConfig], None],
+    short: Mapping[str, str],
+    complete: Callable[[DictConfig], None] | None,
+) -> Callable[[], None]:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -76,11 +85,13 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], None], short: Mapp
             cfg = _with_current_names(cfg)
             _check(cfg)
             cfg.out = HydraConfig.get().runtime.output_dir  # of a multi-run, the folder of this job
+            if complete is not None:
+                complete(cfg)
             keep_freed_memory()
             # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
             # is not slowed down by those that spin
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            with run_folder(cfg), _summed_up(config_name, cfg):
+            with nullcontext() if torchrun_rank() else run_folder(cfg), _summed_up(config_name, cfg):
                 run(cfg)
         except (ConfigAttributeError, ConfigKeyError) as error:
             log.debug("traceback", exc_info=True)
@@ -117,6 +128,14 @@ def _with_current_names(cfg: DictConfig) -> DictConfig:
     for old in old_names:
         log.warning("%s", renaming(old))
     return OmegaConf.create(renamed_config(plain), flags={"struct": True}) if old_names else cfg
+
+
+def torchrun_rank() -> int | None:
+    """The number of this process among those that torchrun has started; None: it has started none.
+
+    Process 0 alone locks the run folder and keeps its config. The others write nothing but what 0 writes, too.
+    """
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 @contextmanager
@@ -199,6 +218,8 @@ class _PlainFormatter(logging.Formatter):
 
 def _log_plainly() -> None:
     """Makes names from anywhere harmless in the log, and keeps a full disk from printing tracebacks of the log."""
+    if torchrun_rank():  # the first process says it all
+        logging.getLogger().setLevel(logging.WARNING)
     logging.raiseExceptions = False
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_PlainFormatter(handler.formatter or logging.Formatter()))

@@ -79,6 +79,7 @@ def experiment_of(cfg: DictConfig) -> Experiment:
         cfg.visualize,
         title=" · ".join([*parts, f"seed {cfg.seed}"]) if cfg.report else "",
         self_training=build(cfg.self_training, "self_training"),
+        trained_in=Path(cfg.run) if cfg.get("task") == "self_training" else None,
     )
 
 

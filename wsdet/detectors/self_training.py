@@ -1,4 +1,4 @@
-"""Rounds of self-training: the boxes that a detector finds in the training images are what the next one is trained on.
+"""Self-training: the boxes that a detector finds in the training images are what the next one is trained on.
 
 What of a round can be known without ground truth is measured here: how far two rounds agree, and how the boxes' classes
 are distributed beside the labels.
@@ -51,6 +51,35 @@ class SelfTraining:
     def filtering(self) -> Filtering:
         """The thresholds of the boxes."""
         return Filtering(self.keep_share, self.inside_share, self.max_per_class)
+
+
+@dataclass(frozen=True)
+class MeanTeacher:
+    """One round in which the boxes change with every step: those of a moving average of the detector that learns.
+
+    Attributes:
+        decay: of the average, a step; lower in the first steps.
+        threshold: score from which on the teacher's boxes are taken.
+        inside_share: a box with this share of it inside a larger one of its class is dropped.
+        epochs: of the training.
+        learning_rate_share: the learning rate relative to that of the detector that it goes on from.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    decay: float = 0.9996
+    threshold: float = 0.7
+    inside_share: float = 0.85
+    epochs: int = 10
+    learning_rate_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        check.within("[0, 1)", decay=self.decay)
+        check.share(threshold=self.threshold)
+        check.within("(0, 1]", inside_share=self.inside_share)
+        check.at_least(1, epochs=self.epochs)
+        check.positive(learning_rate_share=self.learning_rate_share)
 
 
 def parts(ids: Sequence[str], folds: int, seed: int) -> list[tuple[list[str], list[str]]]:

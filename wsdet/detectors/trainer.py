@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wsdet.types import Boxes, Dataset, Detector
 
 if TYPE_CHECKING:
+    from wsdet.detectors.self_training import MeanTeacher
     from wsdet.networks.classifier import Network
+    from wsdet.runners.job import Runner
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class TrainingSet:
         seed: of everything random.
         strict: the first bad image raises.
         trainer: further arguments of `pytorch_lightning.Trainer`.
+        runner: several workers for what is done image by image; None: there are none.
     """
 
     dataset: Dataset
@@ -46,6 +49,7 @@ class TrainingSet:
     seed: int = 0
     strict: bool = False
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    runner: Runner | None = None
 
 
 class DetectorTrainer(Protocol):
@@ -65,4 +69,16 @@ class DetectorTrainer(Protocol):
 
         Raises:
             InputError: `folder` holds detectors that depend on something else, or there is nothing to train on.
+        """
+
+
+@runtime_checkable
+class StepwiseTrainer(DetectorTrainer, Protocol):
+    """A kind that is trained in steps, so that a mean teacher can follow."""
+
+    def teach(self, data: TrainingSet, start: Detector, options: MeanTeacher, folder: Path) -> Detector:
+        """A detector that goes on from `start` under a mean teacher; `data` has one set of positives.
+
+        Raises:
+            InputError: see `train`.
         """

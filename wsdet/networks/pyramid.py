@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from wsdet.networks.backbones import Backbone
 from wsdet.types import Floats, Ints
 
 _LONGEST = 32.0  # network inputs: what a saved detector may ask of the memory
-_SHORTEST_SIDE = 0.25  # of the network's input: an image is never resized below it, whatever its aspect ratio
+SHORTEST_SIDE = 0.25  # of the network's input: an image is never resized below it, whatever its aspect ratio
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Pyramid:
 
     def sizes_hw(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
         """Height and width of an image of `size_hw` pixels at each scale."""
-        shortest = max(1, round(_SHORTEST_SIDE * self.input_size))
+        shortest = max(1, round(SHORTEST_SIDE * self.input_size))
         h, w = size_hw
         return [(max(shortest, round(h * f)), max(shortest, round(w * f))) for f in self._factors(size_hw)]
 
@@ -150,8 +151,8 @@ class SummedMap:
             xyxy: (n, 4) boxes in positions of the map: (0, 0, columns, rows) is all of it.
             grid: cells along a side of a box.
         """
-        columns_at, x_weights, x_sides = _cell_edges(xyxy[:, 0], xyxy[:, 2], self.columns, grid)
-        rows_at, y_weights, y_sides = _cell_edges(xyxy[:, 1], xyxy[:, 3], self.rows, grid)
+        columns_at, x_weights, x_sides = cell_edges(xyxy[:, 0], xyxy[:, 2], self.columns, grid)
+        rows_at, y_weights, y_sides = cell_edges(xyxy[:, 1], xyxy[:, 3], self.rows, grid)
         # a cell's sum is the integral at its four corners, each interpolated from four entries: 16 entries a cell
         entries = rows_at[:, :, None, :, None] * (self.columns + 1) + columns_at[:, None, :, None, :]
         weights = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
@@ -165,7 +166,7 @@ class SummedMap:
         return (sums + self.mean).view(-1, grid * grid, len(self.mean))
 
 
-def _cell_edges(start: Tensor, stop: Tensor, length: int, grid: int) -> tuple[Tensor, Tensor, Tensor]:
+def cell_edges(start: Tensor, stop: Tensor, length: Any, grid: int) -> tuple[Tensor, Tensor, Tensor]:
     """One axis of cells: where the integral is read for each, with which weights, and the cells' sides.
 
     Returns:

@@ -65,6 +65,23 @@ class Ray:
             self.n_forward_passes += pool.n_forward_passes
             pool.close()
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that are alive: `address`, `cpus`, `gpus`, `memory` in bytes for workers, as Ray counts them.
+
+        Raises:
+            InputError: the package ray is missing, or no cluster answers.
+        """
+        alive = [node for node in self._joined().nodes() if node["Alive"]]
+        return [
+            {
+                "address": node["NodeManagerAddress"],
+                "cpus": node["Resources"].get("CPU", 0.0),
+                "gpus": node["Resources"].get("GPU", 0.0),
+                "memory": node["Resources"].get("memory", 0.0),
+            }
+            for node in alive
+        ]
+
     def _joined(self) -> Any:
         """The module `ray`, connected."""
         try:

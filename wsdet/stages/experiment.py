@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from wsdet import check
 from wsdet.data.loading import ids_with_known_classes
 from wsdet.data.relabeled import Relabeled
-from wsdet.detectors.self_training import SelfTraining
+from wsdet.detectors.self_training import MeanTeacher, SelfTraining
+from wsdet.runners.local import Local
 from wsdet.stages.evaluate import evaluate_instances, evaluate_run, write_average_precision
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
-from wsdet.stages.self_training import self_train
+from wsdet.stages.self_training import Saved, self_train, teach
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
@@ -29,7 +31,7 @@ from wsdet.storage.provenance import read_settings
 from wsdet.types import Boxes, Detector, InputError
 
 if TYPE_CHECKING:
-    from wsdet.detectors.trainer import DetectorTrainer, TrainingSet
+    from wsdet.detectors.trainer import DetectorTrainer, StepwiseTrainer, TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,8 @@ class Experiment:
         depends_on: all that the experiment depends on, as plain JSON values.
         visualize: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
-        self_training: rounds of it, from the detector that is trained on pseudo-boxes.
+        self_training: rounds of it, or one under a mean teacher, from the detector that is trained on pseudo-boxes.
+        trained_in: folder of a run whose detectors and detections are taken, those that are there; None: of this one.
         corrected: by image id, all boxes of the training images that a person has corrected: those of
             train_on=corrected in these images.
     """
@@ -99,7 +102,8 @@ class Experiment:
     depends_on: Mapping[str, Any] = field(default_factory=dict)
     visualize: int = 0
     title: str = ""
-    self_training: SelfTraining = field(default_factory=SelfTraining)
+    self_training: SelfTraining | MeanTeacher = field(default_factory=SelfTraining)
+    trained_in: Path | None = None
     corrected: Mapping[str, Boxes] = field(default_factory=dict)
 
 
@@ -110,7 +114,7 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
     if is_finished(run.out / "finished.json", depends_on):
         log.info("nothing to do: %s was finished with the same settings on the same images", run.out)
         return
-    trainer: DetectorTrainer = experiment.detector.build()
+    trainer = _trainer(experiment)
     train_on = _possible(experiment.positives.train_on, run)
     localized = localize_with_baselines(run, experiment.localizer, experiment.visualize)
     proposals = run.propose(experiment.proposals, run.ids) if trainer.needs_proposals else None
@@ -118,7 +122,7 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
     with run.timings.stage("train_detectors"):
         detectors = _train_detectors(run, experiment, trainer, positives, proposals)
     with run.timings.stage("detect"):
-        detections = _detect(run, detectors, proposals)
+        detections = _detect(run, experiment, detectors, proposals)
     with run.timings.stage("evaluate"):
         named = {experiment.proposals.name: proposals} if proposals is not None else {}
         metrics = evaluate_run(run.dataset, run.train_ids, run.test_ids, localized, named, detections)
@@ -127,20 +131,10 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
                 name: evaluate_instances(chosen(experiment.positives, boxes, run.train_ids), run.dataset, run.train_ids)
                 for name, boxes in localized.items()
             }
-    if experiment.self_training.rounds and "pseudo" in detectors:
+    if _self_trains(experiment) and "pseudo" in detectors:
         with run.timings.stage("self_training"):
-            metrics["rounds"] = self_train(
-                trainer,
-                lambda ids, of: _training_set(run, experiment, of, proposals, ids),
-                detectors["pseudo"],
-                positives["pseudo"],
-                proposals,
-                run.train_ids,
-                run.test_ids,
-                experiment.self_training,
-                run.out / "rounds",
-            )
-    metrics |= _costs(run)
+            metrics["rounds"] = _rounds(run, experiment, trainer, detectors["pseudo"], positives["pseudo"], proposals)
+    metrics |= {"thresholds": _thresholds(experiment)} | _costs(run)
     write_json(run.out / "metrics.json", metrics)
     if "detectors" in metrics:
         write_average_precision(run.out / "ap.csv", metrics["detectors"])
@@ -150,7 +144,8 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
     failed = failures(stores)
     _summarize(run, metrics, failed)
     if not failed:  # they are tried again
-        folders = [*(store.folder for store in stores), *(run.out / "detectors" / name for name in detectors)]
+        models = (_trained_in(run, experiment) / "detectors" / name for name in detectors)
+        folders = [*(store.folder for store in stores), *models]
         pages = [run.out / "report"] if experiment.title else []
         mark_finished(run.out / "finished.json", depends_on, [run.out / "metrics.json", *folders, *pages])
 
@@ -237,7 +232,60 @@ def _train_detectors(
 ) -> Mapping[str, Detector]:
     """One detector for each entry of `positives`: those of `<out>/detectors`, or all trained now."""
     data = _training_set(run, experiment, positives, proposals, run.train_ids)
-    return trainer.train(data, run.out / "detectors")
+    return trainer.train(data, _trained_in(run, experiment) / "detectors")
+
+
+def _trainer(experiment: Experiment) -> DetectorTrainer:
+    from wsdet.detectors.trainer import StepwiseTrainer
+
+    trainer: DetectorTrainer = experiment.detector.build()
+    if isinstance(experiment.self_training, MeanTeacher) and not isinstance(trainer, StepwiseTrainer):
+        raise InputError(
+            "self_training=mean_teacher needs a detector that is trained in steps, as detector=fcos is; take that, or "
+            "self_training=rounds"
+        )
+    return trainer
+
+
+def _trained_in(run: Run, experiment: Experiment) -> Path:
+    return experiment.trained_in or run.out
+
+
+def _self_trains(experiment: Experiment) -> bool:
+    return isinstance(experiment.self_training, MeanTeacher) or experiment.self_training.rounds > 0
+
+
+def _rounds(
+    run: Run,
+    experiment: Experiment,
+    trainer: DetectorTrainer,
+    detector: Detector,
+    positives: Mapping[str, Boxes],
+    proposals: BoxStore | None,
+) -> list[dict[str, Any]]:
+    """What each round of self-training measured."""
+
+    def set_of(ids: Sequence[str], of: Mapping[str, Mapping[str, Boxes]]) -> TrainingSet:
+        return _training_set(run, experiment, of, proposals, ids)
+
+    options, folder = experiment.self_training, run.out / "rounds"
+    if isinstance(options, SelfTraining):
+        ids = run.train_ids, run.test_ids
+        saved = Saved(detector, _trained_in(run, experiment) / "detectors" / "pseudo")
+        return self_train(trainer, set_of, saved, positives, proposals, *ids, options, folder)
+    steps = cast("StepwiseTrainer", trainer)  # `_trainer` has seen to it
+    return teach(steps, set_of(run.train_ids, {"pseudo": positives}), detector, run.test_ids, options, folder)
+
+
+def _thresholds(experiment: Experiment) -> dict[str, Any]:
+    """The part of `metrics.json` that says which boxes were trained on; none of it was chosen by ground truth."""
+    own = ("score_threshold", "nms_iou")
+    settings = {**experiment.detector.settings, **experiment.detector.settings.get("model", {})}
+    return {
+        "positives": asdict(experiment.positives),
+        "self_training": asdict(experiment.self_training),
+        "detector": {name: settings[name] for name in own if name in settings},
+    }
 
 
 def _training_set(
@@ -275,6 +323,7 @@ def _training_set(
         run.execution.seed,
         run.execution.strict,
         run.trainer,
+        None if isinstance(run.runner, Local) and run.runner.workers < 2 else run.runner,
     )
 
 
@@ -282,12 +331,15 @@ def _has_class(boxes: Mapping[str, Boxes], image_id: str) -> bool:
     return image_id in boxes and bool((boxes[image_id].labels >= 0).any())
 
 
-def _detect(run: Run, detectors: Mapping[str, Detector], proposals: BoxStore | None) -> dict[str, BoxStore]:
+def _detect(
+    run: Run, experiment: Experiment, detectors: Mapping[str, Detector], proposals: BoxStore | None
+) -> dict[str, BoxStore]:
     from wsdet.stages.detect import detect
 
-    settings = read_settings(run.out / "detectors")
-    stores = {name: BoxStore(run.out / "detections" / name, settings) for name in detectors}
-    folders = {name: run.out / "detectors" / name for name in detectors}
+    folder = _trained_in(run, experiment)
+    settings = read_settings(folder / "detectors")
+    stores = {name: BoxStore(folder / "detections" / name, settings) for name in detectors}
+    folders = {name: folder / "detectors" / name for name in detectors}
     detect(run.dataset, run.test_ids, detectors, proposals, stores, run.execution.strict, run.runner, folders)
     return stores
 

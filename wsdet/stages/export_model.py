@@ -14,7 +14,7 @@ _COMPARED = 3  # photos
 
 
 def export_model(folder: Path, dataset: Dataset, ids: Sequence[str], path: Path) -> None:
-    """Writes a neural detector as ONNX, compared with PyTorch on photos of a data set, cut to different shapes.
+    """Writes a detector as ONNX, compared with PyTorch on photos of a data set, cut to different shapes.
 
     Args:
         folder: of the detector.
@@ -26,18 +26,21 @@ def export_model(folder: Path, dataset: Dataset, ids: Sequence[str], path: Path)
         InputError: the detector is of a kind that cannot be exported, or the file would find other boxes.
     """
     from wsdet.detectors.loading import load_detectors
+    from wsdet.detectors.neural import onnx_export as neural
     from wsdet.detectors.neural.detector import NeuralDetector
-    from wsdet.detectors.neural.onnx_export import export_onnx
+    from wsdet.detectors.rcnn import onnx_export as rcnn
+    from wsdet.detectors.rcnn.detector import RcnnDetector
 
     detector = load_detectors({"detector": folder}, "cpu", "float32")["detector"]
-    if not isinstance(detector, NeuralDetector):
-        raise InputError(
-            f"{folder} holds an R-CNN with SVMs; format=onnx is for the neural detectors, as detector=fcos"
-        )
     if not ids:
         raise InputError("format=onnx compares the file with PyTorch on photos, and data= has none; give data=")
     shown = [_cut(dataset.load(ids[number % len(ids)]), number) for number in range(_COMPARED)]
-    found = export_onnx(detector, path, shown)
+    if isinstance(detector, NeuralDetector):
+        found = neural.export_onnx(detector, path, shown)
+    elif isinstance(detector, RcnnDetector):
+        found = rcnn.export_onnx(detector, path, shown)
+    else:
+        raise InputError(f"{folder} holds a {type(detector).__name__}, which cannot be exported to ONNX")
     log.info(
         "%s: %d boxes in %d photos are off by at most %.2g pixels and %.2g in their scores",
         path,

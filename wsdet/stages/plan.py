@@ -2,7 +2,7 @@
 
 A rehearsal is the run itself, so it has the run's stages and no list of its own. The first one takes the time that is
 taken once (modules, start-up); two more of different size, in a process that is warm, tell what an image costs beside
-it.
+it. Of a detector that is trained in epochs one is rehearsed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from wsdet.detectors.self_training import MeanTeacher
 from wsdet.report.text_tables import table
 from wsdet.runners.local import Local
 from wsdet.sampling import limited
@@ -133,15 +134,16 @@ def plan(run: Run, experiment: Experiment | None, budget: float = BUDGET) -> Pla
         return budget - (time.process_time() - begun)
 
     few = min(FEWEST, len(run.train_ids))
-    cold = _rehearse(run, experiment, few, left())
+    shortened = None if experiment is None else _shortened(experiment)
+    cold = _rehearse(run, shortened, few, left())
     rehearsals = [cold]
     if not cold.broken_off:
         before = left()
-        rehearsals.append(_rehearse(run, experiment, few, before))
+        rehearsals.append(_rehearse(run, shortened, few, before))
         wanted = max(2 * few, int(few * _SURE * left() / max(1e-3, before - left())))
         more = min(MOST, len(run.train_ids), wanted)
         if more > few:  # where it does not get to the end, its first stages count all the same
-            rehearsals.append(_rehearse(run, experiment, more, left()))
+            rehearsals.append(_rehearse(run, shortened, more, left()))
     counts = len(run.train_ids), len(run.test_ids)
     stages = [_scaled(name, rehearsals, run, experiment) for name in cold.seconds]
     return Plan(stages, counts, [one.counts[0] for one in rehearsals], time.perf_counter() - start)
@@ -168,6 +170,34 @@ def plan_table(planned: Plan, free: float) -> str:
 
 
 # --- rehearsals
+
+
+def _shortened(experiment: Experiment) -> Experiment:
+    """Where detectors are trained in epochs: with one detector and one epoch, which `_repetitions` makes up for."""
+    if _repetitions("train_detectors", experiment) == 1:
+        return experiment
+    train_on, self_training = experiment.positives.train_on, experiment.self_training
+    first = "pseudo" if "pseudo" in train_on else train_on[0]
+    return replace(
+        experiment,
+        detector=experiment.detector.changed(training={**experiment.detector.settings["training"], "epochs": 1}),
+        positives=replace(experiment.positives, train_on=[first]),
+        self_training=replace(self_training, epochs=1) if isinstance(self_training, MeanTeacher) else self_training,
+    )
+
+
+def _repetitions(name: str, experiment: Experiment | None) -> int:
+    """How many times as much of a stage the run does for each image as its rehearsals do."""
+    if experiment is None or "training" not in experiment.detector.settings:
+        return 1
+    n_detectors, self_training = len(experiment.positives.train_on), experiment.self_training
+    epochs = int(experiment.detector.settings["training"]["epochs"])
+    repetitions = {
+        "train_detectors": epochs * n_detectors,
+        "detect": n_detectors,
+        "self_training": self_training.epochs if isinstance(self_training, MeanTeacher) else epochs,
+    }
+    return repetitions.get(name, 1)
 
 
 class _TimeIsOver(BaseException):
@@ -282,7 +312,7 @@ def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Ex
         others = min(others, 1e9 * experiment.detector.settings.get("cache_gigabytes", 0))
     return Stage(
         name,
-        start_up + once + rate * wanted / _workers(name, run),
+        start_up + once + rate * wanted * _repetitions(name, experiment) / _workers(name, run),
         max(one.peaks[name] for one in [cold, *warm]) + cold.grown.get(name, 0.0),
         trained + others,
         name != cold.broken_off,

@@ -1,17 +1,20 @@
-"""Rounds of self-training of any kind of detector; each leaves its boxes, detector and detections in `rounds/N`."""
+"""Self-training: rounds of any kind of detector, each in `rounds/N`, or one under a mean teacher.
+
+Each leaves its boxes, detector and detections.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsdet.detectors.filtering import filtered
-from wsdet.detectors.self_training import SelfTraining, agreement, class_divergence, parts
-from wsdet.detectors.trainer import DetectorTrainer, TrainingSet
+from wsdet.detectors.filtering import Filtering, filtered
+from wsdet.detectors.self_training import MeanTeacher, SelfTraining, agreement, class_divergence, parts
+from wsdet.detectors.trainer import DetectorTrainer, StepwiseTrainer, TrainingSet
 from wsdet.stages.detect import detect
 from wsdet.stages.evaluate import evaluate_detections, evaluate_localization
 from wsdet.storage.box_store import BoxStore
@@ -20,13 +23,27 @@ from wsdet.types import Boxes, Detector, InputError
 log = logging.getLogger(__name__)
 
 NAME = "pseudo"
+
+
+class Saved(NamedTuple):
+    """A detector, and the folder that it can be loaded from elsewhere."""
+
+    detector: Detector
+    folder: Path
+
+    def detect(self, ids: Sequence[str], store: BoxStore, proposals: BoxStore | None, data: TrainingSet) -> None:
+        """Fills a store with what it finds in images, by the workers that `data` has."""
+        of, folders = {NAME: self.detector}, {NAME: self.folder}
+        detect(data.dataset, ids, of, proposals, {NAME: store}, data.strict, data.runner, folders)
+
+
 SetOf = Callable[[Sequence[str], Mapping[str, Mapping[str, Boxes]]], TrainingSet]
 
 
 def self_train(
     trainer: DetectorTrainer,
     set_of: SetOf,
-    detector: Detector,
+    detector: Saved,
     positives: Mapping[str, Boxes],
     proposals: BoxStore | None,
     train_ids: Sequence[str],
@@ -62,9 +79,9 @@ def self_train(
             log.info("round %d: boxes agree with those before to %.3f; it is the last", number, figures["agreement"])
             return [*measured, figures]
         positives = {i: Boxes(one.xyxy, np.ones(len(one), np.float32), one.labels) for i, one in boxes.items()}
-        detector = trainer.train(set_of(train_ids, {NAME: positives}), own / "detectors")[NAME]
+        detector = _trained(trainer, set_of(train_ids, {NAME: positives}), own / "detectors")
         found = BoxStore(own / "detections", dict(data.depends_on) | {"round": number})
-        detect(data.dataset, test_ids, {NAME: detector}, proposals, {NAME: found}, data.strict)
+        detector.detect(test_ids, found, proposals, data)
         if any(image_id in data.dataset.truth for image_id in test_ids):
             figures["detector"] = evaluate_detections(found, data.dataset, test_ids)
         measured.append(figures)
@@ -72,10 +89,47 @@ def self_train(
     return measured
 
 
+def teach(
+    trainer: StepwiseTrainer,
+    data: TrainingSet,
+    detector: Detector,
+    test_ids: Sequence[str],
+    options: MeanTeacher,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """One round under a mean teacher; the figures are those of `self_train`, its boxes what the teacher finds at last.
+
+    Args:
+        trainer: of the kind of detector.
+        data: images, and as their only positives the boxes that `detector` was trained on.
+        detector: that the training goes on from.
+        test_ids: images to measure on.
+        options: of the teacher.
+        folder: of the rounds.
+    """
+    own, positives = folder / "mean_teacher", data.positives[NAME]
+    taught = Saved(trainer.teach(data, detector, options, own / "detectors"), own / "detectors" / NAME)
+    depends_on = dict(data.depends_on) | {"mean_teacher": vars(options)}
+    found, seen = BoxStore(own / "detections", depends_on), BoxStore(own / "found", depends_on)
+    taught.detect(test_ids, found, None, data)
+    taught.detect(data.ids, seen, None, data)
+    filtering = Filtering(options.threshold, options.inside_share)
+    boxes = {
+        image_id: filtered(seen[image_id], data.dataset.labels(image_id), filtering, positives.get(image_id))
+        for image_id in data.ids
+        if image_id in seen
+    }
+    figures = _figures(positives, boxes, data)
+    if any(image_id in data.dataset.truth for image_id in test_ids):
+        figures["detector"] = evaluate_detections(found, data.dataset, test_ids)
+    log.info("mean teacher: %s", _said(figures))
+    return [figures]
+
+
 def _relocate(
     trainer: DetectorTrainer,
     set_of: SetOf,
-    detector: Detector,
+    detector: Saved,
     positives: Mapping[str, Boxes],
     proposals: BoxStore | None,
     options: SelfTraining,
@@ -89,9 +143,9 @@ def _relocate(
         finder = detector
         if options.folds >= 2:
             one = {NAME: {image_id: positives[image_id] for image_id in learned_from if image_id in positives}}
-            finder = trainer.train(set_of(learned_from, one), folder / "folds" / str(number))[NAME]
+            finder = _trained(trainer, set_of(learned_from, one), folder / "folds" / str(number))
         store = BoxStore(folder / "found" / str(number), depends_on)
-        detect(data.dataset, looked_at, {NAME: finder}, proposals, {NAME: store}, data.strict)
+        finder.detect(looked_at, store, proposals, data)
         found |= {image_id: store[image_id] for image_id in looked_at if image_id in store}
     boxes = BoxStore(folder / "boxes", depends_on)
 
@@ -105,6 +159,10 @@ def _relocate(
 
     boxes.fill(data.ids, kept, "filter", data.strict)
     return boxes
+
+
+def _trained(trainer: DetectorTrainer, data: TrainingSet, folder: Path) -> Saved:
+    return Saved(trainer.train(data, folder)[NAME], folder / NAME)
 
 
 def _figures(before: Mapping[str, Boxes], after: Mapping[str, Boxes], data: TrainingSet) -> dict[str, Any]:

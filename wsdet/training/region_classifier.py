@@ -129,7 +129,7 @@ def train_region_classifier(
         network: fingerprint of the network that they come from.
         depends_on: what the features depend on, as plain JSON values.
         options: how it learns; None: `RegionClassifierTraining()`.
-        trainer_options: further arguments of `pytorch_lightning.Trainer`.
+        trainer_options: further arguments of `pytorch_lightning.Trainer`, but for the number of processes: it is one.
         seed: of the order, the weights to begin with and the sampling of background.
 
     Returns:
@@ -160,7 +160,9 @@ def train_region_classifier(
         if len(dataset.classes) > 1:
             log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
             batches = Batches(examples, batch_size=options.batch_size, collate=_readable, seed=seed)
-            fit(module, batches, path.parent, options.epochs, "region classifier", trainer_options or {})
+            # in one process: what describes regions holds the network, and cannot be sent to others
+            of_trainer = dict(trainer_options or {}) | {"devices": 1, "strategy": "auto"}
+            fit(module, batches, path.parent, options.epochs, "region classifier", of_trainer)
         else:
             log.info(
                 "region classifier: one class: only refined heads, by what the network sees in %d images", len(ids)

@@ -52,6 +52,7 @@ def target(
     weights: list[float] | None = None,
     ignored: list[list[float]] | None = None,
     present: list[int] | None = None,
+    located: list[bool] | None = None,
 ) -> dict[str, Tensor]:
     """A target as `make_target` gives it, labels from 1."""
     is_present = torch.zeros(N_CLASSES + 1, dtype=torch.bool)
@@ -62,6 +63,7 @@ def target(
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.tensor(labels, dtype=torch.int64),
         "weights": torch.tensor(weights or [1.0] * len(labels), dtype=torch.float32),
+        "located": torch.tensor(located or [True] * len(labels), dtype=torch.bool),
         "ignored": torch.tensor(ignored or [], dtype=torch.float32).reshape(-1, 4),
         "present": is_present,
         "unboxed": unboxed,

@@ -82,6 +82,17 @@ def test_no_weight_no_box_loss(kind: Kind, model_of: Callable[..., nn.Module]) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_box_that_is_not_located_has_its_class_loss_alone(kind: Kind, model_of: Callable[..., nn.Module]) -> None:
+    usual = losses_of(model_of(kind), [target([BOX], [1])])
+    unlocated = losses_of(model_of(kind), [target([BOX], [1], located=[False])])
+    for name in usual:
+        if "box" in name:
+            assert unlocated[name] == 0 < usual[name], name
+        else:
+            torch.testing.assert_close(unlocated[name], usual[name], msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("targets", [[target([], [], ignored=[EVERYTHING])], [target([], [])]], ids=["all", "none"])
 def test_nothing_to_learn_is_no_nan(
     kind: Kind, targets: list[dict[str, Tensor]], model_of: Callable[..., nn.Module]
@@ -143,10 +154,12 @@ def test_a_class_without_a_box_is_no_negative(kind: Kind, model_of: Callable[...
 def test_roi_drop_leaves_out_positives_with_two_high_losses() -> None:
     rules = LossRules(WeakLosses(roi_drop=True, drop_class_loss=1.0, drop_box_loss=1.0))
     class_loss, box_loss = torch.tensor([0.5, 2.0, 0.5, 2.0]), torch.tensor([0.5, 0.5, 2.0, 2.0])
-    assert rules.kept(class_loss, box_loss).tolist() == [1, 1, 1, 1]
+    anchors = torch.tensor([BOX] * 4)
+    verdicts = judge(anchors, torch.zeros(4, dtype=torch.int64), target([BOX], [1], weights=[0.5]), rules.options)
+    assert rules.weights(verdicts, class_loss, box_loss)[0].tolist() == [0.5, 0.5, 0.5, 0.5]
     rules.is_warm = True
-    assert rules.kept(class_loss, box_loss).tolist() == [1, 1, 1, 0]
-    assert LossRules(WeakLosses()).kept(class_loss, box_loss).tolist() == [1, 1, 1, 1]
+    assert [one.tolist() for one in rules.weights(verdicts, class_loss, box_loss)] == [[0.5, 0.5, 0.5, 0]] * 2
+    assert LossRules(WeakLosses()).weights(verdicts, class_loss, box_loss)[1].tolist() == [0.5] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)

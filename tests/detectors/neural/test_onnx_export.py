@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from wsdet.cli.entry_point import CONF
-from wsdet.detectors.neural import onnx_export
+from wsdet.detectors import onnx_file
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector
 from wsdet.detectors.neural.onnx_export import export_onnx
 from wsdet.detectors.neural.options import KINDS, Kind, ModelOptions
@@ -76,13 +76,13 @@ def test_maps_that_are_stretched_are_so_in_the_file(tmp_path: Path) -> None:
 def test_a_file_that_finds_something_else_is_not_written(
     detector_of: Callable[..., NeuralDetector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = onnx_export.run_onnx
+    run = onnx_file.run_onnx
 
     def wrong(*arguments: Any) -> Any:
         boxes, scores, labels = run(*arguments)
         return boxes + 1.0, scores, labels
 
-    monkeypatch.setattr(onnx_export, "run_onnx", wrong)
+    monkeypatch.setattr(onnx_file, "run_onnx", wrong)
     with pytest.raises(InputError, match="off by 1 pixels"):
         export_onnx(sure(detector_of("fcos")), tmp_path / "model.onnx", samples())
     assert not list(tmp_path.iterdir())

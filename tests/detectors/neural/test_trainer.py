@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from torchvision import models
 
 from tests.conftest import TinyDataset
 from wsdet.cli.build import build
@@ -80,3 +82,28 @@ def test_impossible_settings_are_named_as_on_the_command_line(override: str, mes
     recipe, _ = detector_and_positives(cfg)
     with pytest.raises(InputError, match=message):
         build(recipe.settings, "detector")
+
+
+def test_backbone_imagenet_takes_the_published_weights(
+    tiny_dataset: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file where torch.hub keeps downloads stands for the download."""
+    torch.manual_seed(7)
+    published = models.squeezenet1_0(weights=None).state_dict()
+    file = Path(models.SqueezeNet1_0_Weights.IMAGENET1K_V1.url).name
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(published, tmp_path / "hub" / "checkpoints" / file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    recipe, _ = detector_and_positives(
+        composed("detector=fcos", *SMALL, "detector.backbone=imagenet", "detector.model.trainable_layers=0")
+    )
+    positives = {"pseudo": {i: tiny_dataset.truth[i] for i in tiny_dataset.ids("train")}}
+    own = Network(build_backbone("squeezenet1_0", input_size=64), (), device="cpu")
+    data = TrainingSet(
+        tiny_dataset, tiny_dataset.ids("train"), positives, own, trainer={"accelerator": "cpu", "devices": 1}
+    )
+    weights = recipe.build().train(data, tmp_path / "detectors")["pseudo"].model.state_dict()
+    first = "features.0.weight"
+    (trained,) = (value for name, value in weights.items() if name.endswith(first))
+    torch.testing.assert_close(trained, published[first])
+    assert not torch.equal(trained, own.backbone.state_dict()[f"trunk.{first}"])

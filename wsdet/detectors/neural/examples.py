@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
-_LEAST_SIDE = 1.0  # pixels of the input: what is left of a box counts from here
+LEAST_SIDE = 1.0  # pixels of the input: what is left of a box counts from here
 _LEAST_VISIBLE = 0.3  # share of a box that a crop must leave, else the box is ignored
 _GRAY = 114  # around an image that was shrunk
 
@@ -121,13 +121,16 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
 class BatchOrder(data.Sampler[list[Draw]]):
     """Batches in an order sampled with (seed, epoch), each of one orientation, so that little is padded.
 
+    Where several processes train, they share out each batch of all of them: what is learned in a step is what one
+    process would learn from a batch of that size.
+
     Args:
         sizes_hw: height and width of every image.
-        batch_size: images in a batch; the last of each orientation may be smaller.
+        batch_size: images in a process's batch; the last of each orientation may be smaller.
         scale_jitter: batches are enlarged by factors in 1 +- this.
         seed: of the order.
         epoch: gives the current epoch.
-        rank: of this process among `world_size`, which take the batches in turn, all the same number.
+        rank: of this process among `world_size`.
         world_size: processes that train together.
     """
 
@@ -142,7 +145,7 @@ class BatchOrder(data.Sampler[list[Draw]]):
         world_size: int = 1,
     ) -> None:
         self._is_portrait = np.array([h > w for h, w in sizes_hw], bool)
-        self._batch_size = batch_size
+        self._step = batch_size * world_size
         self._scale_jitter = scale_jitter
         self._seed = seed
         self._epoch = epoch
@@ -151,22 +154,19 @@ class BatchOrder(data.Sampler[list[Draw]]):
 
     def __len__(self) -> int:
         n_portrait = int(self._is_portrait.sum())
-        n_batches = sum(-(-n // self._batch_size) for n in (n_portrait, len(self._is_portrait) - n_portrait))
-        return -(-n_batches // self._world_size)
+        return sum(-(-n // self._step) for n in (n_portrait, len(self._is_portrait) - n_portrait))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         rng = np.random.default_rng([self._seed, self._epoch()])
         batches = []
         for portrait in (False, True):
             indices = rng.permutation(np.flatnonzero(self._is_portrait == portrait))
-            batches += [indices[i : i + self._batch_size] for i in range(0, len(indices), self._batch_size)]
-        order = rng.permutation(len(batches)).tolist()
-        order += order[: len(self) * self._world_size - len(order)]
-        for place, number in enumerate(order):
+            batches += [indices[i : i + self._step] for i in range(0, len(indices), self._step)]
+        for number in rng.permutation(len(batches)).tolist():
             factor = 1 + self._scale_jitter * rng.uniform(-1, 1)
             seeds = rng.integers(2**62, size=len(batches[number])).tolist()
-            if place % self._world_size == self._rank:
-                yield [Draw(int(i), seed, factor) for i, seed in zip(batches[number], seeds, strict=True)]
+            draws = [Draw(int(i), seed, factor) for i, seed in zip(batches[number], seeds, strict=True)]
+            yield draws[self._rank :: self._world_size] or draws[-1:]  # no process may wait for one that has nothing
 
 
 def in_lists(examples: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
@@ -187,7 +187,7 @@ def make_target(boxes: Boxes, labels: Sequence[int], n_classes: int) -> dict[str
         labels: of the image.
         n_classes: in all.
     """
-    boxes = boxes[(boxes.xyxy[:, 2:] - boxes.xyxy[:, :2] >= _LEAST_SIDE).all(axis=1)]
+    boxes = boxes[(boxes.xyxy[:, 2:] - boxes.xyxy[:, :2] >= LEAST_SIDE).all(axis=1)]
     objects = boxes[~boxes.difficult & (boxes.labels >= 0)]
     present = torch.zeros(n_classes + 1, dtype=torch.bool)
     present[[label + 1 for label in {*labels, *objects.labels.tolist()}]] = True
@@ -197,6 +197,7 @@ def make_target(boxes: Boxes, labels: Sequence[int], n_classes: int) -> dict[str
         "boxes": torch.from_numpy(np.array(objects.xyxy)),
         "labels": torch.from_numpy(objects.labels + 1),
         "weights": torch.from_numpy(np.array(objects.scores)),
+        "located": torch.ones(len(objects), dtype=torch.bool),
         "ignored": torch.from_numpy(np.array(boxes[boxes.difficult].xyxy)),
         "present": present,
         "unboxed": unboxed,

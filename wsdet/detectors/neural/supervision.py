@@ -5,6 +5,7 @@ torchvision's losses take every target for true. Here a target, a dictionary for
     boxes      (n, 4) float, xyxy, of the objects
     labels     (n,) int64 from 1; 0 is the background, as in torchvision
     weights    (n,) float, of each box's positives in the losses; 1 is the usual one
+    located    (n,) bool: whether a box is well enough known to learn from where it lies, not only from its class
     ignored    (m, 4) float, xyxy: nothing mostly inside one of them counts as background
     present    (k + 1,) bool: the classes of the image's labels; entry 0 is False
     unboxed    (k + 1,) bool: those of them that no box stands for
@@ -39,12 +40,21 @@ class LossRules:
         self.options = options
         self.is_warm = False
 
-    def kept(self, class_loss: Tensor, box_loss: Tensor) -> Tensor:
-        """(p,) 1 for the positives that count and 0 for those that RoI drop leaves out, from their (p,) losses."""
-        if not (self.options.roi_drop and self.is_warm):
-            return torch.ones_like(class_loss)
-        high = (class_loss.detach() > self.options.drop_class_loss) & (box_loss.detach() > self.options.drop_box_loss)
-        return (~high).to(class_loss)
+    def weights(self, verdicts: Verdicts, class_loss: Tensor, box_loss: Tensor) -> tuple[Tensor, Tensor]:
+        """(p,) weights of the positives in the class loss and in the box loss; RoI drop leaves out some.
+
+        Args:
+            verdicts: of n anchors or proposals, p of them positive.
+            class_loss: (p,) of the positives.
+            box_loss: (p,) of the positives.
+        """
+        weights, box_weights = verdicts.weights[verdicts.positive], verdicts.box_weights[verdicts.positive]
+        if self.options.roi_drop and self.is_warm:
+            high = (class_loss.detach() > self.options.drop_class_loss) & (
+                box_loss.detach() > self.options.drop_box_loss
+            )
+            weights, box_weights = weights * ~high, box_weights * ~high
+        return weights, box_weights
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,8 @@ class Verdicts:
 
     Attributes:
         labels: (n,) class of the positives, 0 for all others.
-        weights: (n,) of the positives; 1 for all others.
+        weights: (n,) of the positives in the class losses; 1 for all others.
+        box_weights: (n,) of the positives in the box losses; any for the others.
         boxes: (n, 4) box of each positive; any for the others.
         excluded: (n,) neither positive nor negative of any class.
         unknown: (n, k + 1) classes that the background may be, entry 0 being False; empty for the positives.
@@ -61,6 +72,7 @@ class Verdicts:
 
     labels: Tensor
     weights: Tensor
+    box_weights: Tensor
     boxes: Tensor
     excluded: Tensor
     unknown: Tensor
@@ -84,9 +96,11 @@ def judge(xyxy: Tensor, matched: Tensor, target: Target, options: WeakLosses) ->
     if len(target["boxes"]):
         labels = torch.where(is_positive, target["labels"][row], 0)
         weights = torch.where(is_positive, target["weights"][row], 1.0)
+        box_weights = weights * target["located"][row]
         boxes = target["boxes"][row]
     else:
         labels, weights, boxes = torch.zeros_like(matched), torch.ones_like(matched, dtype=xyxy.dtype), xyxy
+        box_weights = weights
     ignored = ~is_positive & is_covered(xyxy, target["ignored"], options.ignore_share)
     excluded = ~is_positive & (matched == BETWEEN_THRESHOLDS)
     unknown = torch.zeros(len(xyxy), len(target["present"]), dtype=torch.bool, device=xyxy.device)
@@ -95,7 +109,7 @@ def judge(xyxy: Tensor, matched: Tensor, target: Target, options: WeakLosses) ->
         unknown |= ~is_positive[:, None] & target["unboxed"]
     else:
         excluded |= ignored
-    return Verdicts(labels, weights, boxes, excluded, unknown)
+    return Verdicts(labels, weights, box_weights, boxes, excluded, unknown)
 
 
 def is_covered(xyxy: Tensor, regions: Tensor, share: float) -> Tensor:

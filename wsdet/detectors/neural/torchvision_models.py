@@ -179,12 +179,14 @@ class _WeakRpn(RegionProposalNetwork):
     def __init__(self, rules: LossRules, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._rules = rules
-        self._weights: list[Tensor] = []  # of the anchors, from one call of `forward` to its loss
+        # of the anchors, from one call of `forward` to its loss
+        self._weights: list[Tensor] = []
+        self._box_weights: list[Tensor] = []
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[Target]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        labels, boxes, self._weights = [], [], []
+        labels, boxes, self._weights, self._box_weights = [], [], [], []
         for xyxy, target in zip(anchors, targets, strict=True):
             verdicts = judge(xyxy, self._match(xyxy, target), target, self._rules.options)
             objectness = verdicts.positive.to(torch.float32)
@@ -194,6 +196,7 @@ class _WeakRpn(RegionProposalNetwork):
             labels.append(objectness)
             boxes.append(verdicts.boxes)
             self._weights.append(verdicts.weights)
+            self._box_weights.append(verdicts.box_weights)
         return labels, boxes
 
     def _match(self, xyxy: Tensor, target: Target) -> Tensor:
@@ -207,10 +210,11 @@ class _WeakRpn(RegionProposalNetwork):
     ) -> tuple[Tensor, Tensor]:
         positives, negatives = (torch.where(torch.cat(sampled))[0] for sampled in self.fg_bg_sampler(labels))
         sampled = torch.cat([positives, negatives])
-        weights, targets = torch.cat(self._weights), torch.cat(regression_targets)
+        weights, box_weights = torch.cat(self._weights), torch.cat(self._box_weights)
+        targets = torch.cat(regression_targets)
         n_sampled = max(1, len(sampled))  # none where every anchor is ignored
         box_loss = F.smooth_l1_loss(deltas[positives], targets[positives], reduction="none", beta=_SMOOTH_L1_BETA)
-        box_loss = (box_loss.sum(dim=1) * weights[positives]).sum() / n_sampled
+        box_loss = (box_loss.sum(dim=1) * box_weights[positives]).sum() / n_sampled
         class_loss = F.binary_cross_entropy_with_logits(
             objectness.flatten()[sampled], torch.cat(labels)[sampled], weights[sampled], reduction="sum"
         )
@@ -262,10 +266,10 @@ class _WeakRoIHeads(RoIHeads):
             reduction="none",
             beta=_SMOOTH_L1_BETA,
         ).sum(dim=1)
-        weights = verdicts.weights[positive] * self._rules.kept(class_loss[positive], box_loss)
+        weights, box_weights = self._rules.weights(verdicts, class_loss[positive], box_loss)
         return {
             "loss_classifier": (class_loss[~positive].sum() + (class_loss[positive] * weights).sum()) / n_rows,
-            "loss_box_reg": (box_loss * weights).sum() / n_rows,
+            "loss_box_reg": (box_loss * box_weights).sum() / n_rows,
         }
 
 
@@ -288,9 +292,9 @@ class _WeakRetinaNetHead(RetinaNetHead):
                 self.regression_head.box_coder.encode_single(verdicts.boxes[positive], anchors[index][positive]),
                 reduction="none",
             ).sum(dim=1)
-            weights = verdicts.weights[positive] * self._rules.kept(class_loss[positive], box_loss)
+            weights, box_weights = self._rules.weights(verdicts, class_loss[positive], box_loss)
             class_losses.append((class_loss[~positive].sum() + (class_loss[positive] * weights).sum()) / n_positives)
-            box_losses.append((box_loss * weights).sum() / n_positives)
+            box_losses.append((box_loss * box_weights).sum() / n_positives)
         return {
             "classification": torch.stack(class_losses).mean(),
             "bbox_regression": torch.stack(box_losses).mean(),
@@ -317,11 +321,11 @@ class _WeakFcosHead(FCOSHead):
             _centerness(self.box_coder.encode(every_anchor, boxes)),
             reduction="none",
         )
-        weights = verdicts.weights[positive] * self._rules.kept(class_loss[positive], box_loss)
+        weights, box_weights = self._rules.weights(verdicts, class_loss[positive], box_loss)
         return {
             "classification": (class_loss[~positive].sum() + (class_loss[positive] * weights).sum()) / n_positives,
-            "bbox_regression": (box_loss * weights).sum() / n_positives,
-            "bbox_ctrness": (centerness_loss * weights).sum() / n_positives,
+            "bbox_regression": (box_loss * box_weights).sum() / n_positives,
+            "bbox_ctrness": (centerness_loss * box_weights).sum() / n_positives,
         }
 
 
@@ -344,12 +348,12 @@ class _WeakSsd(SSD):
                 self.box_coder.encode_single(verdicts.boxes[positive], anchors[index][positive]),
                 reduction="none",
             ).sum(dim=1)
-            weights = verdicts.weights[positive] * self._rules.kept(class_loss[positive], box_loss)
+            weights, box_weights = self._rules.weights(verdicts, class_loss[positive], box_loss)
             # hard negative mining: those with the highest loss
             negatives = class_loss[~positive & ~verdicts.excluded]
             n_negatives = min(len(negatives), int(self.neg_to_pos_ratio * int(positive.sum())))
             class_total = class_total + (class_loss[positive] * weights).sum() + negatives.topk(n_negatives)[0].sum()
-            box_total = box_total + (box_loss * weights).sum()
+            box_total = box_total + (box_loss * box_weights).sum()
             n_positives += int(positive.sum())
         return {
             "bbox_regression": box_total / max(1, n_positives),

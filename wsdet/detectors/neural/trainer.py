@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from wsdet import check
 from wsdet.detectors.neural.detector import NeuralDetector
+from wsdet.detectors.neural.mean_teacher import Teaching
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
 from wsdet.detectors.neural.training import train_detector
+from wsdet.detectors.self_training import MeanTeacher
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.storage.provenance import check_settings
+from wsdet.types import Detector
 
 
 class TorchvisionDetectors:
@@ -61,26 +65,49 @@ class TorchvisionDetectors:
         """See `wsdet.detectors.trainer.DetectorTrainer`."""
         check_settings(folder, data.depends_on)
         backbone = self._backbone_of(data.network)
-        return {
-            name: train_detector(
-                data.dataset,
-                data.ids,
-                positives,
-                backbone,
-                folder / name,
-                model=self._model,
-                training=self._training,
-                losses=self._losses,
-                trainer_options=data.trainer,
-                workers=self._workers,
-                memory_gib=self._memory_gib,
-                device=str(data.network.device),
-                precision=str(data.network.dtype).removeprefix("torch."),
-                seed=data.seed,
-                name=name,
-            )
-            for name, positives in data.positives.items()
-        }
+        return {name: self._train(data, name, backbone, folder, self._training) for name in data.positives}
+
+    def teach(self, data: TrainingSet, start: Detector, options: MeanTeacher, folder: Path) -> NeuralDetector:
+        """See `wsdet.detectors.trainer.StepwiseTrainer`."""
+        if not isinstance(start, NeuralDetector):
+            raise ValueError(f"a mean teacher starts from a neural detector, got a {type(start).__name__}")
+        check_settings(folder, data.depends_on)
+        training = replace(
+            self._training,
+            epochs=options.epochs,
+            learning_rate=self._training.learning_rate * options.learning_rate_share,
+        )
+        (name,) = data.positives
+        backbone = self._backbone_of(data.network)
+        return self._train(data, name, backbone, folder, training, Teaching(options, start))
+
+    def _train(
+        self,
+        data: TrainingSet,
+        name: str,
+        backbone: Backbone,
+        folder: Path,
+        training: TrainingOptions,
+        teaching: Teaching | None = None,
+    ) -> NeuralDetector:
+        return train_detector(
+            data.dataset,
+            data.ids,
+            data.positives[name],
+            backbone,
+            folder / name,
+            model=self._model,
+            training=training,
+            losses=self._losses,
+            trainer_options=data.trainer,
+            workers=self._workers,
+            memory_gib=self._memory_gib,
+            device=str(data.network.device),
+            precision=str(data.network.dtype).removeprefix("torch."),
+            seed=data.seed,
+            name=name,
+            teaching=teaching,
+        )
 
     def _backbone_of(self, network: Network) -> Backbone:
         own = network.backbone

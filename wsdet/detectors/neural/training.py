@@ -25,18 +25,21 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector, fastest_layout
 from wsdet.detectors.neural.examples import Batch, BatchOrder, Examples, in_lists, in_one_thread
+from wsdet.detectors.neural.mean_teacher import StrongChanges, Teacher, Teaching
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions, WeakLosses
+from wsdet.detectors.self_training import MeanTeacher
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.weights import digest_of_weights
 from wsdet.sampling import held_out
 from wsdet.storage.fingerprints import Fingerprints
+from wsdet.training.averages import MovingAverage
 from wsdet.training.optimization import parameter_groups, warm_up_and_cosine
 from wsdet.training.resumable import fit, train_once
 from wsdet.training.step_times import StepTimes
@@ -69,11 +72,15 @@ class DetectorModule(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_step]).generate_state(1)[0]))
         done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         self.model.rules.is_warm = done >= self.drop_after  # type: ignore[union-attr]
-        losses = self._losses(batch)
+        losses = self._losses(self.to_learn(batch))
         total = cast(Tensor, sum(losses.values()))
         self.log("loss", total, batch_size=len(batch[0]), on_step=True, on_epoch=False)
         self.log_dict(losses, batch_size=len(batch[0]), on_step=True, on_epoch=False)
         return total
+
+    def to_learn(self, batch: Batch) -> Batch:
+        """The batch that a training step learns from."""
+        return batch
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures the loss; the heads do nothing else in training mode, and the backbone never leaves evaluation."""
@@ -90,8 +97,40 @@ class DetectorModule(pl.LightningModule):
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         images, targets = batch
-        losses: dict[str, Tensor] = self.model([image.float() / 255 for image in images], targets)
+        losses: dict[str, Tensor] = self.model(_as_floats(images), targets)
         return losses
+
+
+class TaughtModule(DetectorModule):
+    """The same with a mean teacher.
+
+    Args:
+        model: the student, trained in place.
+        options: how.
+        teaching: the teacher's options.
+        drop_after: see `DetectorModule`, as for `seed`.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self, model: nn.Module, options: TrainingOptions, teaching: MeanTeacher, drop_after: float = 0.3, seed: int = 0
+    ) -> None:
+        super().__init__(model, options, drop_after, seed)
+        self.teacher = Teacher(model, teaching)
+        self._changes = StrongChanges()
+
+    def to_learn(self, batch: Batch) -> Batch:
+        """The images changed, with what the teacher finds in the unchanged ones."""
+        images, targets = batch
+        return self._changes(images), self.teacher.targets(_as_floats(images), targets)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The teacher follows."""
+        self.teacher.follow(self.model, self.global_step)
+
+
+def _as_floats(images: Sequence[Tensor]) -> list[Tensor]:
+    return [image.float() / 255 for image in images]
 
 
 class _Loaders(pl.LightningDataModule):
@@ -162,6 +201,7 @@ def train_detector(
     precision: str = "auto",
     seed: int = 0,
     name: str = "detector",
+    teaching: Teaching | None = None,
 ) -> NeuralDetector:
     """Trains a detector, or goes on where an earlier call in `out` stopped, or loads what that one finished.
 
@@ -183,6 +223,7 @@ def train_detector(
         precision: of detecting.
         seed: of all that is random.
         name: what is trained, for the bar and the log.
+        teaching: goes on from a trained detector under a mean teacher, which is what comes out.
 
     Raises:
         InputError: `out` holds a training with other settings, no image can be read, or none has a box.
@@ -199,13 +240,15 @@ def train_detector(
         "boxes": _digest_of_boxes(dataset, ids, positives),
         "seed": seed,
     }
+    if teaching:
+        settings["teaching"] = {"start": teaching.start.fingerprint, **asdict(teaching.options)}
     if not any((~boxes.difficult & (boxes.labels >= 0)).any() for boxes in positives.values()):
         raise InputError(f"{name}: no image has a box to train on; look at the failed.json of the boxes' store")
 
     def train() -> dict[str, Any]:
         return _train(
             dataset, ids, positives, backbone, out, model, training, losses, trainer_options or {}, workers, memory_gib,
-            seed, name,
+            seed, name, teaching,
         )  # fmt: skip
 
     train_once(name, out / "model.safetensors", settings, train)
@@ -226,6 +269,7 @@ def _train(
     memory_gib: float,
     seed: int,
     name: str,
+    teaching: Teaching | None,
 ) -> dict[str, Any]:
     train_ids, validation_ids = held_out(ids, training.validation, seed)
     train = Examples(dataset, train_ids, positives, model, training, memory_gib, workers)
@@ -242,15 +286,15 @@ def _train(
     options = dict(trainer_options) | {"use_distributed_sampler": False, "log_every_n_steps": 1}
     device_type = "cuda" if _on_gpu(options) else "cpu"
     detector.to(memory_format=fastest_layout(detector, device_type))
-    module = DetectorModule(detector, training, losses.drop_after, seed)
+    module = _module(detector, training, losses, seed, teaching)
     options["precision"] = training_precision(training.precision, options)
     if training.gradient_clip:
         options["gradient_clip_val"] = training.gradient_clip
     step_times = StepTimes()
     callbacks: list[pl.Callback] = []
-    if training.average:
+    if training.average and teaching is None:  # a teacher is an average itself
         # by default the average would stay on the CPU, where the model is when Lightning copies it
-        callbacks.append(EMAWeightAveraging(device_type, decay=training.average))
+        callbacks.append(WeightAveraging(device_type, multi_avg_fn=MovingAverage(training.average)))
     if validation is not None:
         callbacks.append(EarlyStopping("validation_loss", patience=training.patience))
     callbacks.append(step_times)  # behind those that compute
@@ -261,7 +305,8 @@ def _train(
     trainer = fit(module, loaders, out, training.epochs, name, options, callbacks, _loggers(out, training))
     seconds = time.perf_counter() - start
     network = {"architecture": backbone.architecture, "input_size": backbone.input_size}
-    NeuralDetector(detector, dataset.classes, model, network, "cpu", "float32", {"trained_on": name}).save(out)
+    learned = module.teacher.model if isinstance(module, TaughtModule) else detector
+    NeuralDetector(learned, dataset.classes, model, network, "cpu", "float32", {"trained_on": name}).save(out)
     measured = {key: float(value) for key, value in trainer.callback_metrics.items()}
     looks = len(train) * training.epochs
     return {
@@ -270,6 +315,18 @@ def _train(
         "images_per_second": round(looks / seconds, 2),
         "seconds_per_step": step_times.measured(),
     }
+
+
+def _module(
+    detector: nn.Module, training: TrainingOptions, losses: WeakLosses, seed: int, teaching: Teaching | None
+) -> DetectorModule:
+    if teaching is None:
+        return DetectorModule(detector, training, losses.drop_after, seed)
+    try:
+        detector.load_state_dict(teaching.start.model.state_dict())
+    except RuntimeError as error:
+        raise InputError("a mean teacher starts from a detector of the same kind, network and classes") from error
+    return TaughtModule(detector, training, teaching.options, losses.drop_after, seed)
 
 
 def _loggers(out: Path, training: TrainingOptions) -> list[Logger]:

@@ -55,8 +55,7 @@ class MapCache:
         Raises:
             InputError: `compute` raised it.
         """
-        key = json.dumps([image_id, self._fingerprint(image_id)])
-        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+        path = self._path(image_id)
         if path.exists():
             try:
                 return _read(path)
@@ -68,17 +67,30 @@ class MapCache:
         self._keep(path, maps)
         return maps
 
-    def _keep(self, path: Path, maps: Maps) -> None:
+    def has(self, image_id: str) -> bool:
+        """Whether the maps of an image are kept."""
+        return self._path(image_id).exists()
+
+    def keep(self, image_id: str, maps: Maps) -> bool:
+        """Keeps the maps of an image; whether there was room."""
+        return self._keep(self._path(image_id), maps)
+
+    def _path(self, image_id: str) -> Path:
+        key = json.dumps([image_id, self._fingerprint(image_id)])
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+    def _keep(self, path: Path, maps: Maps) -> bool:
         size = sum(level.nbytes for level in maps.levels)
         if self._bytes + size > self.max_bytes:
-            return
+            return False
         levels = {str(index): level for index, level in enumerate(maps.levels)}
         try:
             tensors.save(path, levels, {"format": _FORMAT, "size_hw": list(maps.size_hw)}, durable=False)
         except InputError as error:
             log.warning("%s: not kept", error)
-        else:
-            self._bytes += path.stat().st_size
+            return False
+        self._bytes += path.stat().st_size
+        return True
 
 
 def _read(path: Path) -> Maps:

@@ -12,6 +12,7 @@ from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
 from wsdet.detectors.rcnn.examples import bytes_of_row, rows_that_fit
 from wsdet.detectors.rcnn.features import BoxFeatures, RoiFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
+from wsdet.detectors.rcnn.maps_job import fill
 from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.trainer import TrainingSet
@@ -65,6 +66,8 @@ class RcnnSvm(SvmOptions):
         cache = None
         if data.cache and self.cache_gigabytes:
             cache = MapCache(data.cache, features, self.cache_gigabytes, Fingerprints(data.dataset, labels=False))
+            if data.runner is not None and isinstance(features, RoiFeatures):  # of others a map is the image itself
+                fill(cache, data.dataset, data.ids, features, data.runner)
         detectors = train_detectors(
             data.dataset,
             data.ids,

@@ -1,0 +1,157 @@
+"""Two processes (DDP, gloo) learn what one learns from batches twice as large; one test takes most of a minute."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
+from wsdet.detectors.neural.training import train_detector
+from wsdet.networks.backbones import build_backbone
+from wsdet.storage.untrusted import read_json
+from wsdet.training.box_regressor import Examples, train_box_regressor
+from wsdet.training.classifier import train_classifier
+from wsdet.training.options import BoxRegressorTraining, ClassifierTraining
+from wsdet.types import Boxes, Sample, Split
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Lightning's about DDP on a CPU
+
+TRAINERS: dict[int, dict[str, Any]] = {
+    1: {"accelerator": "cpu", "devices": 1},
+    2: {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"},
+}
+
+
+@dataclass
+class Mirrors:
+    """Images of one size that look the same in a mirror, so that whether they are mirrored changes nothing."""
+
+    n: int = 16
+    classes: tuple[str, ...] = ("red", "blue")
+    truth: dict[str, Boxes] = field(default_factory=dict)
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        return tuple(f"{i:03d}" for i in range(self.n))
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        return (int(image_id) % 2,)
+
+    def load(self, image_id: str) -> Sample:
+        rng = np.random.default_rng(int(image_id))
+        half = rng.integers(60, 120, (64, 32, 3)).astype(np.uint8)
+        top = rng.integers(0, 30)
+        half[top : top + 24, 12:] = (220, 30, 30) if self.labels(image_id)[0] == 0 else (30, 30, 220)
+        self.truth[image_id] = Boxes(
+            np.array([[12, top, 52, top + 24]], np.float32), np.ones(1, np.float32), np.array(self.labels(image_id))
+        )
+        return Sample(image_id, np.concatenate([half, half[:, ::-1]], axis=1), self.labels(image_id))
+
+
+def assert_alike(one: dict[str, Tensor], other: dict[str, Tensor], rtol: float = 1e-3, atol: float = 1e-5) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        off = (value - other[name]).abs() - rtol * other[name].abs()
+        assert off.max() <= atol, f"{name}: {off.max()}"
+
+
+def test_the_classifier(tmp_path: Path) -> None:
+    dataset, weights, reports = Mirrors(), {}, {}
+    for n, trainer in TRAINERS.items():
+        options = ClassifierTraining(
+            head_only=True, epochs=3, batch_size=8 // n, min_crop=1.0, jitter=0.0, masked=0.0, validation=0.0
+        )
+        backbone = build_backbone("tiny", 2, 64)
+        path = train_classifier(
+            backbone, dataset, dataset.ids("train"), tmp_path / str(n), options=options, workers=0,
+            trainer_options=trainer,
+        )  # fmt: skip
+        weights[n] = build_backbone("tiny", 2, 64, weights=path).state_dict()
+        reports[n] = read_json(tmp_path / str(n) / "training.json")
+    assert_alike(weights[1], weights[2])
+    assert reports[1]["images"] == reports[2]["images"] == 16
+    start = build_backbone("tiny", 2, 64).last_layer.weight
+    assert not torch.allclose(weights[2]["head.fc.weight"], start, rtol=1e-2)  # it has learned
+
+
+def test_the_box_regressor(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 0.01, (4, 64))
+
+    def examples(n: int) -> Examples:
+        maps = rng.uniform(0, 2, (n, 8, 8)).astype(np.float16)
+        corners = (maps.reshape(n, -1) - 1) @ truth.T + [0.2, 0.25, 0.7, 0.8]
+        return Examples(maps, corners.astype(np.float32), np.arange(n) % 2)
+
+    learned, chosen_by, weights = examples(200), examples(40), {}
+    for n, trainer in TRAINERS.items():
+        options = BoxRegressorTraining(per_class="nothing", mirror=False, epochs=3, penalties=[1e-4])
+        regressor, _ = train_box_regressor(
+            learned, chosen_by, tmp_path / str(n), ("one", "two"), "0123", 16, options, trainer
+        )
+        weights[n] = {"weights": torch.from_numpy(regressor.weights), "biases": torch.from_numpy(regressor.biases)}
+    assert_alike(weights[1], weights[2], rtol=1e-2, atol=1e-4)
+
+
+def test_a_detector(tmp_path: Path) -> None:
+    """RetinaNet, whose loss is a mean over images; the others divide by the number of positives in a batch."""
+    dataset, losses, weights = Mirrors(), {}, {}
+    for image_id in dataset.ids("train"):
+        dataset.load(image_id)
+    for n, trainer in TRAINERS.items():
+        detector = train_detector(
+            dataset,
+            dataset.ids("train"),
+            dataset.truth,
+            build_backbone("tiny", input_size=64),
+            tmp_path / str(n),
+            model=ModelOptions("retinanet", channels=64, short_side=64),
+            training=TrainingOptions(
+                epochs=2, batch_size=8 // n, precision="32-true", average=0.5, scale_jitter=0.1, color_jitter=0.1
+            ),
+            trainer_options=trainer,
+            device="cpu",
+        )
+        weights[n] = {name: value for name, value in detector.model.state_dict().items() if value.is_floating_point()}
+        losses[n] = read_json(tmp_path / str(n) / "training.json")["loss"]
+    assert_alike(weights[1], weights[2], atol=1e-4)
+    name = "backbone.body.features.4.weight"
+    moved = (weights[1][name] - build_backbone("tiny", input_size=64).trunk.state_dict()["features.4.weight"]).abs()
+    assert moved.max() > 1e-3  # much more than the two differ by
+    assert losses[2] > 0
+
+
+def test_the_classifier_under_torchrun_on_two_nodes(tmp_path: Path) -> None:
+    """Two agents of torchrun on this machine, a process each; what they train a run of one process goes on with."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = ("data.n_train=12", "data.n_test=4", "data.size=32", "network.input_size=32", f"out={tmp_path}")
+    settings = (*data, "network.training.epochs=2", "device=cpu", "workers=0")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1")
+    place = ("--master-addr=127.0.0.1", f"--master-port={port}")
+
+    def start(node: int, task: str) -> subprocess.Popen[str]:
+        program = ("-m", "wsdet.train", f"task={task}", "trainer=torchrun", "trainer.accelerator=cpu")
+        command = [*torchrun, f"--node-rank={node}", *place, *program, "trainer.precision=32-true", *settings]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    said = [process.communicate(timeout=300)[0] for process in [start(node, "classifier") for node in (0, 1)]]
+    assert "the classifier is in" in said[0], said
+    assert "the classifier is in" not in said[1], said
+    report = read_json(tmp_path / "classifier" / "training.json")
+    assert report["images"] == 10  # and two for validation
+    assert not (tmp_path / "classifier" / "checkpoints").exists()
+    again = [sys.executable, "-m", "wsdet.train", "task=classifier", "trainer=cpu", *settings]
+    done = subprocess.run(again, capture_output=True, text=True, check=True, timeout=300)
+    assert "classifier: trained already" in done.stdout + done.stderr
+    refused = [process.communicate(timeout=300)[0] for process in [start(node, "experiment") for node in (0, 1)]]
+    assert "train the classifier so, by task=classifier" in refused[0]

@@ -222,7 +222,7 @@ _MIN_SIDE = 5  # pixels; a segment whose bounding box is narrower is dropped
 
 
 def drop_similarities(drops: Floats, i: int) -> Floats:
-    """(k,) similarities, at most 1, of region i with every region by their drops (of Eq. 4); drops above 1 are alike."""
+    """(k,) similarities, at most 1, of region i with every region, by their drops (Eq. 4); drops above 1 are alike."""
     return 1 - np.abs(drops - drops[i]) * np.maximum(1 - np.minimum(drops, drops[i]), 0)
 
 

@@ -29,9 +29,9 @@ from scipy.special import log_softmax, softmax
 from wsdet.storage import tensors
 from wsdet.types import Floats, InputError
 
-REFINED_EXPONENT = 2  # of r_ic where it weighs in a vote
+REFINED_EXPONENT = 1.5  # of r_ic where it weighs in a vote; docs/pseudo_boxes.md has what others give
 
-_HEAD_EXPONENT = 1 / 3  # of s_ic: on VOC's training images 0.2 to 0.5 do as well
+_HEAD_EXPONENT = 0.15  # of s_ic: the heads prefer parts, the more so the weaker the network is
 _FORMAT = "wsdet region classifier 3"
 _ARRAYS = ("class_weights", "class_biases", "region_weights", "refined_weights", "refined_biases")
 
@@ -106,7 +106,7 @@ class RegionClassifier:
         return int(self.class_weights.shape[1])
 
     def prior_weights(self, features: Floats, image_id: str) -> Floats:
-        """(n, k) how much each region of an image is taken for an object of each class: s_ic^(1/3) r_ic^2.
+        """(n, k) how much each region of an image is taken for an object of each class: s_ic^0.15 r_ic^1.5.
 
         Args:
             features: (n, d) of the regions.
@@ -117,7 +117,7 @@ class RegionClassifier:
         """
         weights: Floats = self.scores(features) ** np.float32(_HEAD_EXPONENT)
         if len(self.refined_weights):
-            weights = weights * self.refined(features, image_id) ** REFINED_EXPONENT
+            weights = weights * self.refined(features, image_id) ** np.float32(REFINED_EXPONENT)
         return weights
 
     def scores(self, features: Floats) -> Floats:

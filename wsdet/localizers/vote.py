@@ -11,7 +11,7 @@ measurements):
     E(b) = sqrt( sum_i p_i IoU(b, b_i) * sum_{i: IoU(b, b_i) >= voting_iou} p_i IoU(b, b_i) )
 
 Weakly supervised region scores (`wsdet.linear_models.region_classifier`, trained on the data's labels) are factors of
-it: p_i ~ f(i)^score_exponent s_ic^(1/3) r_ic^2, with s_ic of its WSDDN heads and r_ic of its refined ones.
+it: p_i ~ f(i)^score_exponent s_ic^0.15 r_ic^1.5, with s_ic of its WSDDN heads and r_ic of its refined ones.
 
 The best boxes are occluded in turn, as in self-taught localization, and the class score that is left is g(b): the less,
 the more of the object the box holds. Its logarithm counts, so that the drop does not saturate:

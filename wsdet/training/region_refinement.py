@@ -196,7 +196,7 @@ def _examples(
     n = len(image.xyxy)
     classes, weights, nearest = np.full(n, n_classes), np.zeros(n, np.float32), np.zeros(n, np.float32)
     for label in image.labels:
-        prior = image.prior_weights[:, label] * probabilities[:, label] ** REFINED_EXPONENT
+        prior = image.prior_weights[:, label] * probabilities[:, label] ** np.float32(REFINED_EXPONENT)
         scores = boxes.vote_scores(image.xyxy, prior, _VOTING_IOU)
         chosen = boxes.mist_seeds(image.xyxy, scores)
         overlaps = boxes.iou(image.xyxy, image.xyxy[chosen])

@@ -68,7 +68,7 @@ row() { # POSITIVES-NEGATIVES
     mapfile -t negatives < <(settings_of "${1#*-}")
     for seed in ${SEEDS:-0}; do
         "$python" -m wsdet.train out="$out/rows/$1/$seed" shared="$shared" seed="$seed" report=false detector.protocol=stl \
-            detector.top_k="${TOP_K:-3}" detector.keep_above=null "${negatives[@]}" "${positives[@]}" "${overrides[@]}"
+            detector.box_regression=false detector.top_k="${TOP_K:-3}" detector.keep_above=null "${negatives[@]}" "${positives[@]}" "${overrides[@]}"
     done
 }
 

@@ -27,7 +27,7 @@ class SvmOptions:
 
     solver: str = "newton_cg"
     max_rows: int | None = None
-    box_regression: bool = False
+    box_regression: bool = True
     nms_iou: float = 0.3
     max_per_class: int = 100
     max_per_image: int = 100

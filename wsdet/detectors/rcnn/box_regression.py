@@ -164,12 +164,16 @@ def offsets_to(xyxy: Floats, objects: Floats) -> Floats:
 
 def moved(xyxy: Tensor, offsets: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """(..., 4) boxes moved by (..., 4) offsets of the same kind as `offsets_to` gives, clipped to the image."""
+    h, w = size_hw
+    return moved_within(xyxy, offsets, xyxy.new_tensor([w, h, w, h]))
+
+
+def moved_within(xyxy: Tensor, offsets: Tensor, limits: Tensor) -> Tensor:
+    """The same in an image whose (4,) width, height, width, height are a tensor, for a graph of any image."""
     center, sides = (xyxy[..., :2] + xyxy[..., 2:]) / 2, xyxy[..., 2:] - xyxy[..., :2]
     center = center + offsets[..., :2] * sides
     half = sides * offsets[..., 2:].clamp(max=_MOST).exp() / 2
-    h, w = size_hw
-    corners = torch.cat([center - half, center + half], dim=-1)
-    return corners.clamp(min=0).minimum(corners.new_tensor([w, h, w, h]))
+    return torch.cat([center - half, center + half], dim=-1).clamp(min=0).minimum(limits)
 
 
 def _of_class(boxes: Boxes | None, label: int) -> Floats:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from wsdet.boxes import area
 from wsdet.detectors import onnx_file
 from wsdet.detectors.onnx_file import Arrays, Outputs
+from wsdet.detectors.rcnn.box_regression import moved_within
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.networks.pyramid import SHORTEST_SIDE, cell_edges
@@ -39,7 +40,7 @@ def export_onnx(detector: RcnnDetector, path: Path, samples: Sequence[Sample]) -
     """Writes the file, and checks it on images with boxes drawn at random.
 
     Args:
-        detector: computes in float32 on the CPU; its features are read off maps of the image, and it moves no box.
+        detector: computes in float32 on the CPU; its features are read off maps of the image.
         path: of the file, by custom NAME.onnx.
         samples: images to compare both on, of different shapes.
 
@@ -53,8 +54,6 @@ def export_onnx(detector: RcnnDetector, path: Path, samples: Sequence[Sample]) -
     features = detector.features
     if not isinstance(features, RoiFeatures):
         raise InputError("format=onnx is for SVMs over detector.features=roi; those of warped crops cannot be exported")
-    if detector.shifts is not None:
-        raise InputError("format=onnx is for SVMs that move no box: train with detector.box_regression=false")
     by_id = {f"{number}: {sample.image_id}": sample for number, sample in enumerate(samples)}
     inputs = [(key, _inputs(sample, seed)) for seed, (key, sample) in enumerate(by_id.items())]
     of_inputs = {id(arrays): by_id[key] for key, arrays in inputs}
@@ -87,6 +86,8 @@ class _Graph(nn.Module):
 
     weights: Tensor
     biases: Tensor
+    shift_weights: Tensor
+    shift_biases: Tensor
     mean: Tensor
     std: Tensor
 
@@ -103,6 +104,10 @@ class _Graph(nn.Module):
         self.max_proposals, self.nms_iou = detector.max_proposals, detector.nms_iou
         self.register_buffer("weights", detector.weights)
         self.register_buffer("biases", detector.biases.clamp(min=2 * _NEVER))
+        self.moves = detector.shifts is not None
+        if detector.shifts is not None:
+            self.register_buffer("shift_weights", detector.shifts[0].flatten(0, 1))
+            self.register_buffer("shift_biases", detector.shifts[1])
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1))
 
@@ -111,8 +116,9 @@ class _Graph(nn.Module):
         image = image.permute(2, 0, 1)[None].float()
         if self.max_proposals:
             proposals = proposals[: self.max_proposals]
-        xyxy = proposals.clamp(min=0).minimum(size_hw[[1, 0, 1, 0]].to(proposals))
-        return self._select(proposals, self._features(image, size_hw, xyxy))
+        limits = size_hw[[1, 0, 1, 0]].to(proposals)
+        features = self._features(image, size_hw, proposals.clamp(min=0).minimum(limits))
+        return self._select(proposals, features, limits)
 
     def _features(self, image: Tensor, size_hw: Tensor, xyxy: Tensor) -> Tensor:
         short, long = size_hw.min().double(), size_hw.max().double()
@@ -157,14 +163,17 @@ class _Graph(nn.Module):
             sums = sums + table[entries[:, corner]] * weights[:, corner]
         return (sums + mean).view(-1, self.grid**2 * map_.shape[2])
 
-    def _select(self, boxes: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _select(self, boxes: Tensor, features: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scores = features @ self.weights.T + self.biases
         none = torch.full((self.max_per_class, len(self.biases)), 2 * _NEVER)  # so that there are enough for `topk`
         scores, rows = torch.cat([scores, none]).topk(self.max_per_class, dim=0)
         labels = torch.arange(len(self.biases)).expand(self.max_per_class, len(self.biases))
         found = scores > _NEVER
-        scores, labels = scores[found], labels[found]
-        boxes = boxes[rows[found]]
+        scores, rows, labels = scores[found], rows[found], labels[found]
+        boxes = boxes[rows]
+        if self.moves:
+            offsets = (features @ self.shift_weights.T).view(-1, len(self.biases), 4) + self.shift_biases
+            boxes = moved_within(boxes, offsets[rows, labels], limits)
         kept = self._batched_nms(boxes, scores, labels, self.nms_iou)
         if self.max_per_image:
             kept = kept[: self.max_per_image]

@@ -98,7 +98,7 @@ def as_json(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def mean_curves(searches: Mapping[str, Any], truth: Mapping[str, Boxes], iterations: int) -> dict[str, Any]:
-    """Means over the images: IoU with the object, and scores as shares of the whole image's."""
+    """Means over the images: IoU with the object, and scores relative to the whole image's."""
     curves: dict[str, list[Doubles]] = {name: [] for name in CURVES}
     for image_id, one in searches.items():
         overlaps = iou(np.array(one["xyxy"], np.float32), truth[image_id].xyxy).max(axis=1)

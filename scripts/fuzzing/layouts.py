@@ -102,7 +102,7 @@ def reader(folder: Path) -> Callable[[], object]:
 
 
 def _check(dataset: Any, image_id: str) -> list[object]:
-    """Labels, true boxes and pixels of an image, each of which may be an `InputError` of its own."""
+    """Labels, ground-truth boxes and pixels of an image, each of which may be an `InputError` of its own."""
     found: list[object] = []
     n_classes = len(dataset.classes)
     with suppress(InputError):

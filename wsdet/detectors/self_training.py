@@ -24,7 +24,7 @@ class SelfTraining:
 
     Attributes:
         rounds: maximum number of them; 0: none.
-        folds: with 2 or more, the training images are split into so many parts, and the detector that finds the boxes
+        folds: with 2 or more, the training images are split into `folds` parts, and the detector that finds the boxes
             of a part was not trained on it (Cinbis, Verbeek and Schmid, TPAMI 2017); 0: one detector finds them all.
         stop_agreement: the rounds end when the first boxes of two successive ones have this mean IoU.
         keep_share: see `Filtering`, as for the next two.

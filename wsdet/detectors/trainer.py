@@ -60,7 +60,7 @@ class DetectorTrainer(Protocol):
         """Whether its detectors look at proposals, in training and afterwards."""
 
     def memory(self, n_images: int, n_detectors: int, network: Network) -> float:
-        """Bytes that a training on so many images holds for their sake, about."""
+        """Bytes that a training on that number of images holds for them, about."""
 
     def train(self, data: TrainingSet, folder: Path) -> Mapping[str, Detector]:
         """One trained detector for each entry of `data.positives`, in a sub-folder of its name; those there are loaded.

@@ -17,7 +17,7 @@ from wsdet.networks.crops import rescaled_crops
 from wsdet.questions import Fill
 from wsdet.types import Floats, Ints, Pixels, Sample
 
-_COPY_SIDES = 4  # the copy of an image on the device is at most so many network inputs wide or high
+_COPY_SIDES = 4  # greatest side of the copy of an image on the device, in sides of the network's input
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ class Pyramid:
         scales: short sides that the image is resized to, in network inputs. The defaults are 240, 400 and 700 px for
             an input of 227.
         target: wanted square root of a box's area after resizing, in network inputs (190 px for 227).
-        longest: no side of a resized image is above so many network inputs; narrow images are resized less.
+        longest: greatest side of a resized image, in sides of the network's input; narrow images are resized less.
         stride: pixels of a resized image from one position of its map to the next; None: the map covers the image,
             whatever their sizes.
 

@@ -31,7 +31,7 @@ class Job(Protocol, Generic[T_co]):
 
     @property
     def chunk_size(self) -> int:
-        """Images handed out together; so many are lost at most when a worker dies."""
+        """Images handed out together, and the maximum number that is lost when a worker dies."""
 
     def packed(self) -> Job[T_co]:
         """The job as it travels to other processes and machines: what holds a device is taken apart."""

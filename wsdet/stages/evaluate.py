@@ -143,7 +143,7 @@ def ratio_of_detections(
         seed: of the draws.
 
     Returns:
-        `ratio` and `interval` (95 %); None where the truth's detector scores nothing.
+        `ratio` and `interval` (95 %); None where the detector trained on ground truth finds nothing.
     """
     truth = dict(_truth(dataset, pseudo, [image_id for image_id in ids if image_id in ground_truth]))
     counted, n_classes = list(truth), len(dataset.classes)

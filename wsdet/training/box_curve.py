@@ -66,7 +66,7 @@ def train_box_regressors(
     Args:
         dataset: gives images and their labels.
         ids: its images; one without a label is left out.
-        boxes: what is learned from, by image id: the truth, or a localizer's boxes.
+        boxes: what is learned from, by image id: ground truth, or a localizer's boxes.
         maps: keeps the sensitivity maps, those of a part of the images until more are needed.
         network: makes the maps.
         out: folder of the trainings.

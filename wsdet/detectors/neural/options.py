@@ -26,7 +26,7 @@ class ModelOptions:
         channels: of each map; the heads normalize them in groups.
         trainable_layers: stages of the backbone that are trained, from the last.
         short_side: pixels of an image's shorter side when the detector sees it; 0 follows the network, see `fitted_to`.
-        long_side: the longer side has at most so many, and then the shorter one fewer; 0: 1.667 times the shorter.
+        long_side: maximum of the longer side, for which the shorter one is made smaller; 0: 1.667 times the shorter.
         square: squeeze images to squares of the short side instead, as SSD does.
         score_threshold: detections scored lower are dropped.
         nms_iou: of two detections of a class that overlap more, the lower one is dropped.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wsdet.detectors.rcnn.rows import Rows
 
-GRAM_ROWS = 4096  # up to so many examples the inner products are kept: 134 MB
+GRAM_ROWS = 4096  # maximum number of examples whose inner products are kept: 134 MB
 _FIRST_SIGMA = 100.0  # over the mean squared norm of the examples
 _LARGEST_SIGMA = 1e10  # over the same: beyond it the systems of equal examples are singular in float64
 _SIGMA_GROWTH = 4.0

@@ -48,7 +48,7 @@ class TrainingProtocol:
         hard_rows_per_image: the same over all classes of a detector together; 0: all.
         mine_positive_images: whether positive images give hard negatives of their class, too.
         negatives_per_image: maximum number of negatives of a class from one image over all rounds; 0: all.
-        retrain_after: a class is trained again in the middle of a round after so many new negatives; 0: only at the
+        retrain_after: a class is trained again within a round after this number of new negatives; 0: only at the
             round's end.
         evict_below: negatives that score below this after training are forgotten; None: never.
         share_negatives: what is picked for one class of a detector serves every class of it that it is a negative of,

@@ -107,7 +107,7 @@ class Detector:
         return self._detector.classes
 
     def predict(
-        self, images: str | Path | types.Pixels | Image, min_score: float | None = None
+        self, images: str | Path | types.Pixels | Image, min_score: float | None = 0.5
     ) -> Any:  # Detections, or a dict of them: typed so that neither use needs a cast
         """Boxes found, best first.
 
@@ -115,7 +115,7 @@ class Detector:
 
         Args:
             images: one image: a file, an (h, w, 3) uint8 RGB array, a PIL image; or a folder or a pattern.
-            min_score: boxes scored lower are left out; None: see `wsdet.stages.detect.default_min_score`.
+            min_score: boxes scored lower are left out, in [0, 1]: scores are probabilities; None: none is.
 
         Returns:
             `Detections` of one image; of a folder or a pattern, a dict of them by the file's path from the folder.
@@ -125,9 +125,9 @@ class Detector:
             InputError: the one image cannot be read, or there is none.
         """
         from wsdet.data.given_images import OneImage
-        from wsdet.stages.detect import default_min_score, find_images
+        from wsdet.stages.detect import find_images
 
-        above = default_min_score(self._detector) if min_score is None else min_score
+        above = 0.0 if min_score is None else min_score
         if not isinstance(images, str | Path):
             return next(iter(self._found(OneImage(images), above, strict=True).values()))
         dataset, single = find_images(str(images), self.classes), Path(images).is_file()

@@ -29,7 +29,7 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.detectors.rcnn.detector import RcnnDetector
     from wsdet.report.box_drawing import write_contact_sheet
     from wsdet.sampling import limited
-    from wsdet.stages.detect import default_min_score, detect, draw_detections, find_images, write_coco
+    from wsdet.stages.detect import SCORES, detect, draw_detections, find_images, write_coco
     from wsdet.stages.recipe import Recipe
     from wsdet.stages.run import Execution, Run
     from wsdet.storage.box_store import BoxStore
@@ -46,7 +46,7 @@ def _run(cfg: DictConfig) -> None:
         made_by = {"proposals": sources.settings, "network": network.fingerprint, "dtype": str(network.dtype)}
     elif cfg.get("proposals"):
         log.warning("%s looks at no proposals; proposals= is not used", cfg.model)
-    settings = data | made_by | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
+    settings = data | made_by | SCORES | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
     shard = shard_of(cfg)
     with shard.alone("settings") if shard else nullcontext():
         store = BoxStore(out / "detections", settings)
@@ -68,7 +68,7 @@ def _run(cfg: DictConfig) -> None:
     if shard:
         log.info("shards write no detections.json and no drawings; the same command without shard= does, at the end")
         return
-    above = default_min_score(detector) if cfg.min_score is None else float(cfg.min_score)
+    above = 0.0 if cfg.min_score is None else float(cfg.min_score)
     shown = {
         image_id: boxes[boxes.scores >= above] for image_id in ids if image_id in store for boxes in [store[image_id]]
     }
@@ -81,6 +81,9 @@ def _run(cfg: DictConfig) -> None:
         if video is not None:
             write_video(out / "drawn.mp4", drawings, frames_per_second(video) / cfg.every)
     n_boxes = sum(map(len, shown.values()))
+    if not n_boxes:
+        best = max((float(store[i].scores.max(initial=0)) for i in shown), default=0.0)
+        log.warning("no box is scored %g or more, the highest score is %.2f; lower min_score", above, best)
     log.info("%d boxes scored %g or more in %d images: %s", n_boxes, above, len(shown), out)
 
 

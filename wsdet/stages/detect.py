@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def default_min_score(detector: Detector) -> float:
-    """The score below which a box is not shown unless another threshold is asked for.
-
-    A neural detector's score is a probability, and 0.3 keeps what it is moderately sure of. An SVM's is a signed
-    distance to its decision boundary, which is 0, and no probability.
-    """
-    return 0.0 if detector.needs_proposals else 0.3
+# Scores are probabilities; stores of earlier versions, which have other ones, say otherwise and are not added to.
+SCORES = {"scores": "probabilities"}
 
 
 @dataclass

@@ -334,10 +334,10 @@ def _has_class(boxes: Mapping[str, Boxes], image_id: str) -> bool:
 def _detect(
     run: Run, experiment: Experiment, detectors: Mapping[str, Detector], proposals: BoxStore | None
 ) -> dict[str, BoxStore]:
-    from wsdet.stages.detect import detect
+    from wsdet.stages.detect import SCORES, detect
 
     folder = _trained_in(run, experiment)
-    settings = read_settings(folder / "detectors")
+    settings = read_settings(folder / "detectors") | SCORES
     stores = {name: BoxStore(folder / "detections" / name, settings) for name in detectors}
     folders = {name: folder / "detectors" / name for name in detectors}
     detect(run.dataset, run.test_ids, detectors, proposals, stores, run.execution.strict, run.runner, folders)

@@ -129,6 +129,33 @@ class Run:
             proposals=self.proposals_recipe,
         )
 
+    def seen_as(self, view: Dataset, name: str) -> Run:
+        """The same run on another view of its images, in the folder `views/<name>`, with this run's network."""
+        return Run(
+            view,
+            {**self.data, "view": name, "seed": self.execution.seed},
+            {"train": self.train_ids},
+            self.shared / "views" / name,
+            self.network,
+            self.execution,
+            runner=self.runner,
+            proposals=self.proposals_recipe,
+        )
+
+    def as_learned(self, recipe: Recipe) -> Recipe:
+        """A localizer's recipe with what this run has learned for it: the size of a box, a region classifier."""
+        learned = self.shared / "region_classifier" / "model.safetensors"
+
+        def with_weights(part: Any) -> Any:
+            if not isinstance(part, Mapping):
+                return part
+            return {
+                key: str(learned) if (key, value) == ("weights", "labels") else with_weights(value)
+                for key, value in part.items()
+            }
+
+        return replace(self._with_learned_size(recipe), settings=with_weights(self._with_learned_size(recipe).settings))
+
     @property
     def ids(self) -> list[str]:
         """The images of both splits."""

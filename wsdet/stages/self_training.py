@@ -15,7 +15,7 @@ import numpy as np
 from wsdet.detectors.filtering import Filtering, filtered
 from wsdet.detectors.self_training import MeanTeacher, SelfTraining, agreement, class_divergence, parts
 from wsdet.detectors.trainer import DetectorTrainer, StepwiseTrainer, TrainingSet
-from wsdet.stages.detect import detect
+from wsdet.stages.detect import SCORES, detect
 from wsdet.stages.evaluate import evaluate_detections, evaluate_localization
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Detector, InputError
@@ -80,7 +80,7 @@ def self_train(
             return [*measured, figures]
         positives = {i: Boxes(one.xyxy, np.ones(len(one), np.float32), one.labels) for i, one in boxes.items()}
         detector = _trained(trainer, set_of(train_ids, {NAME: positives}), own / "detectors")
-        found = BoxStore(own / "detections", dict(data.depends_on) | {"round": number})
+        found = BoxStore(own / "detections", dict(data.depends_on) | {"round": number} | SCORES)
         detector.detect(test_ids, found, proposals, data)
         if any(image_id in data.dataset.truth for image_id in test_ids):
             figures["detector"] = evaluate_detections(found, data.dataset, test_ids)

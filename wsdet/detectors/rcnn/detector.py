@@ -2,7 +2,7 @@
 
 A saved detector is a folder without any code in it:
 
-    model.json           classes, feature settings, network, proposals, and what else a reader wants to know
+    model.json           classes, feature settings, network, proposals, calibration, and what else is worth knowing
     model.safetensors    one classifier per class, and how each class moves its boxes where they are regressed
     network.safetensors  the network's trunk
     head.safetensors     its fully connected layers, where the features are the last of them
@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from wsdet import check
 from wsdet.detectors.described_network import described_network
 from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
+from wsdet.detectors.rcnn.calibration import calibrate
 from wsdet.detectors.rcnn.features import BoxFeatures, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.mining import SvmTrainer, TrainedTasks
 from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.linear_models.calibration import Calibration
 from wsdet.networks.classifier import Network
 from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
@@ -36,7 +38,8 @@ from wsdet.types import Boxes, Dataset, Detector, Floats, InputError, Sample, re
 
 log = logging.getLogger(__name__)
 
-FORMAT = "wsdet R-CNN detector 1"
+FORMAT = "wsdet R-CNN detector 2"
+_FORMATS = (FORMAT, "wsdet R-CNN detector 1")  # the earlier one has no calibration
 # what a detector that comes from anywhere may ask for
 _MAX_INPUT, _MAX_SCALES, _MAX_SCALE = 1024, 16, 16.0
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
@@ -58,6 +61,7 @@ class RcnnDetector:
         max_per_image: boxes given for an image, all classes together; 0: all.
         max_proposals: maximum number of proposals of an image, the first ones; 0: all.
         shifts: how each class moves the boxes that it scores; None: they stay where they are.
+        calibration: how scores become probabilities; None: `Calibration.fixed`.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class RcnnDetector:
         max_per_image: int = 100,
         max_proposals: int = 0,
         shifts: BoxShifts | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if weights.shape != (len(classes), features.dim) or biases.shape != (len(classes),):
             raise ValueError(
@@ -98,6 +103,7 @@ class RcnnDetector:
             if shifts
             else None
         )
+        self.calibration = calibration or Calibration.fixed(len(classes))
         self.proposals = dict(proposals or {})
         self.info = dict(info or {})
         self.nms_iou = nms_iou
@@ -112,7 +118,7 @@ class RcnnDetector:
         return self._classes
 
     def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
-        """Scored and labeled boxes of an image, best first."""
+        """Labeled boxes of an image, best first; a score is the probability that the box is correct."""
         xyxy = proposals.xyxy[: self.max_proposals or None]
         return self.select(xyxy, self.features.features(self.features.maps(sample), xyxy), sample.size_hw)
 
@@ -137,7 +143,9 @@ class RcnnDetector:
         # in float64, so that moving the classes apart, as batched_nms does, costs no precision
         kept = batched_nms(boxes.double(), scores.double(), labels, self.nms_iou)
         kept = kept[: self.max_per_image or None]
-        return Boxes(boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy())
+        found = boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy()
+        probabilities = self.calibration.probabilities(*found[1:])
+        return Boxes(found[0], probabilities, found[2])[np.argsort(-probabilities, kind="stable")]
 
     @property
     def needs_proposals(self) -> bool:
@@ -180,6 +188,7 @@ class RcnnDetector:
             "max_per_image": self.max_per_image,
             "max_proposals": self.max_proposals,
             "box_regression": self.shifts is not None,
+            "calibration": self.calibration.settings,
             "info": self.info,
         }
         write_json(folder / "model.json", described)
@@ -215,6 +224,9 @@ class RcnnDetector:
             metadata["features"],
         ):
             raise InputError(f"{folder} was trained with another network or other features; give another out=")
+        calibration = Calibration.of_settings(
+            metadata.get("calibration"), len(metadata["classes"]), folder / "model.json"
+        )
         try:
             return cls(
                 features or build_features(network, **metadata["features"]),
@@ -232,6 +244,7 @@ class RcnnDetector:
                 )
                 if metadata["box_regression"]
                 else None,
+                calibration,
             )
         except KeyError as error:
             raise InputError(f"{folder} is no usable detector: {error} is missing in a file; train it again") from error
@@ -304,6 +317,7 @@ def train_detectors(
             trainer.scale,
             protocol.max_proposals,
         )
+    calibrations = calibrate(trainer, positives, options.nms_iou)
     detectors = {}
     for index, name in enumerate(trained.tasks.detectors):
         weights, biases, c = _classifiers_of(trained, index, len(dataset.classes))
@@ -319,6 +333,7 @@ def train_detectors(
             options.max_per_image,
             protocol.max_proposals,
             shifts.get(name),
+            calibrations[name],
         )
     return detectors
 
@@ -387,7 +402,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         "box_regression": bool,
         "info": dict,
     }
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in _FORMATS:
         raise InputError(f"{path} does not describe a detector of this version ({FORMAT!r}); train it again")
     for name, kind in fields.items():
         if not isinstance(metadata.get(name), kind) or (isinstance(metadata[name], bool) and kind is not bool):

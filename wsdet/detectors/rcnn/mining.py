@@ -180,6 +180,32 @@ class SvmTrainer:
 
         return self.cache.maps(image_id, compute) if self.cache else compute()
 
+    def held_out_scores(self, folds: int, n_images: int) -> Iterator[tuple[str, Floats, Floats]]:
+        """(image id, (m, 4) proposals, (m, n_tasks) scores) by classifiers that were not trained on the image.
+
+        For each fold of the images they are solved again, with the negatives that `run` found in the others.
+
+        Args:
+            folds: how many parts the images are cut into.
+            n_images: maximum number of images, sampled with the seed.
+        """
+        drawn = np.random.default_rng(self.seed).permutation(len(self.ids))
+        solved = [self._without(drawn[fold::folds].tolist()) for fold in range(folds)]
+        fold_of = {int(index): place % folds for place, index in enumerate(drawn)}
+        ids = [self.ids[index] for index in drawn[:n_images]]
+        for page in self._pages("held-out scores", ids):
+            if len(page.xyxy):
+                x = self.features.features(page.maps, page.xyxy) * self.scale
+                yield page.image_id, page.xyxy, solved[fold_of[page.index]].scores(x).cpu().numpy()
+
+    def _without(self, images: Sequence[int]) -> LinearClassifiers:
+        """The classifiers of all tasks, solved without some images."""
+        classifiers = self.classifiers
+        for group in self._groups(list(range(len(self.tasks)))):
+            problem, _ = self._problem(group, images)
+            classifiers = self._solved(problem, group, classifiers)
+        return classifiers
+
     def _find_tasks(self) -> Tasks:
         pairs = set()
         for index, by_id in enumerate(self.positives.values()):
@@ -217,9 +243,11 @@ class SvmTrainer:
 
     # --- passes over the images
 
-    def _pages(self, description: str) -> Iterator[_Page]:
-        """Every image that can be read and that a task uses; a broken one is left out, with one warning."""
-        for index, image_id in enumerate(Bar(self.ids, desc=description, unit="image", smoothing=0.1)):
+    def _pages(self, description: str, ids: Sequence[str] | None = None) -> Iterator[_Page]:
+        """The images, or `ids`, that can be read and that a task uses; a broken one is left out, with one warning."""
+        index_of = {image_id: index for index, image_id in enumerate(self.ids)}
+        for image_id in Bar(self.ids if ids is None else ids, desc=description, unit="image", smoothing=0.1):
+            index = index_of[image_id]
             if image_id in self._broken or not self._used_by[image_id].any():
                 continue
             try:
@@ -445,13 +473,7 @@ class SvmTrainer:
     def _train(self, tasks: list[int], quietly: bool = False) -> None:
         """Fits the classifiers of some tasks to the pool, from where they are."""
         start = time.perf_counter()
-        groups = [[task] for task in tasks]
-        if self.protocol.share_negatives:
-            groups = [
-                own[first : first + _COLUMNS].tolist()
-                for own in (np.intersect1d(own, tasks) for own in self.tasks.by_detector())
-                for first in range(0, len(own), _COLUMNS)
-            ]
+        groups = self._groups(tasks)
         for group in Bar(groups, desc="training", unit="group", disable=quietly or len(groups) == 1):
             self._fit(group)
         if not quietly:
@@ -462,10 +484,32 @@ class SvmTrainer:
                 time.perf_counter() - start,
             )
 
+    def _groups(self, tasks: list[int]) -> list[list[int]]:
+        """The tasks that are solved together."""
+        if not self.protocol.share_negatives:
+            return [[task] for task in tasks]
+        return [
+            own[first : first + _COLUMNS].tolist()
+            for own in (np.intersect1d(own, tasks) for own in self.tasks.by_detector())
+            for first in range(0, len(own), _COLUMNS)
+        ]
+
     def _fit(self, group: list[int]) -> None:
         """Fits tasks that are solved together."""
+        problem, images = self._problem(group)
+        if np.isnan(self.c[group]).any():
+            self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)
+        self.classifiers = self._solved(problem, group, self.classifiers)
+
+    def _problem(self, group: list[int], left_out: Sequence[int] = ()) -> tuple[SvmProblem, Ints]:
+        """What tasks that are solved together ask of the pool, and the image of each example.
+
+        Args:
+            group: the tasks.
+            left_out: images whose rows are no examples.
+        """
         device = self.pool.x.device
-        targets = self._targets[:, group]
+        targets = self._targets[:, group] * ~np.isin(self.pool.images[: len(self.pool)], left_out)[:, None]
         rows = np.flatnonzero(targets.any(axis=1))
         targets, images, weights = targets[rows], self.pool.images[rows], self.pool.weights[rows]
         problem = SvmProblem(
@@ -477,13 +521,13 @@ class SvmTrainer:
             torch.from_numpy(weights).to(device),
             rows=torch.from_numpy(rows).to(device),
         )
-        if np.isnan(self.c[group]).any():
-            self.c[group] = choose_c(problem, images, self.protocol.cs, self.protocol.folds, self.solve, self.seed)
-        c = torch.from_numpy(self.c[group]).float().to(device)
-        columns = torch.tensor(group, device=device)
-        classifiers = self.solve(problem.weighted(c), self.classifiers.columns(columns))
-        self.classifiers.weights[:, columns] = classifiers.weights
-        self.classifiers.biases[columns] = classifiers.biases
+        return problem, images
+
+    def _solved(self, problem: SvmProblem, group: list[int], start: LinearClassifiers) -> LinearClassifiers:
+        """Classifiers of all tasks, those of a group solved anew from where they are in `start`."""
+        device = self.pool.x.device
+        columns, c = torch.tensor(group, device=device), torch.from_numpy(self.c[group]).float().to(device)
+        return start.with_columns(columns, self.solve(problem.weighted(c), start.columns(columns)))
 
     def _class_weights(self, targets: Targets, weights: Floats) -> tuple[Tensor, Tensor]:
         """(k,) costs of positives and negatives for C = 1."""

@@ -1,0 +1,142 @@
+"""How well what needs no ground truth tells good runs from bad ones.
+
+`python scripts/verdict_study.py gather OUT SHARED`: each setting is a data set, a network and a localizer, good and
+garbage; its rows (an image and label each, with what was seen of it) go to `OUT/NAME.npz`, and those there are kept.
+`python scripts/verdict_study.py report OUT` prints the tables of docs/trust.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsdet.boxes import iou
+from wsdet.cli.entry_point import compose
+from wsdet.cli.factories import open_run, recipe
+from wsdet.data.relabelled import Relabelled
+from wsdet.sampling import limited
+from wsdet.stages.evidence import Evidence, gather
+from wsdet.stages.recipe import Recipe
+from wsdet.stages.run import Run
+from wsdet.types import InputError
+
+log = logging.getLogger("verdict_study")
+
+LOCALIZERS = ("center_box", "full_image", "proposals", "cam", "token_cut", "vote", "wsddn")
+
+
+def data_sets(shared: Path) -> dict[str, list[str]]:
+    """Overrides by name."""
+    squeezenet = [
+        "network=squeezenet1_0",
+        f"network.weights={shared}/weights/squeezenet1_0_deepcompression.safetensors",
+    ]
+    mobilenet = ["network=mobilenet_v2", f"network.weights={shared}/weights/mobilenet_v2_tf_quant.safetensors"]
+    own, tiny_imagenet = f"{shared}/data/own", f"{shared}/data/tiny-imagenet-20"
+    raccoon = ["data=auto", f"data.root={own}/raccoon", "limit=24"]
+    fruit = ["data=auto", f"data.root={own}/fruit", "limit=24"]
+    voc = ["data=voc", f"data.root={shared}/data/VOCdevkit"]
+    built_in = ["data=synthetic", "data.n_train=120", "data.n_test=9", "network=tiny", "network.training.epochs=12"]
+    return {
+        "raccoon": [*raccoon, *squeezenet],
+        "fruit": [*fruit, *squeezenet],
+        "tiny-imagenet": ["data=tiny_imagenet", f"data.root={tiny_imagenet}", "limit=24", *squeezenet],
+        "fruit-shuffled": [*fruit, *squeezenet],
+        "raccoon-untrained": [*raccoon, "network=tiny", "network.head=pretrained"],
+        "built-in-1": [*built_in, "data.instances=1", "limit=24"],
+        "built-in-6": [*built_in, "data.instances=6", "limit=24"],
+        "built-in-small": [*built_in, "data.instances=2", "data.min_scale=0.1", "data.max_scale=0.25", "limit=24"],
+        "tiny-imagenet-shuffled": ["data=tiny_imagenet", f"data.root={tiny_imagenet}", "limit=24", *squeezenet],
+        "raccoon-mobilenet": [*raccoon, *mobilenet],
+        "built-in-alike": [*built_in, "data.class_correlation=1", "limit=24"],
+        "voc": [*voc, "limit=80", *squeezenet],
+    }
+
+
+def settings(shared: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """(data set, localizer, overrides of `python -m wsdet.localize`)."""
+    for data, overrides in data_sets(shared).items():
+        for localizer in ("vote", "wsddn") if data == "raccoon-mobilenet" else LOCALIZERS:
+            if data != "voc" or localizer not in ("full_image", "proposals", "token_cut"):
+                # what is left when boxes are occluded costs the vote most of its time
+                fast = ["localizer.n_occluded=0"] if localizer == "vote" else []
+                yield data, localizer, [*overrides, f"localizer={localizer}", *fast]
+
+
+def opened(out: Path, data: str, overrides: Sequence[str]) -> tuple[Run, Recipe, Sequence[str]]:
+    """The run of a setting; its labels shuffled where the data set's name says so."""
+    cfg = compose("localize", [*overrides, f"out={out / 'runs' / data}", "workers=1", "device=cpu"])
+    run = open_run(cfg, limit=0)  # a network learns from all, few are localized
+    ids = limited(run.train_ids, cfg.limit, cfg.seed)
+    if data.endswith("shuffled"):
+        order = np.random.default_rng(0).permutation(len(run.train_ids))
+        of = dict(zip(run.train_ids, (run.dataset.labels(run.train_ids[i]) for i in order), strict=True))
+        run.dataset = Relabelled(run.dataset, of)
+    return run, recipe(cfg, "localizer"), ids
+
+
+def correct(run: Run, evidence: Evidence, store: Mapping[str, Any]) -> np.ndarray:
+    """(n,) IoU of each row's box with the object of its label that fits best: 0 where a shuffled label has none."""
+    best = np.zeros(len(evidence.labels))
+    for row, (image, label) in enumerate(zip(evidence.images, evidence.labels, strict=True)):
+        image_id = evidence.ids[image]
+        true = run.dataset.truth[image_id]
+        first = store[image_id].first_of(int(label))
+        best[row] = iou(first.xyxy, true.xyxy[true.labels == label]).max(initial=0)
+    return best
+
+
+def gather_all(out: Path, shared: Path, only: Sequence[str]) -> None:
+    """Makes what is missing."""
+    for data, localizer, overrides in settings(shared):
+        path = out / f"{data}.{localizer}.npz"
+        if path.exists() or (only and data not in only):
+            continue
+        try:
+            run, of_localizer, chosen = opened(out, data, overrides)
+            store, _ = run.localize(of_localizer, chosen)
+            evidence = gather(run, of_localizer, store, n_images=80 if data == "voc" else 40)
+        except InputError as error:
+            log.warning("%s is left out: %s", path.stem, error)
+            continue
+        views = {f"view_{name}_{i}": one for name, parts in evidence.views.items() for i, one in enumerate(parts)}
+        found = {name: getattr(evidence, name) for name in ARRAYS}
+        truth = {"iou": correct(run, evidence, store), "classes": np.array(run.dataset.classes)}
+        np.savez(path, ids=np.array(evidence.ids), **found, **views, **truth)
+        log.info("%s: CorLoc over images %.3f, %s", path.stem, (truth["iou"] > 0.5).mean(), rounded(evidence))
+
+
+ARRAYS = ("images", "labels", "xyxy", "second_xyxy", "left", "suggested", "class_scores", "has")
+
+
+def rounded(evidence: Evidence) -> dict[str, float]:
+    """The signals of all rows, to three digits."""
+    return {name: round(value, 3) for name, value in evidence.of(np.arange(len(evidence.labels))).items()}
+
+
+def read(path: Path) -> tuple[Evidence, np.ndarray, list[str]]:
+    """(evidence, IoU of each row, names of the classes) of a setting."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    names = sorted({name.split("_")[1] for name in arrays if name.startswith("view_")})
+    views = {name: tuple(arrays[f"view_{name}_{i}"] for i in range(3)) for name in names}
+    one = Evidence(arrays["ids"].tolist(), views=views, **{name: arrays[name] for name in ARRAYS})  # type: ignore[arg-type]
+    return one, arrays["iou"], arrays["classes"].tolist()
+
+
+def main() -> None:
+    """The command line."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    out = Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    if sys.argv[1] == "gather":
+        gather_all(out, Path(sys.argv[3]), sys.argv[4:])
+
+
+if __name__ == "__main__":
+    main()

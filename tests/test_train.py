@@ -20,6 +20,7 @@ SMALL = (
     "detector.protocols.fast.rounds=1",
     "workers=1",
     "device=cpu",
+    "verdict=6",
 )
 SCENES = (
     "data.n_train=18",
@@ -54,6 +55,10 @@ def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
     assert metrics["forward_passes"]["wsddn"] > 18
     assert metrics["forward_passes"]["center_box"] == 0
     assert {"ratio_pseudo_to_ground_truth", "proposals", "seconds"} <= set(metrics)
+    assert 0 <= metrics["verdict"]["trust"] <= 1
+    assert metrics["verdict"]["images"] == 6
+    assert "trust in the boxes, without ground truth" in (run / "log.txt").read_text()
+    assert "How far to trust the boxes" in (run / "report" / "index.html").read_text(encoding="utf-8")
     assert (run / "ap.csv").read_text().startswith("class,")
     assert (run / "config.yaml").exists()
     assert "synthetic · tiny · wsddn" in (run / "report" / "index.html").read_text(encoding="utf-8")

@@ -231,7 +231,8 @@ def localize(
     check_parts(cfg, "localizer")
     title = " · ".join([Path(cfg.data.root).resolve().name, network, localizer])
     with run_folder(cfg):
-        return pseudo_label(open_run(cfg), recipe(cfg, "localizer"), Exports(), title=title if cfg.report else "")
+        title = title if cfg.report else ""
+        return pseudo_label(open_run(cfg), recipe(cfg, "localizer"), Exports(), title=title, n_verdict=cfg.verdict)
 
 
 def train_detector(

@@ -37,7 +37,9 @@ def _run(cfg: DictConfig) -> None:
         run.localize(recipe(cfg, "localizer"), run.ids, run.out / "masks" / cfg.names.localizer if cfg.masks else None)
         log.info("shards write no exports and no report; the same command without shard= does, once all are through")
         return
-    pseudo_label(run, recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title if cfg.report else "")
+    pseudo_label(
+        run, recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title if cfg.report else "", cfg.verdict
+    )
 
 
 def main() -> None:

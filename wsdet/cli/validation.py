@@ -77,7 +77,7 @@ def _stores(**arguments: object) -> None:
 
 # By place in the config of whichever program has it. What a class owns (`_target_`) is checked by that class.
 SETTINGS: dict[str, Check] = {
-    **dict.fromkeys(("limit", "workers", "visualize", "draw", "resamples", "judge", "port"), _count),
+    **dict.fromkeys(("limit", "workers", "visualize", "verdict", "draw", "resamples", "judge", "port"), _count),
     "top_k": partial(_or_null, _count),
     "seed": _seed,
     **dict.fromkeys(("batch_size", "in_flight", "every"), partial(check.at_least, 1)),

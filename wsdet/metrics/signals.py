@@ -50,7 +50,7 @@ def beyond_chance(observed: float, chance: float) -> float:
     >>> round(beyond_chance(0.8, 0.5), 3)
     0.6
     """
-    return (observed - chance) / (1 - chance) if chance < 1 else 0.0
+    return 0.0 if chance == 1 else (observed - chance) / (1 - chance)
 
 
 def inside_share(xyxy: Floats) -> Floats:

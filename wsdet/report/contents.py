@@ -199,6 +199,7 @@ def sections_of(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> list[
         sizes_wh: width and height of the images shown, by id.
     """
     sections = [
+        _verdict(found.metrics),
         _judged(found.metrics),
         _pseudo_boxes(found) if len(found.top(found.method).iou) else _without_truth(found, sizes_wh),
         _box_kinds(found),
@@ -328,6 +329,28 @@ def _pseudo_boxes(found: Findings) -> Section | None:
             ),
         ],
     )
+
+
+def _verdict(metrics: Mapping[str, Any]) -> Section | None:
+    """How far to trust the boxes without ground truth; see `wsdet.stages.verdict`."""
+    verdict = metrics.get("verdict")
+    if not verdict:
+        return None
+    tile = Tile(f"trust in the boxes: {verdict['says']}", verdict["trust"], verdict["interval"], ".2f")
+    cards = []
+    if verdict["causes"]:
+        rows = [[one["name"], one["text"], one["remedy"]] for one in verdict["causes"]]
+        cards.append(Card("Likely causes", Table(["cause", "what points to it", "try"], rows), width="wide"))
+    measured = {spaced(name): value for name, value in verdict["signals"].items() if value is not None}
+    cards.append(Card("What was seen", Table([], [[name, _number(value)] for name, value in measured.items()])))
+    if verdict["by_class"]:
+        cards.append(Card("Trust by class", shares=verdict["by_class"]))
+    note = (
+        f"Seen without ground truth on {verdict['images']} training images: whether boxes stay on their objects when "
+        "the image is mirrored or cut, more than boxes of other images would, agree with a heat map's, and whether "
+        "occluding them costs more of the class score than occluding as much elsewhere. No measurement of CorLoc."
+    )
+    return Section("verdict", "Verdict", "How far to trust the boxes", note, cards, [tile])
 
 
 def _judged(metrics: Mapping[str, Any]) -> Section | None:

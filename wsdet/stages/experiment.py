@@ -23,6 +23,7 @@ from wsdet.stages.evaluate import evaluate_instances, evaluate_run, write_averag
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run, failures
 from wsdet.stages.self_training import Saved, self_train, teach
+from wsdet.stages.verdict import judge, text_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
 from wsdet.storage.fingerprints import Fingerprints
@@ -89,6 +90,7 @@ class Experiment:
         depends_on: all that the experiment depends on, as plain JSON values.
         visualize: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
+        verdict: maximum number of images that are looked at again, see `wsdet.stages.verdict.judge`.
         self_training: rounds of it, or one under a mean teacher, from the detector that is trained on pseudo-boxes.
         trained_in: folder of a run whose detectors and detections are taken, those that are there; None: of this one.
         corrected: by image id, all boxes of the training images that a person has corrected: those of
@@ -102,6 +104,7 @@ class Experiment:
     depends_on: Mapping[str, Any] = field(default_factory=dict)
     visualize: int = 0
     title: str = ""
+    verdict: int = 0
     self_training: SelfTraining | MeanTeacher = field(default_factory=SelfTraining)
     trained_in: Path | None = None
     corrected: Mapping[str, Boxes] = field(default_factory=dict)
@@ -131,6 +134,8 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
                 name: evaluate_instances(chosen(experiment.positives, boxes, run.train_ids), run.dataset, run.train_ids)
                 for name, boxes in localized.items()
             }
+    found = judge(run, experiment.localizer, localized[experiment.localizer.name], experiment.verdict)
+    metrics |= {"verdict": found} if found else {}
     if _self_trains(experiment) and "pseudo" in detectors:
         with run.timings.stage("self_training"):
             metrics["rounds"] = _rounds(run, experiment, trainer, detectors["pseudo"], positives["pseudo"], proposals)
@@ -380,6 +385,8 @@ def _summarize(run: Run, metrics: Mapping[str, Any], failed: Mapping[str, str]) 
         log.info("proposals of the test images\n%s", table.proposals_table(metrics["proposals"]))
     if "detectors" in metrics:
         log.info("detectors on the test images\n%s", table.detectors_table(metrics["detectors"]))
+    if "verdict" in metrics:
+        log.info("%s", text_of(metrics["verdict"], run.out))
     for image_id, why in list(failed.items())[:5]:
         log.warning("left out: %s: %s", image_id, why)
     minutes = sum(metrics["seconds"].values()) / 60

@@ -221,7 +221,7 @@ def _rehearse(run: Run, experiment: Experiment | None, n: int, seconds: float) -
                 if experiment is None:
                     small.train_classifier()
                 else:
-                    run_experiment(small, replace(experiment, visualize=0, title=""))
+                    run_experiment(small, replace(experiment, visualize=0, title="", verdict=0))
                     grown = _grown(small, experiment, len(run.train_ids))
         except _TimeIsOver:
             is_over = True

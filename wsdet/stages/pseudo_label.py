@@ -10,6 +10,7 @@ from wsdet.stages.evaluate import evaluate_localization
 from wsdet.stages.export import export_store
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import SPLITS, Run
+from wsdet.stages.verdict import judge, text_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import write_json
 
@@ -39,7 +40,13 @@ class Exports:
 
 
 def pseudo_label(
-    run: Run, recipe: Recipe, exports: Exports, masks: bool = False, n_evidence: int = 0, title: str = ""
+    run: Run,
+    recipe: Recipe,
+    exports: Exports,
+    masks: bool = False,
+    n_evidence: int = 0,
+    title: str = "",
+    n_verdict: int = 0,
 ) -> BoxStore:
     """Localizes all images of a run; writes exports, `metrics.json` and the report.
 
@@ -50,6 +57,7 @@ def pseudo_label(
         masks: keep the masks that the localizer makes beside its boxes.
         n_evidence: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
+        n_verdict: maximum number of images that are looked at again, see `wsdet.stages.verdict.judge`.
     """
     from wsdet.report.text_tables import boxes_table, localization_table
 
@@ -70,10 +78,14 @@ def pseudo_label(
     if any(image_id in dataset.truth for image_id in ids):
         metrics["localization"] = {recipe.name: evaluate_localization(store, dataset, ids)}
         log.info("against the ground truth\n%s", localization_table(metrics["localization"]))
+    verdict = judge(run, recipe, store, n_verdict)
+    metrics |= {"verdict": verdict} if verdict else {}
     write_json(run.out / "metrics.json", metrics)
     if title:
         _report(run, title, metrics, recipe.name, store)
     log.info("pseudo-boxes: %s\n%s", store.folder, boxes_table(store, splits))
+    if verdict:
+        log.info("%s", text_of(verdict, run.out))
     return store
 
 

@@ -1,0 +1,173 @@
+"""How far a run's boxes can be trusted, said without ground truth, with the likely cause where they cannot.
+
+The verdict is a number in [0, 1], the mean of what `wsdet.metrics.signals` measures on the images that were looked at
+again (`wsdet.stages.evidence`): agreement beyond chance between views, agreement beyond chance with a heat map's boxes,
+and how much more occluding the boxes costs than occluding as much elsewhere. docs/trust.md says how well it ranks runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsdet.metrics.signals import interval
+from wsdet.stages.evidence import Evidence, gather
+from wsdet.stages.recipe import Recipe
+from wsdet.stages.run import Run
+from wsdet.types import Boxes, InputError, Ints
+
+log = logging.getLogger(__name__)
+
+Signals = Mapping[str, float]
+
+GOOD, BAD = 0.5, 0.3  # from which on, and below which, see docs/trust.md
+_LEVELS = {"good": "probably right", "unsure": "look at them first", "bad": "do not trust them"}
+_FEWEST = 5  # images of a class to say anything of it
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that makes boxes go wrong, and what to try.
+
+    Attributes:
+        name: in a word.
+        holds: whether signals, and the number of classes, point to it.
+        text: what it says, with signals in braces.
+        remedy: the next thing to try.
+    """
+
+    name: str
+    holds: Callable[[Signals, int], bool]
+    text: str
+    remedy: str
+
+
+CAUSES = (
+    Cause(
+        "unseen class",
+        lambda of, n_classes: n_classes > 1 and of["class_ranking"] < 0.7,
+        "the network hardly tells images with a class from others (ranking {class_ranking:.2f}, chance is 0.5)",
+        "check the labels; network.head=finetune trains outputs of its own, or take a better network=",
+    ),
+    Cause(
+        "one class",
+        lambda of, n_classes: n_classes == 1,
+        "there is one class alone, so nothing is told from it",
+        "add images of something else as a second class",
+    ),
+    Cause(
+        "crowds",
+        lambda of, n_classes: of["suggested_objects"] >= 1.8,
+        "scores suggest {suggested_objects:.1f} objects of a class in an image",
+        "detector.keep_above=0.5 trains on more of them",
+    ),
+    Cause(
+        "small objects",
+        lambda of, n_classes: of["area"] < 0.06,
+        "half of the boxes are below {area:.1%} of their image",
+        "crop the images; wsddn and vote: localizer.smallest=0.001 and localizer.n_proposals=1000",
+    ),
+    Cause(
+        "fixed boxes",
+        lambda of, n_classes: of["whole_image"] + of["center_box"] >= 0.4,
+        "{whole_image:.0%} of the boxes are the whole image and {center_box:.0%} its middle",
+        "compare with localizer=center_box: if objects fill their images, they need no better boxes",
+    ),
+    Cause(
+        "unstable",
+        lambda of, n_classes: of["stable_beyond_chance"] < 0.4,
+        "boxes move when images are mirrored or cut ({stable:.0%} stay, {stable_by_chance:.0%} would by chance)",
+        "python -m wsdet.choose with the same data= and network= tries other localizers",
+    ),
+)
+
+
+def trust(signals: Signals) -> float:
+    """The verdict's number, in [0, 1]: the mean of the signals that could be measured; NaN without any."""
+    parts = [
+        signals["stable_beyond_chance"],
+        signals["agrees_with_heat_map_beyond_chance"],
+        2 * signals["occlusion"] - 1,  # 0.5 is chance
+    ]
+    there = [min(max(part, 0.0), 1.0) for part in parts if not math.isnan(part)]
+    return float(np.mean(there)) if there else math.nan
+
+
+def verdict_of(evidence: Evidence, classes: Sequence[str]) -> dict[str, Any]:
+    """What `metrics.json` has as `verdict`: plain values, None where there is nothing to say.
+
+    Returns:
+        `trust`, its 95 % `interval` over the images, `level` (good, unsure, bad), `says`, `causes` (`name`, `text`,
+        `remedy`), `signals`, `by_class` (trust, of classes with enough images), `images`.
+    """
+    rows = np.arange(len(evidence.labels))
+    signals = evidence.of(rows)
+    value = trust(signals)
+    low, high = interval(lambda drawn: trust(evidence.of(drawn)), evidence.images)
+    level = "unsure" if math.isnan(value) or BAD <= value < GOOD else "good" if value >= GOOD else "bad"
+    causes = [] if level == "good" else [one for one in CAUSES if one.holds(signals, len(classes))]
+    return {
+        "trust": _plain(value),
+        "interval": None if math.isnan(low) else [float(low), float(high)],
+        "level": level,
+        "says": _LEVELS[level],
+        "causes": [{"name": one.name, "text": one.text.format(**signals), "remedy": one.remedy} for one in causes],
+        "signals": {name: _plain(signal) for name, signal in signals.items()},
+        "by_class": _by_class(evidence, classes),
+        "images": len(evidence.ids),
+    }
+
+
+def judge(run: Run, recipe: Recipe, store: Mapping[str, Boxes], n_images: int) -> dict[str, Any] | None:
+    """The verdict on a localizer's boxes of the training images; None where none is to be had.
+
+    Args:
+        run: gives images and network.
+        recipe: of the localizer.
+        store: its boxes.
+        n_images: maximum number of images that are looked at again; 0: there is no verdict.
+    """
+    if not n_images:
+        return None
+    log.info("verdict: at most %d images are localized again, mirrored and cut (verdict=0: none)", n_images)
+    try:
+        with run.timings.stage("verdict"):
+            evidence = gather(run, recipe, store, n_images)
+    except InputError as error:
+        log.warning("there is no verdict: %s", error)
+        return None
+    if not len(evidence.ids):
+        log.info("there is no verdict: no image with a label has a box")
+        return None
+    return verdict_of(evidence, run.dataset.classes)
+
+
+def text_of(verdict: Mapping[str, Any], out: Path) -> str:
+    """The verdict in words, one statement a line, for the end of a run in the folder `out`."""
+    of, between = verdict["trust"], verdict["interval"]
+    said = "-" if of is None else f"{of:.2f}" + (f" ({between[0]:.2f} to {between[1]:.2f})" if between else "")
+    lines = [
+        f"trust in the boxes, without ground truth: {said} of 1, {verdict['says']}",
+        *(f"{one['text']}: {one['remedy']}" for one in verdict["causes"]),
+        f"thirty boxes judged by you say more: python -m wsdet.review run={out} judge=30",
+    ]
+    return "\n  ".join(lines)
+
+
+def _by_class(evidence: Evidence, classes: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for label, name in enumerate(classes):
+        rows: Ints = np.flatnonzero(evidence.labels == label)
+        if len(np.unique(evidence.images[rows])) >= _FEWEST and not math.isnan(value := trust(evidence.of(rows))):
+            found[name] = value
+    return found
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -15,7 +15,19 @@ from pathlib import Path
 
 EVERYWHERE = {"types", "check", "sampling", "progress", "version"}
 VOCABULARY = EVERYWHERE | {"boxes", "questions", "engine"}
-PROGRAMS = {"train", "localize", "propose", "detect", "evaluate", "export", "compare", "doctor", "review", "improve"}
+PROGRAMS = {
+    "train",
+    "localize",
+    "propose",
+    "detect",
+    "evaluate",
+    "export",
+    "compare",
+    "doctor",
+    "review",
+    "improve",
+    "choose",
+}
 
 # From the ground up: each room, and the rooms below it that it may import; those of `EVERYWHERE` may be imported
 # everywhere.

@@ -59,6 +59,7 @@ def test_every_entry_is_of_a_setting_that_a_program_has() -> None:
         "compare": ["runs=[a]"],
         "review": ["run=r"],
         "improve": ["run=r", "out=o"],
+        "choose": [],
     }
     configs = [compose(program, overrides) for program, overrides in programs.items()]
     for name in SETTINGS:

@@ -204,6 +204,7 @@ def sections_of(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> list[
         _pseudo_boxes(found) if len(found.top(found.method).iou) else _without_truth(found, sizes_wh),
         _box_kinds(found),
         _detectors(found.metrics),
+        _calibration(found.metrics),
         _precision_recall(found),
         _error_kinds(found),
         _proposals(found.metrics),
@@ -444,6 +445,32 @@ def _detectors(metrics: Mapping[str, Any]) -> Section | None:
         cards.append(Card("Each class", svg=chart))
     note = "VOC's average precision with 11 points, IoU above 0.5."
     return Section("detectors", "Detectors", "Detectors on the test images", note, cards)
+
+
+def _calibration(metrics: Mapping[str, Any]) -> Section | None:
+    """Reliability diagrams of the detectors whose scores are probabilities."""
+    figures = {name: of.get("calibration") for name, of in metrics.get("detectors", {}).items()}
+    found = {spaced(name): of for name, of in figures.items() if of and of["bins"]}
+    if not found:
+        return None
+    lines: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+        f"trained on {name}": ([one["score"] for one in of["bins"]], [one["correct"] for one in of["bins"]])
+        for name, of in found.items()
+    }
+    lines["as it should be"] = ([0.0, 1.0], [0.0, 1.0])
+    rows = [
+        [name, _number(of["expected_calibration_error"]), str(sum(one["detections"] for one in of["bins"]))]
+        for name, of in found.items()
+    ]
+    least = next(iter(found.values()))["from"]
+    headers = ["trained on", "expected calibration error", "detections"]
+    chart = line_chart(lines, "score", "share correct", x_range=(0, 1))
+    note = (
+        "Detections on the test images in ten bins of their score. On the diagonal it is the share that is correct; "
+        f"below it detectors are too sure. Scores below {least} are left out."
+    )
+    cards = [Card("Reliability", svg=chart), Card("Error", Table(headers, rows), width="double")]
+    return Section("calibration", "Calibration", "Are scores what they say?", note, cards)
 
 
 def _precision_recall(found: Findings) -> Section | None:

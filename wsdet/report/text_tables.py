@@ -73,13 +73,14 @@ def detectors_table(detectors: Mapping[str, Mapping[str, Any]]) -> str:
     """One row per detector, from the `detectors` part of `metrics.json`, with its mAP relative to ground truth's."""
     truth = detectors.get("ground_truth", {}).get("map")
     return table(
-        ["detector trained on", "mAP", "95 %", "of ground truth"],
+        ["detector trained on", "mAP", "95 %", "of ground truth", "calibration error"],
         [
             [
                 name.replace("_", " "),
                 figures["map"],
                 _interval(figures.get("map_interval")),
                 figures["map"] / truth if truth and figures["map"] is not None else None,
+                (figures.get("calibration") or {}).get("expected_calibration_error"),
             ]
             for name, figures in detectors.items()
         ],

@@ -17,6 +17,7 @@ import numpy as np
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval
+from wsdet.metrics.calibration import LEAST, reliability_of_detections
 from wsdet.metrics.instances import count_instances
 from wsdet.storage.files import write_csv
 from wsdet.types import Boxes, Dataset, Doubles, readable
@@ -101,7 +102,9 @@ def evaluate_detections(
 
     Returns:
         The contract's `map` and `ap` (by class, 11-point), and `map_interval` (95 %), `map_all_point`,
-        `ap_all_point`, `coco` (`ap`, `ap_50`, `ap_75`), `images` and `detections` (how many).
+        `ap_all_point`, `coco` (`ap`, `ap_50`, `ap_75`), `images` and `detections` (how many), and `calibration`:
+        `expected_calibration_error` of detections that score at least `from`, and `bins` (mean `score`, share
+        `correct`, `detections`); None where scores are no probabilities.
     """
     truth = dict(_truth(dataset, detections, ids))
     counted, n_classes = list(truth), len(dataset.classes)
@@ -119,8 +122,21 @@ def evaluate_detections(
             name: _plain(value)
             for name, value in ap.coco_average_precision(detections, truth, counted, n_classes).items()
         },
+        "calibration": _calibration(matches),
         "images": len(counted),
         "detections": sum(len(one.scores) for one in matches),
+    }
+
+
+def _calibration(matches: Sequence[ap.Matches]) -> dict[str, Any] | None:
+    found = reliability_of_detections(matches)
+    if found is None:
+        return None
+    bins = zip(found.scores.tolist(), found.correct.tolist(), found.counts.tolist(), strict=True)
+    return {
+        "expected_calibration_error": _plain(found.expected_calibration_error),
+        "from": LEAST,
+        "bins": [{"score": score, "correct": correct, "detections": n} for score, correct, n in bins if n],
     }
 
 

@@ -1,0 +1,82 @@
+"""Which localizer for my data: the ranking, and the program on a few made-up scenes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsdet.stages.choose import Candidate, chances_of_being_best, ranked
+from wsdet.stages.evidence import Evidence
+
+N = 24
+
+
+def candidate(name: str, stable_share: float, ids: int = N) -> Candidate:
+    """A localizer whose boxes are found again in a share of the images."""
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 0.8, (ids, 2))
+    boxes = np.concatenate([corner, corner + 0.2], axis=1).astype(np.float32)
+    found = np.where(np.arange(ids)[:, None] < stable_share * ids, boxes, np.float32([0, 0, 0.01, 0.01]))
+    images, nothing = np.arange(ids), np.zeros((0, 4), np.float32)
+    one = Evidence(
+        [f"{i:02d}" for i in range(ids)],
+        images,
+        np.zeros(ids, np.int64),
+        boxes,
+        {"flip": (images, boxes, found)},
+        nothing,
+        np.tile(np.float32([[0.5, 0.5]]), (ids, 1)),
+        np.ones(ids, np.int64),
+        np.full((ids, 1), np.nan, np.float32),
+        np.ones((ids, 1), bool),
+    )
+    return Candidate(("net", name), one, 0.1)
+
+
+def test_the_best_is_sure_where_it_is_far_ahead() -> None:
+    far = chances_of_being_best([candidate("a", 0.2), candidate("b", 0.9)])
+    assert far == [0, 1]
+    near = chances_of_being_best([candidate("a", 0.5), candidate("b", 0.54)])
+    assert near[1] > near[0]
+    same = chances_of_being_best([candidate("a", 0.5), candidate("b", 0.5)])
+    assert same == pytest.approx([0.5, 0.5])
+    assert sum(near) == pytest.approx(1)
+
+
+def test_a_localizer_without_boxes_is_never_best() -> None:
+    assert chances_of_being_best([candidate("a", 0.1), candidate("none", 1.0, ids=0)]) == [1, 0]
+    assert chances_of_being_best([candidate("none", 1.0, ids=0)]) == [0]
+
+
+def test_the_table_has_the_best_first() -> None:
+    order, text = ranked([candidate("worse", 0.2), candidate("better", 0.8), candidate("none", 1.0, ids=0)])
+    assert [one.name[1] for one in order] == ["better", "worse", "none"]
+    assert "better" in text.splitlines()[2]
+
+
+def test_the_program_ranks_and_says_what_to_run(tmp_path: Path) -> None:
+    overrides = [
+        "data.n_train=12",
+        "data.n_test=3",
+        "data.size=48",
+        "network.input_size=48",
+        "network.training.epochs=1",
+    ]
+    command = [sys.executable, "-m", "wsdet.choose", *overrides, "device=cpu", "workers=0", "sample=6"]
+    command += ["localizers=[center_box,cam,nothing_like_it]", f"out={tmp_path / 'run'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1
+    assert "nothing_like_it" in done.stdout
+    command[-2] = "localizers=[center_box,cam]"
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "run" / "log.txt").read_text()
+    assert "next: python -m wsdet.localize network=tiny data.n_train=12" in said
+    choice = json.loads((tmp_path / "run" / "choice.json").read_text())
+    assert {one["localizer"] for one in choice["candidates"]} == {"center_box", "cam"}
+    assert sum(one["is_best"] for one in choice["candidates"]) == pytest.approx(1)

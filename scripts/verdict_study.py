@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from wsdet.boxes import iou
 from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import open_run, recipe
-from wsdet.data.relabelled import Relabelled
+from wsdet.data.relabeled import Relabeled
+from wsdet.report.text_tables import table
 from wsdet.sampling import limited
 from wsdet.stages.evidence import Evidence, gather
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
+from wsdet.stages.verdict import trust
 from wsdet.types import InputError
 
 log = logging.getLogger("verdict_study")
@@ -76,7 +80,7 @@ def opened(out: Path, data: str, overrides: Sequence[str]) -> tuple[Run, Recipe,
     if data.endswith("shuffled"):
         order = np.random.default_rng(0).permutation(len(run.train_ids))
         of = dict(zip(run.train_ids, (run.dataset.labels(run.train_ids[i]) for i in order), strict=True))
-        run.dataset = Relabelled(run.dataset, of)
+        run.dataset = Relabeled(run.dataset, of)
     return run, recipe(cfg, "localizer"), ids
 
 
@@ -111,6 +115,7 @@ def gather_all(out: Path, shared: Path, only: Sequence[str]) -> None:
         log.info("%s: CorLoc over images %.3f, %s", path.stem, (truth["iou"] > 0.5).mean(), rounded(evidence))
 
 
+FIXED = ("center_box", "full_image")
 ARRAYS = ("images", "labels", "xyxy", "second_xyxy", "left", "suggested", "class_scores", "has")
 
 
@@ -129,6 +134,52 @@ def read(path: Path) -> tuple[Evidence, np.ndarray, list[str]]:
     return one, arrays["iou"], arrays["classes"].tolist()
 
 
+def report(out: Path) -> None:
+    """Prints what was found: a row for each setting, and how well each signal ranks settings by CorLoc over images."""
+    rows = []
+    for path in sorted(out.glob("*.npz")):
+        evidence, overlaps, classes = read(path)
+        every = np.arange(len(overlaps))
+        data, localizer = path.stem.split(".")
+        rows.append((data, localizer, "all", float((overlaps > 0.5).mean()), described(evidence.of(every))))
+        for label, name in enumerate(classes) if data == "voc" else ():
+            own = np.flatnonzero(evidence.labels == label)
+            if len(own) >= 5:
+                rows.append((data, localizer, name, float((overlaps[own] > 0.5).mean()), described(evidence.of(own))))
+    whole = [row for row in rows if row[2] == "all"]
+    names = list(rows[0][4])
+    print(table(["data", "localizer", "CorLoc", *names], [[*row[:2], row[3], *row[4].values()] for row in whole]))
+    looking = [row for row in whole if row[1] not in FIXED and "untrained" not in row[0]]
+    kinds = {"settings": whole, "settings whose boxes follow the image": looking, "settings and classes of VOC": rows}
+    for kind, some in kinds.items():
+        ranks = [[name, *ranking([row[4][name] for row in some], [row[3] for row in some])] for name in names]
+        print(f"\n{kind}\n" + table(["signal", "Spearman", "AUC, < 0.3 from > 0.7", "rows"], ranks))
+    within = []
+    for data in dict.fromkeys(row[0] for row in whole):
+        own = [row for row in whole if row[0] == data]
+        best = max(own, key=lambda row: row[4]["trust"])
+        rank = ranking([row[4]["trust"] for row in own], [row[3] for row in own])[0]
+        within.append([data, rank, best[1], best[3], max(row[3] for row in own), len(own)])
+    print("\n" + table(["data", "Spearman", "chosen", "its CorLoc", "best CorLoc", "localizers"], within))
+
+
+def described(of: Mapping[str, float]) -> dict[str, float]:
+    """Trust, and the signals that it and causes are made of."""
+    names = ("stable", "stable_beyond_chance", "agrees_with_heat_map_beyond_chance", "occlusion", "center_box", "area")
+    return {"trust": trust(of)} | {name: of[name] for name in names} | {"class_ranking": of["class_ranking"]}
+
+
+def ranking(values: Sequence[float], corloc: Sequence[float]) -> tuple[float, float, int]:
+    """(rank correlation, area under the ROC curve of CorLoc < 0.3 from > 0.7, how many rows have a value)."""
+    x, y = np.array(values), np.array(corloc)
+    x, y = x[np.isfinite(x)], y[np.isfinite(x)]
+    clear = (y < 0.3) | (y > 0.7)
+    is_good = y[clear] > 0.7
+    rank = float(spearmanr(x, y).statistic) if len(np.unique(x)) > 1 and len(np.unique(y)) > 1 else float("nan")
+    area = float(roc_auc_score(is_good, x[clear])) if is_good.any() and not is_good.all() else float("nan")
+    return rank, area, len(x)
+
+
 def main() -> None:
     """The command line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
@@ -136,6 +187,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if sys.argv[1] == "gather":
         gather_all(out, Path(sys.argv[3]), sys.argv[4:])
+    else:
+        report(out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def candidate(name: str, stable_share: float, ids: int = N) -> Candidate:
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 0.8, (ids, 2))
     boxes = np.concatenate([corner, corner + 0.2], axis=1).astype(np.float32)
-    found = np.where(np.arange(ids)[:, None] < stable_share * ids, boxes, np.float32([0, 0, 0.01, 0.01]))
+    found = np.where(np.arange(ids)[:, None] < stable_share * ids, boxes, np.array([0, 0, 0.01, 0.01], np.float32))
     images, nothing = np.arange(ids), np.zeros((0, 4), np.float32)
     one = Evidence(
         [f"{i:02d}" for i in range(ids)],
@@ -30,7 +30,7 @@ def candidate(name: str, stable_share: float, ids: int = N) -> Candidate:
         boxes,
         {"flip": (images, boxes, found)},
         nothing,
-        np.tile(np.float32([[0.5, 0.5]]), (ids, 1)),
+        np.tile(np.array([[0.5, 0.5]], np.float32), (ids, 1)),
         np.ones(ids, np.int64),
         np.full((ids, 1), np.nan, np.float32),
         np.ones((ids, 1), bool),

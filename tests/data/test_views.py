@@ -29,7 +29,7 @@ def test_a_place_is_carried_where_its_pixel_is(tiny_dataset: Any, number: int) -
         assert view.size_hw((h, w)) == seen.shape[:2]
         assert view.load(image_id).size_hw == seen.shape[:2]
         y, x = seen[seen.shape[0] // 2, seen.shape[1] // 2, :2].astype(int)  # where its middle is in the image
-        carried = view.carried(image_id, np.float32([[x / w, y / h, (x + 1) / w, (y + 1) / h]]))[0]
+        carried = view.carried(image_id, np.array([[x / w, y / h, (x + 1) / w, (y + 1) / h]], np.float32))[0]
         middle = np.array([carried[[0, 2]].mean(), carried[[1, 3]].mean()]) * seen.shape[1::-1]
         assert np.abs(middle - (np.array(seen.shape[1::-1]) // 2 + 0.5)).max() < 1.01  # a corner has whole pixels
 
@@ -45,14 +45,14 @@ def test_a_view_shows_no_ground_truth_and_the_same_labels(tiny_dataset: Any) -> 
 def test_twice_flipped_is_the_image(tiny_dataset: Any) -> None:
     twice = Flipped(Flipped(tiny_dataset))
     np.testing.assert_array_equal(twice.load("train_0").pixels, tiny_dataset.load("train_0").pixels)
-    box = np.float32([[0.1, 0.2, 0.6, 0.9]])
+    box = np.array([[0.1, 0.2, 0.6, 0.9]], np.float32)
     flipped = Flipped(tiny_dataset).carried("train_0", box)
     np.testing.assert_allclose(flipped, [[0.4, 0.2, 0.9, 0.9]], atol=1e-6)
     np.testing.assert_allclose(twice.carried("train_0", flipped), box, atol=1e-6)
 
 
 def test_corners_differ_between_images_and_are_drawn_again_alike(tiny_dataset: Any) -> None:
-    box = np.float32([[0.4, 0.4, 0.6, 0.6]])
+    box = np.array([[0.4, 0.4, 0.6, 0.6]], np.float32)
     one, same = (Cornered(tiny_dataset, seed=0) for _ in range(2))
     places = {tuple(one.carried(f"image {i}", box)[0].round(3)) for i in range(40)}
     assert len(places) == 4

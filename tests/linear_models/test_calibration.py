@@ -74,7 +74,7 @@ def test_examples_that_tell_nothing_give_none(outcomes: list[bool]) -> None:
 
 
 def test_without_a_calibration_the_boundary_is_one_half() -> None:
-    p = Calibration.fixed(2).probabilities(np.float32([0, 1, -1]), np.array([0, 1, 1]))
+    p = Calibration.fixed(2).probabilities(np.array([0, 1, -1], np.float32), np.array([0, 1, 1]))
     assert p.tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))])
 
 

@@ -10,7 +10,7 @@ from wsdet.types import Boxes
 
 
 def test_known_bins() -> None:
-    found = reliability(np.float32([0.05, 0.95, 0.85, 1.0]), np.array([False, True, False, True]))
+    found = reliability(np.array([0.05, 0.95, 0.85, 1.0], np.float32), np.array([False, True, False, True]))
     assert found.counts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 1, 2]
     assert found.scores[[0, 8, 9]].tolist() == pytest.approx([0.05, 0.85, 0.975])
     assert found.correct[[0, 8, 9]].tolist() == [0, 0, 1]
@@ -37,9 +37,11 @@ def test_what_is_calibrated_has_a_small_error(rng: np.random.Generator) -> None:
 
 def test_detections_are_judged_as_average_precision_does() -> None:
     box, other = [0, 0, 10, 10], [50, 50, 60, 60]
-    truth = {"a": Boxes(np.float32([box, other]), labels=np.array([0, 0]), difficult=np.array([False, True]))}
+    truth = {"a": Boxes(np.array([box, other], np.float32), labels=np.array([0, 0]), difficult=np.array([False, True]))}
     found = Boxes(
-        np.float32([box, box, other, [80, 80, 90, 90]]), np.float32([0.95, 0.85, 0.75, 0.01]), np.zeros(4, int)
+        np.array([box, box, other, [80, 80, 90, 90]], np.float32),
+        np.array([0.95, 0.85, 0.75, 0.01], np.float32),
+        np.zeros(4, int),
     )
     one = reliability_of_detections(match({"a": found}, truth, ["a"], 1))
     assert one is not None
@@ -49,6 +51,6 @@ def test_detections_are_judged_as_average_precision_does() -> None:
 
 
 def test_margins_are_no_probabilities() -> None:
-    found = {"a": Boxes(np.float32([[0, 0, 1, 1]]), np.float32([-0.4]), np.zeros(1, int))}
+    found = {"a": Boxes(np.array([[0, 0, 1, 1]], np.float32), np.array([-0.4], np.float32), np.zeros(1, int))}
     assert reliability_of_detections(match(found, {"a": Boxes.empty()}, ["a"], 1)) is None
     assert reliability_of_detections(match({}, {"a": Boxes.empty()}, ["a"], 1)) is None

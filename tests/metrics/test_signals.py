@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from wsdet.metrics import signals
 
@@ -38,10 +38,9 @@ def test_a_box_that_is_the_same_everywhere_agrees_by_chance_alone() -> None:
     assert signals.beyond_chance(observed, signals.chance_agreement(expected, expected, images)) == 0.0
 
 
-def test_beyond_chance_is_cohens_kappa() -> None:
-    """Two judges with two answers each: observed 0.7, expected by chance 0.5."""
-    one, other = [0] * 10 + [1] * 10, [0] * 7 + [1] * 3 + [1] * 7 + [0] * 3
-    assert signals.beyond_chance(0.7, 0.5) == pytest.approx(cohen_kappa_score(one, other))
+def test_large_boxes_say_little_however_stable() -> None:
+    assert signals.beyond_chance(0.98, 0.82) == pytest.approx(0.16)
+    assert signals.beyond_chance(0.83, 0.33) > signals.beyond_chance(0.98, 0.82)
 
 
 def test_what_lies_inside() -> None:
@@ -56,7 +55,7 @@ def test_boxes_that_say_nothing() -> None:
 
 
 def test_occlusion() -> None:
-    left, other = np.float32([0.1, 0.5, 0.3]), np.float32([0.4, 0.2, 0.3])
+    left, other = np.array([0.1, 0.5, 0.3], np.float32), np.array([0.4, 0.2, 0.3], np.float32)
     assert signals.occlusion_wins(left, other) == 0.5
     assert math.isnan(signals.occlusion_wins(left[:0], other[:0]))
 

@@ -5,8 +5,7 @@ different images can be compared. Shares over no boxes are NaN.
 
 The one that carries most is agreement beyond chance: a method is run again on other views of the images (mirrored, a
 corner of each), and found boxes are compared with where the first ones are in these views. A method that always gives
-the same box agrees with itself, too, so what boxes of *other* images would agree is taken off, as in Cohen's kappa
-("A Coefficient of Agreement for Nominal Scales", 1960).
+the same box agrees with itself, too, so what boxes of *other* images would agree is taken off.
 """
 
 from __future__ import annotations
@@ -45,12 +44,13 @@ def chance_agreement(expected_xyxy: Floats, found_xyxy: Floats, images: Ints) ->
 
 
 def beyond_chance(observed: float, chance: float) -> float:
-    """(observed - chance) / (1 - chance): 1: all agree; 0: no more than by chance, or all by chance.
+    """How much more agrees than by chance. Not divided by 1 - chance, as Cohen's kappa is: large boxes, which nearly all
+    agree by chance, would then seem as telling as small ones (docs/trust.md has what was measured).
 
     >>> round(beyond_chance(0.8, 0.5), 3)
-    0.6
+    0.3
     """
-    return 0.0 if chance == 1 else (observed - chance) / (1 - chance)
+    return observed - chance
 
 
 def inside_share(xyxy: Floats) -> Floats:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Signals = Mapping[str, float]
 
 GOOD, BAD = 0.5, 0.3  # from which on, and below which, see docs/trust.md
-_LEVELS = {"good": "probably right", "unsure": "look at them first", "bad": "do not trust them"}
+_LEVELS = {"good": "nothing speaks against them", "unsure": "look at them first", "bad": "do not trust them"}
 _FEWEST = 5  # images of a class to say anything of it
 
 
@@ -81,7 +81,7 @@ CAUSES = (
     ),
     Cause(
         "unstable",
-        lambda of, n_classes: of["stable_beyond_chance"] < 0.4,
+        lambda of, n_classes: of["stable_beyond_chance"] < 0.3,
         "boxes move when images are mirrored or cut ({stable:.0%} stay, {stable_by_chance:.0%} would by chance)",
         "python -m wsdet.choose with the same data= and network= tries other localizers",
     ),

@@ -50,7 +50,7 @@ def test_boxes_on_squares_become_probable_and_others_do_not(squares: Any, traine
     truth = ground_truth_positives(squares, squares.ids("train"))
     found = calibrate(trainer, {"truth": truth}, 0.3)["truth"]
     assert found is not None
-    p = found.probabilities(np.float32([-1.5, 3.0]), np.zeros(2, np.int64))
+    p = found.probabilities(np.array([-1.5, 3.0], np.float32), np.zeros(2, np.int64))
     assert p[0] < 0.1
     assert p[1] > 0.5
 

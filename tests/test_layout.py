@@ -53,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
     "localizers": {"boxes", "questions", "linear_models", "vision"},
     "proposals": {"boxes", "data", "storage", "vision"},
     "training": {"boxes", "data", "engine", "linear_models", "networks", "questions", "storage"},
-    "detectors": {"boxes", "linear_models", "networks", "runners", "storage", "training"},  # the skeleton of every training
+    "detectors": {"boxes", "linear_models", "networks", "runners", "storage", "training"},
     # what strings them together
     "report": {"boxes", "data", "metrics", "questions", "storage"},
     "runners": {"storage"},

@@ -44,8 +44,10 @@ def chance_agreement(expected_xyxy: Floats, found_xyxy: Floats, images: Ints) ->
 
 
 def beyond_chance(observed: float, chance: float) -> float:
-    """How much more agrees than by chance. Not divided by 1 - chance, as Cohen's kappa is: large boxes, which nearly all
-    agree by chance, would then seem as telling as small ones (docs/trust.md has what was measured).
+    """How much more agrees than by chance.
+
+    Not divided by 1 - chance, as Cohen's kappa is: large boxes, which nearly all agree by chance, would then seem as
+    telling as small ones (docs/trust.md has what was measured).
 
     >>> round(beyond_chance(0.8, 0.5), 3)
     0.3

@@ -83,7 +83,7 @@ def test_the_calibration_is_saved_and_an_earlier_detector_still_loads(network: A
     assert RcnnDetector.load(tmp_path, features=features).calibration == calibration
     described = json.loads((tmp_path / "model.json").read_text())
     del described["calibration"]
-    (tmp_path / "model.json").write_text(json.dumps(described | {"format": "wsdet R-CNN detector 1"}))
+    (tmp_path / "model.json").write_text(json.dumps(described))
     assert RcnnDetector.load(tmp_path, features=features).calibration == Calibration.fixed(3)
     (tmp_path / "model.json").write_text(json.dumps(described | {"calibration": {"slope": -1}}))
     with pytest.raises(InputError, match="'calibration' cannot be used"):

@@ -38,8 +38,7 @@ from wsdet.types import Boxes, Dataset, Detector, Floats, InputError, Sample, re
 
 log = logging.getLogger(__name__)
 
-FORMAT = "wsdet R-CNN detector 2"
-_FORMATS = (FORMAT, "wsdet R-CNN detector 1")  # the earlier one has no calibration
+FORMAT = "wsdet R-CNN detector 1"
 # what a detector that comes from anywhere may ask for
 _MAX_INPUT, _MAX_SCALES, _MAX_SCALE = 1024, 16, 16.0
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
@@ -402,7 +401,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         "box_regression": bool,
         "info": dict,
     }
-    if metadata.get("format") not in _FORMATS:
+    if metadata.get("format") != FORMAT:
         raise InputError(f"{path} does not describe a detector of this version ({FORMAT!r}); train it again")
     for name, kind in fields.items():
         if not isinstance(metadata.get(name), kind) or (isinstance(metadata[name], bool) and kind is not bool):

@@ -120,8 +120,8 @@ def run(tiny_dataset: Any, tmp_path: Path) -> Run:
     from wsdet.networks.classifier import Network
 
     network = Network(build_backbone("tiny", 3, 64), [(0,), (1,), (2,)], device="cpu")
-    ids = {"train": tiny_dataset.ids("train")}
-    return Run(tiny_dataset, {"data": "tiny"}, ids, tmp_path, network, Execution(workers=0))
+    how = Execution(workers=0)
+    return Run(tiny_dataset, {"data": "tiny"}, {"train": tiny_dataset.ids("train")}, tmp_path, network, how)
 
 
 CENTER = Recipe(

@@ -110,8 +110,8 @@ class Cornered(View):
     def carried(self, image_id: str, relative_xyxy: Floats) -> Floats:
         """See `View`."""
         corner = np.array(self._corner(image_id) * 2, np.float32) * (1 - self.side)
-        carried: Floats = (np.asarray(relative_xyxy, np.float32).reshape(-1, 4) - corner) / np.float32(self.side)
-        return carried
+        xyxy = np.asarray(relative_xyxy, np.float32).reshape(-1, 4)
+        return np.asarray((xyxy - corner) / self.side, np.float32)
 
     def size_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """See `View`."""

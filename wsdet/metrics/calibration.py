@@ -64,7 +64,7 @@ def reliability(scores: Floats, is_correct: Bools, n_bins: int = 10) -> Reliabil
 def reliability_of_detections(matches: Sequence[Matches], n_bins: int = 10) -> Reliability | None:
     """That of matched detections of all classes that score at least `LEAST`; None where scores are no probabilities."""
     scores = np.concatenate([np.zeros(0, np.float32), *(one.scores[~one.ignored] for one in matches)])
-    is_correct = np.concatenate([np.zeros(0, bool), *(one.right[~one.ignored] for one in matches)])
+    is_correct = np.concatenate([np.zeros(0, bool), *(one.correct[~one.ignored] for one in matches)])
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
         return None
     shown = scores >= LEAST

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsdet.metrics.signals import interval
-from wsdet.report.text_tables import table
+from wsdet.report.text_tables import Cell, table
 from wsdet.sampling import limited
 from wsdet.stages.evidence import Evidence, gather
 from wsdet.stages.recipe import Recipe
@@ -90,7 +90,7 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
     """The candidates, highest trust first, and the table of them."""
     chances = dict(zip([one.name for one in candidates], chances_of_being_best(candidates), strict=True))
     order = sorted(candidates, key=lambda one: -1 if math.isnan(one.trust) else one.trust, reverse=True)
-    cells = []
+    cells: list[list[Cell]] = []
     for one in order:
         low, high = interval(lambda rows, of=one.evidence: trust(of.of(rows)), one.evidence.images)  # type: ignore[misc]
         between = "-" if math.isnan(low) else f"{low:.2f}-{high:.2f}"

@@ -142,9 +142,9 @@ class RcnnDetector:
         # in float64, so that moving the classes apart, as batched_nms does, costs no precision
         kept = batched_nms(boxes.double(), scores.double(), labels, self.nms_iou)
         kept = kept[: self.max_per_image or None]
-        found = boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy()
-        probabilities = self.calibration.probabilities(*found[1:])
-        return Boxes(found[0], probabilities, found[2])[np.argsort(-probabilities, kind="stable")]
+        xyxy, own = boxes[kept].cpu().numpy(), labels[kept].cpu().numpy()
+        probabilities = self.calibration.probabilities(scores[kept].cpu().numpy(), own)
+        return Boxes(xyxy, probabilities, own)[np.argsort(-probabilities, kind="stable")]
 
     @property
     def needs_proposals(self) -> bool:

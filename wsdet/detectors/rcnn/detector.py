@@ -132,6 +132,8 @@ class RcnnDetector:
         labels = torch.arange(len(self._classes), device=scores.device).expand_as(scores)
         found = scores.isfinite()
         scores, rows, labels = scores[found], rows[found], labels[found]
+        probabilities = self.calibration.probabilities(scores.cpu().numpy(), labels.cpu().numpy())
+        scores = torch.from_numpy(probabilities).to(scores)
         boxes = torch.from_numpy(np.array(xyxy)).to(scores.device)
         if self.shifts:
             weights, biases = self.shifts
@@ -142,9 +144,7 @@ class RcnnDetector:
         # in float64, so that moving the classes apart, as batched_nms does, costs no precision
         kept = batched_nms(boxes.double(), scores.double(), labels, self.nms_iou)
         kept = kept[: self.max_per_image or None]
-        xyxy, own = boxes[kept].cpu().numpy(), labels[kept].cpu().numpy()
-        probabilities = self.calibration.probabilities(scores[kept].cpu().numpy(), own)
-        return Boxes(xyxy, probabilities, own)[np.argsort(-probabilities, kind="stable")]
+        return Boxes(boxes[kept].cpu().numpy(), scores[kept].cpu().numpy(), labels[kept].cpu().numpy())
 
     @property
     def needs_proposals(self) -> bool:

@@ -3,7 +3,7 @@
     inputs  image      (height, width, 3) uint8, RGB: a photo of any size
             proposals  (m, 4) float32 xyxy in its pixels, which another program makes
     outputs boxes      (n, 4) float32 xyxy, best first
-            scores     (n,) float32, signed distances to the decision boundaries
+            scores     (n,) float32, probabilities that the boxes are correct
             labels     (n,) int64, indices into the classes
 
 Resizing is inside, as two products with matrices of the antialiased filter's weights: exact at every size, which the
@@ -86,6 +86,7 @@ class _Graph(nn.Module):
 
     weights: Tensor
     biases: Tensor
+    offsets: Tensor
     shift_weights: Tensor
     shift_biases: Tensor
     mean: Tensor
@@ -104,6 +105,8 @@ class _Graph(nn.Module):
         self.max_proposals, self.nms_iou = detector.max_proposals, detector.nms_iou
         self.register_buffer("weights", detector.weights)
         self.register_buffer("biases", detector.biases.clamp(min=2 * _NEVER))
+        self.slope = detector.calibration.slope
+        self.register_buffer("offsets", torch.tensor(detector.calibration.offsets))
         self.moves = detector.shifts is not None
         if detector.shifts is not None:
             self.register_buffer("shift_weights", detector.shifts[0].flatten(0, 1))
@@ -170,6 +173,7 @@ class _Graph(nn.Module):
         labels = torch.arange(len(self.biases)).expand(self.max_per_class, len(self.biases))
         found = scores > _NEVER
         scores, rows, labels = scores[found], rows[found], labels[found]
+        scores = (self.slope * scores + self.offsets[labels]).sigmoid()
         boxes = boxes[rows]
         if self.moves:
             offsets = (features @ self.shift_weights.T).view(-1, len(self.biases), 4) + self.shift_biases

@@ -8,6 +8,7 @@ pseudo-boxes, proposals, feature maps) they compute once when `shared` names one
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def _run(cfg: DictConfig) -> None:
         )
     tasks = {
         "experiment": _experiment,
-        "self_training": _experiment,
+        "self_training": _self_training,
         "classifier": _classifier,
         "box_regressor": _box_regressor,
     }
@@ -48,6 +49,12 @@ def _experiment(cfg: DictConfig) -> None:
 
     check_parts(cfg, "localizer", "proposals")
     run_experiment(open_run(cfg), experiment_of(cfg))
+
+
+def _self_training(cfg: DictConfig) -> None:
+    from wsdet.stages.experiment import run_experiment
+
+    run_experiment(open_run(cfg), replace(experiment_of(cfg), trained_in=Path(cfg.run)))
 
 
 def _with_settings_of_run(cfg: DictConfig) -> None:

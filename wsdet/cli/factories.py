@@ -80,7 +80,6 @@ def experiment_of(cfg: DictConfig) -> Experiment:
         title=" · ".join([*parts, f"seed {cfg.seed}"]) if cfg.report else "",
         verdict=cfg.verdict,
         self_training=build(cfg.self_training, "self_training"),
-        trained_in=Path(cfg.run) if cfg.get("task") == "self_training" else None,
     )
 
 

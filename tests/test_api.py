@@ -25,6 +25,13 @@ TRAINING = {
 }
 
 
+def some_detections() -> wsdet.Detections:
+    boxes = wsdet.Boxes(
+        np.array([[1, 2, 30, 40], [5, 5, 9, 9]], np.float32), np.array([0.75, 0.5], np.float32), np.array([1, 0])
+    )
+    return wsdet.Detections.of(boxes, ("cat", "dog"))
+
+
 @pytest.fixture(scope="module")
 def given(tiny_dataset: TinyDataset) -> tuple[list[Any], list[list[str]]]:
     """Arrays and PIL images with their labels."""
@@ -124,14 +131,16 @@ def fcos(boxes: BoxStore, tmp_path_factory: pytest.TempPathFactory) -> wsdet.Det
 def test_a_file_an_array_and_a_pil_image_are_predicted_alike(fcos: wsdet.Detector, photos: Path) -> None:
     pixels = read_image(photos / "a.png")
     of_folder = fcos.predict(photos, min_score=0)
+    assert isinstance(of_folder, dict)
     assert list(of_folder) == NAMES
     expected = of_folder["a.png"]
     assert len(expected)
     for image in (photos / "a.png", str(photos / "a.png"), pixels, Image.fromarray(pixels)):
         found = fcos.predict(image, min_score=0)
+        assert isinstance(found, wsdet.Detections)
         np.testing.assert_array_equal(found.xyxy, expected.xyxy)
         np.testing.assert_array_equal(found.scores, expected.scores)
-    assert found[:1].classes == fcos.classes
+    assert expected[:1].classes == fcos.classes
     threshold = float(np.median(expected.scores))
     assert (fcos.predict(pixels, min_score=threshold).scores >= threshold).all()
     drawn = expected.draw(pixels)
@@ -147,10 +156,12 @@ def test_a_detector_makes_the_proposals_that_it_needs(boxes: BoxStore, photos: P
         boxes, detector="rcnn_svm", proposals="selective_search", out=tmp_path / "out", options=options
     )
     (photos / "broken.png").write_bytes(b"broken")
-    found = rcnn.predict(photos, min_score=-100)
+    found, of_file = rcnn.predict(photos, min_score=-100), rcnn.predict(photos / "a.png", min_score=-100)
+    assert isinstance(found, dict)
+    assert isinstance(of_file, wsdet.Detections)
     assert list(found) == NAMES
     assert len(found["a.png"])
-    np.testing.assert_array_equal(rcnn.predict(photos / "a.png", min_score=-100).xyxy, found["a.png"].xyxy)
+    np.testing.assert_array_equal(of_file.xyxy, found["a.png"].xyxy)
     with pytest.raises(wsdet.InputError, match=r"broken\.png"):
         rcnn.predict(photos / "broken.png")
 
@@ -164,11 +175,39 @@ def test_figures_and_exports_find_the_data_of_the_run(boxes: BoxStore, tmp_path:
         wsdet.evaluate({})
 
 
-def test_boxes_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
-    detections = wsdet.Detections(np.float32([[1, 2, 3, 4]]), np.float32([0.5]), np.int64([1]), None, ("cat", "dog"))  # type: ignore[arg-type]
+def test_classes_are_matched_by_name(tiny_dataset: TinyDataset) -> None:
+    names = tuple(sorted(tiny_dataset.classes, reverse=True))
+    order = np.array([names.index(name) for name in tiny_dataset.classes])
+    found = {
+        image_id: wsdet.Detections(boxes.xyxy, boxes.scores, order[boxes.labels], boxes.difficult, names)
+        for image_id, boxes in tiny_dataset.truth.items()
+    }
+    assert names != tiny_dataset.classes
+    assert wsdet.evaluate(found, tiny_dataset)["corloc"] == 1
+    assert wsdet.evaluate(found, tiny_dataset, kind="detections", split="test")["map"] == 1
+    with pytest.raises(wsdet.InputError, match="class 'cat'"):
+        wsdet.evaluate({"train_0": some_detections()}, tiny_dataset)
+
+
+def test_without_supervision_its_boxes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(ImportError, match="pip install supervision"):
-        detections.to_supervision()
+    with pytest.raises(ImportError, match=r"pip install 'wsdet\[supervision\]'"):
+        some_detections().to_supervision()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package's own, on import
+def test_boxes_for_supervision_are_its_own(tiny_dataset: TinyDataset) -> None:
+    sv = pytest.importorskip("supervision")
+    found = some_detections().to_supervision()
+    assert isinstance(found, sv.Detections)
+    np.testing.assert_array_equal(found.xyxy, [[1, 2, 30, 40], [5, 5, 9, 9]])
+    np.testing.assert_array_equal(found.confidence, np.array([0.75, 0.5], np.float32))
+    np.testing.assert_array_equal(found.class_id, [1, 0])
+    assert found["class_name"].tolist() == ["dog", "cat"]
+    assert len(found[found.confidence > 0.6]) == 1
+    pixels = tiny_dataset.load("train_0").pixels.copy()
+    assert (sv.BoxAnnotator().annotate(pixels.copy(), found) != pixels).any()
+    assert len(some_detections()[:0].to_supervision()) == 0
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from wsdet.cli.saved_run import saved_config
 from wsdet.data.synthetic import Synthetic
 from wsdet.stages.corrections import Changes, changes, corrections_of, keep_corrections, read_corrections
 from wsdet.stages.export import export
-from wsdet.stages.review import pick, write_project
+from wsdet.stages.review import other_boxes, pick, write_project
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, InputError
 
@@ -213,6 +213,27 @@ def test_the_least_confident_images_come_first_and_every_class_has_its_turn(data
     assert pick(dataset, boxes, boxes, 5, "random", 1) != pick(dataset, boxes, boxes, 5, "random", 2)
 
 
+def test_disagreement_takes_what_another_method_boxes_elsewhere(dataset: Synthetic) -> None:
+    ids = dataset.ids("train")
+    boxes = {i: made([[0, 0, 9, 9]], [0.9], [3]) for i in ids if 3 in dataset.labels(i)}
+    first, *_, last = boxes
+    other = boxes | {last: made([[40, 40, 60, 60]], [0.9], [3])}
+    assert first != last
+    assert pick(dataset, boxes, boxes, 1, "uncertain") == [first]
+    assert pick(dataset, boxes, boxes, 1, "disagreement", others=[other]) == [last]
+    with pytest.raises(InputError, match=r"compare_with=\[RUN2\]"):
+        pick(dataset, boxes, boxes, 1, "disagreement")
+
+
+def test_boxes_to_compare_with_are_those_of_runs_and_of_self_training(tmp_path: Path) -> None:
+    assert other_boxes(tmp_path, []) == []
+    for place in (tmp_path / "rounds" / "1" / "boxes", tmp_path / "other" / "localization" / "cam"):
+        store = BoxStore(place, {"made_by": place.name})
+        store.fill(["a"], lambda ids: ((image_id, made([[0, 0, 9, 9]], [0.5], [0])) for image_id in ids), "boxes")
+    found = other_boxes(tmp_path, [str(tmp_path / "other")])
+    assert [one.settings["made_by"] for one in found] == ["cam", "boxes"]
+
+
 @pytest.mark.slow
 def test_the_loop_closed(tmp_path: Path, run: Path, dataset: Synthetic) -> None:
     project = tmp_path / "project"
@@ -227,8 +248,11 @@ def test_the_loop_closed(tmp_path: Path, run: Path, dataset: Synthetic) -> None:
     boxes = corrected_by_hand(dataset, ids[:4])
     exported = answer(project, dataset, boxes, tmp_path / "answer", "label_studio")
     out = tmp_path / "improved"
-    done = program("improve", f"run={run}", f"corrections={exported}", "train_on=[corrected,pseudo]", f"out={out}")
+    taken = (f"run={run}", f"corrections={exported}", "train_on=[corrected,pseudo]", f"out={out}")
+    done = program("improve", *taken, "seed=3", "workers=1")
     assert done.returncode == 0, done.stderr
+    assert "seed=3: not taken" in done.stdout + done.stderr
+    assert "workers=1" not in done.stdout + done.stderr
     assert "4 images corrected, 0 of them verified unchanged" in done.stdout + done.stderr
     kept = BoxStore(run / "corrections")
     assert set(kept) == set(boxes)
@@ -237,6 +261,12 @@ def test_the_loop_closed(tmp_path: Path, run: Path, dataset: Synthetic) -> None:
     assert set(metrics["detectors"]) == {"corrected", "pseudo"}
     assert 0 <= metrics["detectors"]["corrected"]["map"] <= 1
     assert not (out / "localization").exists()  # those of the run
+    before = json.loads((run / "metrics.json").read_text())["detectors"]["pseudo"]["map"]
+    expected = [[0, before], [4, metrics["detectors"]["corrected"]["map"]]]
+    assert metrics["corrections"]["curve"] == expected
+    assert json.loads((run / "improved.json").read_text()) == {"curve": expected}
+    assert metrics["corrections"]["images"] == metrics["corrections"]["changes"]["images"] == 4
+    assert "What corrections brought" in (out / "report" / "index.html").read_text()
 
     done = program("review", f"run={run}", "budget=20", "format=cvat", f"out={tmp_path / 'second'}")
     assert done.returncode == 0, done.stderr

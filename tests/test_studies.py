@@ -140,3 +140,29 @@ def test_each_target_class_finds_its_nearest_known_class(study: Any, tiny_datase
     ids = ("train_0", "train_1", "train_4")
     boxes = {image_id: tiny_dataset.truth[image_id][:1] for image_id in ids}
     assert study.top_1_recall(boxes, tiny_dataset) == {"square": 1, "bar": 1, "disc": 0}
+
+
+@pytest.mark.parametrize("study", ["correction_study"], indirect=True)
+def test_curves_of_corrections_are_compared_seed_by_seed(study: Any, tmp_path: Path) -> None:
+    seeds = [
+        {
+            "images": 50,
+            "pseudo": 0.1 + shift,
+            "ground_truth": 0.5 + shift,
+            "curves": {
+                "uncertain": {0: 0.1 + shift, 10: 0.3 + shift, 50: 0.5 + shift},
+                "random": {0: 0.1 + shift, 10: 0.2 + shift, 50: 0.5 + shift},
+            },
+        }
+        for shift in (0.0, 0.2)
+    ]
+    _, _, *rows, ends = study.as_table(seeds).splitlines()
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert cells == [
+        ["0", "0.200 ± 0.141", "0.200 ± 0.141", "+0.000 ± 0.000"],
+        ["10", "0.400 ± 0.141", "0.300 ± 0.141", "+0.100 ± 0.000"],
+        ["50", "0.600 ± 0.141", "0.600 ± 0.141", "+0.000 ± 0.000"],
+    ]
+    assert ends == "mAP pseudo 0.200 ± 0.141, ground_truth 0.600 ± 0.141"
+    study.draw(seeds, tmp_path / "curve.png", "made up")
+    assert (tmp_path / "curve.png").stat().st_size > 1000

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
 
 from wsdet.data.auto import open_any as open_dataset
 from wsdet.data.given_images import GivenImage, GivenLabels
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
+    import supervision
     from PIL.Image import Image
 
     from wsdet import types
@@ -48,9 +51,14 @@ class Detections(Boxes):
 
     classes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, boxes: Boxes, classes: Sequence[str]) -> Detections:
+        """Boxes, such as those that `localize` gives of an image, with the names of their classes."""
+        return cls(boxes.xyxy, boxes.scores, boxes.labels, boxes.difficult, tuple(classes))
+
     def __getitem__(self, index: Any) -> Detections:
         """The rows that a mask, slice, integer array or integer selects."""
-        return _named(super().__getitem__(index), self.classes)
+        return Detections.of(super().__getitem__(index), self.classes)
 
     def draw(self, image: str | Path | types.Pixels | Image) -> Image:
         """The image with its boxes, one color for each class, with names and scores, as a new PIL image.
@@ -64,19 +72,17 @@ class Detections(Boxes):
         pixels = read_image(Path(image)) if isinstance(image, str | Path) else pixels_of(image)
         return drawn(pixels, self, self.classes)
 
-    def to_supervision(self) -> Any:
+    def to_supervision(self) -> supervision.Detections:
         """As `supervision.Detections`, with the classes' names in `data["class_name"]`.
 
         Raises:
             ImportError: the package supervision is not installed.
         """
-        import numpy as np
-
         try:
             import supervision
         except ImportError as error:
             raise ImportError(
-                "to_supervision() needs the package supervision; install it: pip install supervision"
+                "to_supervision() needs the package supervision: pip install 'wsdet[supervision]'"
             ) from error
         names = np.array([self.classes[label] for label in self.labels], dtype=str)
         return supervision.Detections(
@@ -106,9 +112,13 @@ class Detector:
         """Names of the classes that the labels of boxes index."""
         return self._detector.classes
 
+    @overload
+    def predict(self, images: types.Pixels | Image, min_score: float | None = 0.5) -> Detections: ...
+    @overload
+    def predict(self, images: str | Path, min_score: float | None = 0.5) -> Detections | dict[str, Detections]: ...
     def predict(
         self, images: str | Path | types.Pixels | Image, min_score: float | None = 0.5
-    ) -> Any:  # Detections, or a dict of them: typed so that neither use needs a cast
+    ) -> Detections | dict[str, Detections]:
         """Boxes found, best first.
 
         A detector that looks at proposals makes them as those that it was trained with.
@@ -146,7 +156,7 @@ class Detector:
         for image_id, boxes in Bar(job(ids), total=len(ids), desc="predict", unit="image", disable=len(ids) == 1):
             if not isinstance(boxes, InputError):
                 kept = boxes["detector"]
-                found[image_id] = _named(kept[kept.scores >= above], self.classes)
+                found[image_id] = Detections.of(kept[kept.scores >= above], self.classes)
             elif strict:
                 raise boxes
             else:
@@ -292,7 +302,8 @@ def evaluate(
     """Boxes against ground truth: `python -m wsdet.evaluate`.
 
     Args:
-        boxes: by image id, such as a store or its folder, or what `Detector.predict` gave of a folder.
+        boxes: by image id, such as a store or its folder, or what `Detector.predict` gave of a folder. Classes of
+            `Detections` are those of the dataset with the same name, whatever their order.
         dataset: has the ground truth; None: the data of the run that the store lies in.
         kind: "localization" (CorLoc and more, of pseudo-boxes), "detections" (mAP) or "proposals" (recall).
         split: the images of one split alone; None: all that have boxes.
@@ -301,13 +312,14 @@ def evaluate(
         The figures by name; see the functions in `wsdet.stages.evaluate`.
 
     Raises:
-        InputError: no image has boxes, or no data is known.
+        InputError: no image has boxes, no data is known, or the dataset lacks a class of the boxes.
     """
     from wsdet.stages import evaluate as stage
     from wsdet.stages.export import find_store
 
     stores = find_store(Path(boxes)) if isinstance(boxes, str | Path) else boxes
     dataset = dataset or _data_of(stores)
+    stores = _by_the_names_of(dataset, stores) if isinstance(stores, dict) else stores
     splits: tuple[Split, ...] = ("train", "test") if split is None else (split,)
     ids = [image_id for one in splits for image_id in dataset.ids(one) if image_id in stores]
     if not ids:
@@ -361,6 +373,19 @@ def export(
     return Path(out)
 
 
+def _by_the_names_of(dataset: Dataset, boxes: Mapping[str, Boxes]) -> Mapping[str, Boxes]:
+    """Boxes whose labels index the classes of the dataset; only those of `Detections` say what theirs are."""
+    named = {image_id: one for image_id, one in boxes.items() if isinstance(one, Detections)}
+    theirs = {name for one in named.values() for name in one.classes}
+    if unknown := sorted(theirs - set(dataset.classes)):
+        raise InputError(f"boxes have the class {unknown[0]!r}, and dataset has {', '.join(dataset.classes)} alone")
+    renamed = {  # the last entry is what -1, no class, picks
+        image_id: replace(one, labels=np.array([*map(dataset.classes.index, one.classes), -1])[one.labels])
+        for image_id, one in named.items()
+    }
+    return {**boxes, **renamed} if renamed else boxes
+
+
 def _data_of(boxes: Mapping[str, Boxes]) -> Dataset:
     from wsdet.cli.build import build
     from wsdet.cli.saved_parts import saved_part
@@ -370,7 +395,3 @@ def _data_of(boxes: Mapping[str, Boxes]) -> Dataset:
         raise InputError("dataset must be given for boxes that are no store of a run; see wsdet.open_dataset")
     dataset: Dataset = build(saved_part(boxes.folder, "data"), "data")
     return dataset
-
-
-def _named(boxes: Boxes, classes: tuple[str, ...]) -> Detections:
-    return Detections(boxes.xyxy, boxes.scores, boxes.labels, boxes.difficult, classes)

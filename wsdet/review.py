@@ -28,9 +28,8 @@ def _run(cfg: DictConfig) -> None:
     from wsdet.sampling import limited
     from wsdet.stages.corrections import corrections_of, pseudo_boxed
     from wsdet.stages.experiment import Positives
-    from wsdet.stages.review import pick, pseudo_boxes_of, shown_boxes, write_project
+    from wsdet.stages.review import other_boxes, pick, pseudo_boxes_of, shown_boxes, write_project
     from wsdet.stages.review_page import correction_page, judging_page, refresh_report
-    from wsdet.storage.box_store import BoxStore
 
     folder = Path(str(cfg.run))
     of_run = saved_config(folder, cfg.trust)
@@ -51,7 +50,7 @@ def _run(cfg: DictConfig) -> None:
         return
     corrected = corrections_of(folder, dataset, settings["data"])
     boxes = shown_boxes(store, pseudo_boxed(ids, corrected), positives)
-    others = [BoxStore(path) for path in positives.agree_with]
+    others = other_boxes(folder, [*positives.agree_with, *cfg.compare_with])
     picked = pick(dataset, store, boxes, cfg.budget, cfg.picker, cfg.seed, others)
     if not picked:
         log.info("nothing to do: all %d images have been corrected", len(ids))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wsdet.report.page import write_report
-from wsdet.stages.evaluate import evaluate_detections, evaluate_localization, evaluate_proposals
+from wsdet.stages.evaluate import evaluate_detections, evaluate_instances, evaluate_localization, evaluate_proposals
 from wsdet.types import Boxes, Dataset, Sample
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def measured(dataset: Dataset) -> dict[str, Any]:
     found = evaluate_detections(truth, dataset, test, resamples=10)
     return {
         "localization": {"stl": evaluate_localization(truth, dataset, train, resamples=10)},
+        "instances": {"stl": evaluate_instances(truth, dataset, train)},
         "detectors": {"pseudo": found, "ground_truth": found},
         "proposals": {"grid": evaluate_proposals(truth, dataset, test)},
         "ratio_pseudo_to_ground_truth": 1.0,

@@ -90,6 +90,8 @@ SETTINGS: dict[str, Check] = {
     **dict.fromkeys(("trust", "serve"), _flag),
     **dict.fromkeys(("boxes", "proposal_stores", "detections"), _stores),
     **dict.fromkeys(("runs", "show", "export", "localizers", "networks"), partial(_list_of, _text)),
+    "logger": partial(check.one_of, ("csv", "tensorboard", "mlflow", "wandb")),
+    "compare_with": partial(_list_of, _text),
     "incremental": partial(check.one_of, (True, False, "auto")),
     "precision": partial(check.one_of, ("auto", "float32", "bfloat16", "float16")),
     "task": partial(check.one_of, ("experiment", "classifier", "box_regressor", "self_training")),

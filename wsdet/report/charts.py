@@ -9,6 +9,7 @@ from html import escape
 _W, _H = 360, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 12, 40
 _N_COLORS = 6
+_MAX_TICKS = 8
 
 
 def line_chart(
@@ -34,6 +35,8 @@ def line_chart(
     marks = (
         [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
         if log_x
+        else sorted(set(every))  # rounds, numbers of images
+        if len(set(every)) <= _MAX_TICKS and all(float(x).is_integer() for x in every)
         else [low + (high - low) * step / 4 for step in range(5)]
     )
 

@@ -19,6 +19,8 @@ from wsdet.metrics.diagnosis import BOX_KINDS, ERROR_KINDS, DiagnosedDetections,
 from wsdet.metrics.localization import TopBoxes, center_correct, top_boxes
 from wsdet.report.charts import histogram, legend, line_chart, scatter_chart
 from wsdet.report.precision_recall import precision_recall_charts
+from wsdet.report.sections import Card, Section, Table, Tile, between, number, spaced
+from wsdet.report.trained_again import corrections_section, judged_section, rounds_section
 from wsdet.types import Boxes, Dataset
 
 _MARGINS = np.linspace(0, 0.5, 11)
@@ -28,82 +30,6 @@ _PACKAGES = (
 )
 
 BoxesById = Mapping[str, Boxes]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A figure that is seen first, with a bar from 0 to 1.
-
-    Attributes:
-        text: what it is.
-        value: the figure; None where it could not be measured.
-        interval: its 95 % interval.
-        form: how numbers are written, as in an f-string.
-    """
-
-    text: str
-    value: float | None
-    interval: Sequence[float] | None = None
-    form: str = ".3f"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text.
-
-    Attributes:
-        headers: of the columns; empty: none.
-        rows: one list of cells for each row.
-    """
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Card:
-    """A framed part of a section: one of its attributes but `heading` and `width` is given.
-
-    Attributes:
-        heading: above it; may be empty.
-        table: a table.
-        shares: fractions by name, with a bar each.
-        svg: a chart, as `wsdet.report.charts` draws it: the only text that is not escaped.
-        folded: text that is shown when asked for.
-        width: "", "double" or "wide".
-    """
-
-    heading: str = ""
-    table: Table | None = None
-    shares: Mapping[str, float] | None = None
-    svg: str = ""
-    folded: str = ""
-    width: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        anchor: its address within the page.
-        title: in the list of contents.
-        heading: a question that it answers, or what it shows.
-        note: how to read it.
-        cards: side by side.
-        tiles: above the cards.
-        svg: a legend for all cards.
-        small: whether cards are small.
-    """
-
-    anchor: str
-    title: str
-    heading: str
-    note: str = ""
-    cards: Sequence[Card] = ()
-    tiles: Sequence[Tile] = ()
-    svg: str = ""
-    small: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,11 +126,13 @@ def sections_of(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> list[
     """
     sections = [
         _verdict(found.metrics),
-        _judged(found.metrics),
+        judged_section(found.metrics),
         _pseudo_boxes(found) if len(found.top(found.method).iou) else _without_truth(found, sizes_wh),
         _box_kinds(found),
         _detectors(found.metrics),
         _calibration(found.metrics),
+        rounds_section(found.metrics, found.method),
+        corrections_section(found.metrics),
         _precision_recall(found),
         _error_kinds(found),
         _proposals(found.metrics),
@@ -271,11 +199,6 @@ def settings_section(config: str) -> Section:
     return Section("settings", "Settings", "How it was made", cards=cards)
 
 
-def spaced(name: str) -> str:
-    """A name as it is read."""
-    return name.replace("_", " ")
-
-
 def _first_boxes(boxes: BoxesById, labels: Mapping[str, Sequence[int]]) -> dict[str, Boxes]:
     """The first box of each label of each image that the method has, labeled so; as `diagnose_boxes` picks them.
 
@@ -299,10 +222,10 @@ def _pseudo_boxes(found: Findings) -> Section | None:
     rows = [
         [
             spaced(name),
-            _number(figures["corloc"]),
-            _between(figures.get("corloc_interval")),
-            *(_number(figures[key]) for key in ("mean_iou",)),
-            *(_number(figures[of][n]) for of, n in (("precision_at", "1"), ("recall_at", "1"), ("recall_at", "10"))),
+            number(figures["corloc"]),
+            between(figures.get("corloc_interval")),
+            *(number(figures[key]) for key in ("mean_iou",)),
+            *(number(figures[of][n]) for of, n in (("precision_at", "1"), ("recall_at", "1"), ("recall_at", "10"))),
         ]
         for name, figures in measured.items()
     ]
@@ -322,6 +245,7 @@ def _pseudo_boxes(found: Findings) -> Section | None:
         "The first box of each class in each training image. CorLoc: IoU above 0.5 with an object of the class.",
         [
             Card(table=Table(headers, rows), width="wide"),
+            *_instances(found.metrics),
             Card(f"CorLoc by class, {first}", shares=by_class),
             Card(f"IoU of the first box, {first}", svg=overlaps),
             Card(
@@ -343,7 +267,7 @@ def _verdict(metrics: Mapping[str, Any]) -> Section | None:
         rows = [[one["name"], one["text"], one["remedy"]] for one in verdict["causes"]]
         cards.append(Card("Likely causes", Table(["cause", "what points to it", "try"], rows), width="wide"))
     measured = {spaced(name): value for name, value in verdict["signals"].items() if value is not None}
-    cards.append(Card("What was seen", Table([], [[name, _number(value)] for name, value in measured.items()])))
+    cards.append(Card("What was seen", Table([], [[name, number(value)] for name, value in measured.items()])))
     if verdict["by_class"]:
         cards.append(Card("Trust by class", shares=verdict["by_class"]))
     note = (
@@ -354,14 +278,14 @@ def _verdict(metrics: Mapping[str, Any]) -> Section | None:
     return Section("verdict", "Verdict", "How far to trust the boxes", note, cards, [tile])
 
 
-def _judged(metrics: Mapping[str, Any]) -> Section | None:
-    """What a person said of some of the boxes; see `wsdet.stages.review_page`."""
-    judged = metrics.get("judged")
-    if not judged:
-        return None
-    tile = Tile("CorLoc as a person judged it", judged["corloc"], judged["corloc_interval"], ".2f")
-    note = f"{judged['correct']} of {judged['judged']} randomly sampled boxes are correct. The interval is Wilson's."
-    return Section("judged", "Judged", "What a person says of the boxes", note, tiles=[tile])
+def _instances(metrics: Mapping[str, Any]) -> list[Card]:
+    """How the boxes that training takes stand for all objects, as `instances` in the metrics."""
+    names = ("recall", "precision", "boxes_per_image", "objects_per_image")
+    rows = [
+        [spaced(name), *(number(of.get(key)) for key in names)] for name, of in metrics.get("instances", {}).items()
+    ]
+    headers = ["method", "recall", "precision", "boxes per image", "objects per image"]
+    return [Card("All objects, all boxes that training takes", Table(headers, rows), width="wide")] if rows else []
 
 
 def _without_truth(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> Section | None:
@@ -400,7 +324,7 @@ def _by_class(labels: Mapping[str, Sequence[int]], firsts: BoxesById, classes: S
         )
         if ids:
             median = float(np.median(scores)) if len(scores) else None
-            rows.append([name, str(len(ids)), str(len(scores)), _number(median)])
+            rows.append([name, str(len(ids)), str(len(scores)), number(median)])
     return rows
 
 
@@ -433,10 +357,10 @@ def _detectors(metrics: Mapping[str, Any]) -> Section | None:
     names = list(dict.fromkeys(name for figures in detectors.values() for name in figures["ap"]))
     first = detectors.get("pseudo", next(iter(detectors.values())))["ap"]
     rows = [
-        [of_class, *(_number(figures["ap"].get(of_class)) for figures in detectors.values())]
+        [of_class, *(number(figures["ap"].get(of_class)) for figures in detectors.values())]
         for of_class in sorted(names, key=lambda of_class: -first.get(of_class, 0.0))
     ]
-    rows.append(["all classes", *(_number(figures["map"]) for figures in detectors.values())])
+    rows.append(["all classes", *(number(figures["map"]) for figures in detectors.values())])
     cards = [Card("Average precision, best class first", Table(["class", *map(spaced, detectors)], rows))]
     if {"pseudo", "ground_truth"} <= set(detectors):
         ours, best = detectors["pseudo"]["ap"], detectors["ground_truth"]["ap"]
@@ -459,7 +383,7 @@ def _calibration(metrics: Mapping[str, Any]) -> Section | None:
     }
     lines["as it should be"] = ([0.0, 1.0], [0.0, 1.0])
     rows = [
-        [name, _number(of["expected_calibration_error"]), str(sum(one["detections"] for one in of["bins"]))]
+        [name, number(of["expected_calibration_error"]), str(sum(one["detections"] for one in of["bins"]))]
         for name, of in found.items()
     ]
     least = next(iter(found.values()))["from"]
@@ -488,7 +412,7 @@ def _error_kinds(found: Findings) -> Section | None:
     errors = found.errors.get("pseudo")
     if errors is None:
         return None
-    gains = [[kind, str(int(errors.counts[kind].sum())), _number(errors.mean_ap_without[kind])] for kind in ERROR_KINDS]
+    gains = [[kind, str(int(errors.counts[kind].sum())), number(errors.mean_ap_without[kind])] for kind in ERROR_KINDS]
     rows = [
         [name, *(str(int(errors.counts[kind][label])) for kind in ERROR_KINDS)]
         for label, name in enumerate(found.classes)
@@ -500,7 +424,7 @@ def _error_kinds(found: Findings) -> Section | None:
         "The detector trained on pseudo-boxes. Every detection counts, however low its score; the last column of the "
         "first table weighs them: mAP if errors of that kind alone were corrected.",
         [
-            Card(f"Errors, mAP now {_number(errors.mean_ap)}", Table(["kind", "errors", "mAP if corrected"], gains)),
+            Card(f"Errors, mAP now {number(errors.mean_ap)}", Table(["kind", "errors", "mAP if corrected"], gains)),
             Card("Errors by class", Table(["class", *ERROR_KINDS], rows), width="double"),
         ],
     )
@@ -519,11 +443,3 @@ def _proposals(metrics: Mapping[str, Any]) -> Section | None:
         cards.append(Card(panel.capitalize(), svg=line_chart(lines, "boxes per image", panel, log_x=True)))
     note = "IoU of 0.5, mean over the classes, test images."
     return Section("proposals", "Proposals", "Do the proposals cover the objects?", note, cards)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{value:.3f}"
-
-
-def _between(interval: Sequence[float] | None) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"

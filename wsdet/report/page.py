@@ -18,9 +18,10 @@ import jinja2
 import numpy as np
 
 from wsdet.report import contents
-from wsdet.report.contents import BoxesById, Findings, Section, spaced
+from wsdet.report.contents import BoxesById, Findings
 from wsdet.report.gallery import gallery
 from wsdet.report.judgments import read_judged
+from wsdet.report.sections import Section, spaced
 from wsdet.storage.files import replacing
 from wsdet.types import Dataset, readable
 

@@ -93,8 +93,9 @@ class Experiment:
         verdict: maximum number of images that are looked at again, see `wsdet.stages.verdict.judge`.
         self_training: rounds of it, or one under a mean teacher, from the detector that is trained on pseudo-boxes.
         trained_in: folder of a run whose detectors and detections are taken, those that are there; None: of this one.
-        corrected: by image id, all boxes of the training images that a person has corrected: those of
-            train_on=corrected in these images.
+        corrected: for each detector that is trained with corrections, all boxes of the training images that a person
+            has corrected, by image id; others have pseudo-boxes. `wsdet.improve` has one, "corrected".
+        improvement: goes into the metrics with them: `changes`, and `curve`, earlier mAP by images corrected.
     """
 
     localizer: Recipe
@@ -107,7 +108,8 @@ class Experiment:
     verdict: int = 0
     self_training: SelfTraining | MeanTeacher = field(default_factory=SelfTraining)
     trained_in: Path | None = None
-    corrected: Mapping[str, Boxes] = field(default_factory=dict)
+    corrected: Mapping[str, Mapping[str, Boxes]] = field(default_factory=dict)
+    improvement: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_experiment(run: Run, experiment: Experiment) -> None:
@@ -118,7 +120,7 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
         log.info("nothing to do: %s was finished with the same settings on the same images", run.out)
         return
     trainer = _trainer(experiment)
-    train_on = _possible(experiment.positives.train_on, run)
+    train_on = list(dict.fromkeys([*_possible(experiment.positives.train_on, run), *experiment.corrected]))
     localized = localize_with_baselines(run, experiment.localizer, experiment.visualize)
     proposals = run.propose(experiment.proposals, run.ids) if trainer.needs_proposals else None
     positives = _positives(run, experiment, train_on, localized)
@@ -139,6 +141,8 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
     if _self_trains(experiment) and "pseudo" in detectors:
         with run.timings.stage("self_training"):
             metrics["rounds"] = _rounds(run, experiment, trainer, detectors["pseudo"], positives["pseudo"], proposals)
+    if CORRECTED in experiment.corrected:
+        metrics["corrections"] = _corrections(experiment, metrics)
     metrics |= {"thresholds": _thresholds(experiment)} | _costs(run)
     write_json(run.out / "metrics.json", metrics)
     if "detectors" in metrics:
@@ -153,6 +157,13 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
         folders = [*(store.folder for store in stores), *models]
         pages = [run.out / "report"] if experiment.title else []
         mark_finished(run.out / "finished.json", depends_on, [run.out / "metrics.json", *folders, *pages])
+
+
+def _corrections(experiment: Experiment, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `metrics.json` on corrections: the curve goes on to this run's mAP."""
+    n, reached = len(experiment.corrected[CORRECTED]), metrics.get("detectors", {}).get(CORRECTED, {}).get("map")
+    curve = dict(experiment.improvement.get("curve", [])) | ({} if reached is None else {n: reached})
+    return {**experiment.improvement, "images": n, "curve": [list(point) for point in sorted(curve.items())]}
 
 
 def localize_with_baselines(run: Run, recipe: Recipe, n_evidence: int = 0) -> dict[str, BoxStore]:
@@ -190,7 +201,7 @@ def _positives(
             f"localizer={method} gave no box with a label, and train_on=pseudo needs labels; take one "
             "that follows the labels, such as stl_cl, or set localizer.class_known=true where there is such a key"
         )
-    if CORRECTED in train_on and not experiment.corrected:
+    if CORRECTED in train_on and CORRECTED not in experiment.corrected:
         raise InputError(
             "train_on=corrected needs corrections: python -m wsdet.improve run=RUN corrections=PATH has some"
         )
@@ -203,8 +214,8 @@ def _positives(
         best = _of_the_labels(run, chosen(options, boxes, ids))
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
         positives[name] = weigh(best, confidence, options.weighting, options.low_confidence_below)
-        if name == CORRECTED:
-            positives[name] = {**positives[name], **_weight_one(experiment.corrected, ids)}
+        if name in experiment.corrected:
+            positives[name] = {**positives[name], **_weight_one(experiment.corrected[name], ids)}
     return positives
 
 
@@ -303,7 +314,8 @@ def _training_set(
     from wsdet.detectors.trainer import TrainingSet
 
     # an image of which nothing is known is no negative example; one with a box of a class is a positive one
-    known = {*ids_with_known_classes(run.dataset, ids), *experiment.corrected}
+    corrected = {image_id: of for by_id in experiment.corrected.values() for image_id, of in by_id.items()}
+    known = {*ids_with_known_classes(run.dataset, ids), *corrected}
     ids = [i for i in ids if i in known or any(_has_class(boxes, i) for boxes in positives.values())]
     parts = [
         "data",
@@ -312,9 +324,9 @@ def _training_set(
         "detector",
         "limit",
         "seed",
-        *([CORRECTED] if experiment.corrected else []),
+        *([CORRECTED] if corrected else []),
     ]
-    labels = {image_id: tuple(np.unique(boxes.labels).tolist()) for image_id, boxes in experiment.corrected.items()}
+    labels = {image_id: tuple(np.unique(boxes.labels).tolist()) for image_id, boxes in corrected.items()}
     return TrainingSet(
         Relabeled(run.dataset, labels) if labels else run.dataset,  # what a person deleted is not there
         ids,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.stages.corrections import (
+    Changes,
     changes,
     corrections_of,
     digest_of,
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 def improve(run: Run, experiment: Experiment, before: Path, corrections: Path | None, train_on: Sequence[str]) -> None:
     """Trains again: corrected images count as true and complete, the others as before.
 
+    `improved.json` in `before` keeps mAP by images corrected over all calls, the curve in the report.
+
     Args:
         run: its folder is that of the result; it shares the pseudo-boxes, proposals and feature maps of `before`.
         experiment: of the run `before`.
@@ -40,27 +43,62 @@ def improve(run: Run, experiment: Experiment, before: Path, corrections: Path | 
         InputError: there are no corrections, or they cannot be read.
     """
     store = corrections_of(before, run.dataset, run.data)
+    improvement: dict[str, Any] = {"curve": _curve(before)}
     if corrections is not None:
         corrected = read_corrections(corrections, run.dataset, run.train_ids, run.out / "corrections_read")
-        _say_changes(run, experiment, corrected)
+        improvement["changes"] = _say_changes(run, experiment, corrected)
         keep_corrections(store, corrected)
     mine = {image_id: store[image_id] for image_id in run.train_ids if image_id in store}
     if not mine:
         raise InputError(f"{before} has no corrections yet; give corrections=PATH, what the annotation tool exported")
     log.info("training again: %d images count as true, %d as pseudo-boxes", len(mine), len(run.train_ids) - len(mine))
-    positives = replace(experiment.positives, train_on=tuple(train_on))
-    depends_on = {**experiment.depends_on, CORRECTED: digest_of(mine)}
-    run_experiment(run, replace(experiment, positives=positives, depends_on=depends_on, corrected=mine))
+    train_corrected(run, replace(experiment, improvement=improvement), {CORRECTED: mine}, train_on)
+    measured = read_object(run.out / "metrics.json")
+    write_json(before / "improved.json", {"curve": measured.get("corrections", {}).get("curve", [])})
     _say_figures(before, run.out)
 
 
-def _say_changes(run: Run, experiment: Experiment, corrected: Mapping[str, Boxes]) -> None:
+def train_corrected(
+    run: Run,
+    experiment: Experiment,
+    corrected: Mapping[str, Mapping[str, Boxes]],
+    train_on: Sequence[str] = ("pseudo",),
+) -> None:
+    """Runs an experiment whose detectors are trained with corrections.
+
+    Args:
+        run: see `improve`.
+        experiment: its own `train_on` is not taken.
+        corrected: boxes of corrected images by id, for each detector.
+        train_on: what further detectors are trained on.
+    """
+    positives = replace(experiment.positives, train_on=tuple(train_on))
+    digests = {name: digest_of(by_id) for name, by_id in corrected.items()}
+    depends_on = {**experiment.depends_on, CORRECTED: digests}
+    run_experiment(run, replace(experiment, positives=positives, depends_on=depends_on, corrected=corrected))
+
+
+def _curve(before: Path) -> list[tuple[int, float]]:
+    """mAP by images corrected, as earlier calls left it in `improved.json`; it begins with the run's own."""
+    maps = _maps(before / "metrics.json")
+    curve = {0: maps["pseudo"]} if "pseudo" in maps else {}
+    path = before / "improved.json"
+    known = read_object(path).get("curve") if path.exists() else []
+    for point in known if isinstance(known, list) else []:
+        if isinstance(point, list) and len(point) == 2 and all(isinstance(one, int | float) for one in point):
+            curve[int(point[0])] = float(point[1])
+    return sorted(curve.items())
+
+
+def _say_changes(run: Run, experiment: Experiment, corrected: Mapping[str, Boxes]) -> dict[str, int]:
     recipe = experiment.localizer
     pseudo = pseudo_boxes_of(run.shared, recipe.name, recipe.settings, run.data)
     before = shown_boxes(pseudo, list(corrected), experiment.positives)
     found = {image_id: changes(before.get(image_id, Boxes.empty()), after) for image_id, after in corrected.items()}
     log.info(summary(found))
     write_json(run.out / "corrections.json", {image_id: asdict(one) for image_id, one in found.items()})
+    total = asdict(sum(found.values(), Changes()))
+    return {"images": len(found), "verified": sum(one.verified for one in found.values()), **total}
 
 
 def _say_figures(before: Path, after: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from wsdet import check
 from wsdet.sampling import limited
 from wsdet.stages.experiment import Positives, chosen
-from wsdet.stages.export import export, method_of
+from wsdet.stages.export import export, find_store, method_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import check_settings, read_settings
@@ -20,7 +20,7 @@ from wsdet.types import Boxes, Dataset, InputError
 
 log = logging.getLogger(__name__)
 
-PICKERS = ("uncertain", "random")
+PICKERS = ("uncertain", "disagreement", "random")
 FORMATS = ("label_studio", "cvat", "coco")
 _NO_BOX = -1.0  # less confident than any box: an image with a label and no box of it
 
@@ -84,21 +84,29 @@ def pick(
         boxes: of the images to pick from, those that training takes.
         budget: maximum number of images.
         picker: `uncertain` takes, for the class with the fewest picked images in turn, the image whose boxes of it
-            have the lowest confidence (`wsdet.detectors.rcnn.confidence`), one without a box of it first; `random`
-            draws by the seed.
+            have the lowest confidence (`wsdet.detectors.rcnn.confidence`), one without a box of it first;
+            `disagreement` the same by the overlap with the boxes of `others` alone; `random` samples with the seed.
         seed: of the random choice.
-        others: boxes of other localizers, whose agreement adds to the confidence.
+        others: boxes of other methods, see `other_boxes`, whose agreement adds to the confidence.
 
     Raises:
-        InputError: an argument is not possible.
+        InputError: an argument is not possible, or `disagreement` has no boxes to compare with.
     """
-    from wsdet.detectors.rcnn.confidence import confidences
+    from wsdet.detectors.rcnn.confidence import agreement_with, confidences
 
     check.at_least(1, budget=budget)
     check.one_of(PICKERS, picker=picker)
     if picker == "random":
         return list(limited(list(boxes), budget, seed))
-    confidence = confidences(boxes, store, others)
+    if picker == "disagreement" and not others:
+        raise InputError(
+            "picker=disagreement needs boxes of another method: give compare_with=[RUN2], a run of another localizer "
+            "on the same images, or train with rounds=1 folds=2, which leaves the boxes of detectors of two halves"
+        )
+    if picker == "disagreement":
+        confidence = {image_id: agreement_with(others, image_id, of_image) for image_id, of_image in boxes.items()}
+    else:
+        confidence = confidences(boxes, store, others)
     queues = [_queue(dataset, boxes, confidence, label) for label in range(len(dataset.classes))]
     picked: dict[str, None] = {}
     n_picked = np.zeros(len(queues))
@@ -120,6 +128,21 @@ def _queue(dataset: Dataset, boxes: Mapping[str, Boxes], confidence: Mapping[str
         if label in dataset.labels(image_id)
     }
     return sorted(lowest, key=lowest.__getitem__)
+
+
+def other_boxes(run: Path, compare_with: Sequence[str]) -> list[BoxStore]:
+    """Boxes of the training images that other methods found, to compare a localizer's with.
+
+    Args:
+        run: of self-training it has the boxes that the detectors of its first round found.
+        compare_with: stores, or folders of runs with one.
+
+    Raises:
+        InputError: one of `compare_with` is neither.
+    """
+    of_round = run / "rounds" / "1" / "boxes"
+    found = [BoxStore(of_round)] if (of_round / "settings.json").is_file() else []
+    return [*(find_store(Path(one)) for one in compare_with), *found]
 
 
 def shown_boxes(store: BoxStore, ids: Sequence[str], positives: Positives) -> dict[str, Boxes]:

@@ -32,6 +32,7 @@ from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import check_settings, read_settings
 from wsdet.storage.shard import Shard
 from wsdet.storage.timings import Timings
+from wsdet.training.loggers import check_logger
 from wsdet.training.options import RegionClassifierTraining
 from wsdet.types import Boxes, Dataset, Floats, InputError, ProposalSource, Split
 
@@ -76,7 +77,7 @@ class Run:
         execution: how to compute.
         shared: folder for what runs have in common; None: `out`.
         runner: where images are localized and detectors run; None: in this process.
-        trainer: further arguments of `pytorch_lightning.Trainer`.
+        trainer: further arguments of `pytorch_lightning.Trainer`; its `logger` is a name, see `wsdet.training.loggers`.
         region_classifier: how localizers' region classifiers are trained.
         proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
         config: the program's whole config as text, for the report.
@@ -109,6 +110,8 @@ class Run:
         self._network = network
         self.execution = execution
         self.trainer = dict(trainer or {})
+        if isinstance(logger := self.trainer.get("logger"), str):
+            check_logger(logger)
         self.region_classifier = region_classifier or RegionClassifierTraining()
         self.proposals_recipe = proposals
         self.config = config
@@ -124,7 +127,7 @@ class Run:
             folder,
             self._network,
             replace(self.execution, workers=0),
-            trainer=self.trainer,
+            trainer=self.trainer | {"logger": "csv"},
             region_classifier=self.region_classifier,
             proposals=self.proposals_recipe,
         )
@@ -192,8 +195,8 @@ class Run:
             masks: see `wsdet.stages.localize.localize`.
         """
         recipe = self._with_learned_size(recipe)
-        localizer = self._with_what_it_needs(recipe, f"for_{recipe.name}", ids)
         settings = {"data": self.data, "localizer": recipe.settings, "network": self.network.settings}
+        localizer = self._with_what_it_needs(recipe, f"for_{recipe.name}", ids)  # after weights that cannot be had
         store = self._store("localization", recipe.name, settings | ({"masks": True} if masks else {}))
         how, runner = (self.execution.batch_size, self.execution.in_flight, self.execution.strict), self.runner
         with self.timings.stage(f"localize/{recipe.name}", lambda: runner.n_forward_passes):

@@ -4,6 +4,7 @@ Every training of wsdet is a call of `train_once`. Its folder holds, beside the 
 
     settings.json   what the weights depend on; training there with other settings refuses
     checkpoints/    the state after the last epoch, while the training is under way
+    log/*/          losses by step as CSV, and for a tracker, where a logger is asked for
     training.json   what was measured; written last, it says that the training is finished
 """
 
@@ -27,6 +28,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from wsdet.storage.files import write_json
 from wsdet.storage.provenance import check_settings, flatten
+from wsdet.training.loggers import loggers_of
 from wsdet.training.progress import TrainingBar
 from wsdet.types import InputError
 
@@ -77,7 +79,6 @@ def fit(
     name: str,
     options: Mapping[str, Any],
     callbacks: Sequence[pl.Callback] = (),
-    loggers: Sequence[pl.loggers.Logger] = (),
 ) -> pl.Trainer:
     """Trains `module` in place, going on from the last checkpoint in `<out>/checkpoints`, and returns its trainer.
 
@@ -87,14 +88,14 @@ def fit(
         out: folder of the training.
         epochs: maximum number of them.
         name: what is trained, for the bar and the log: "classifier".
-        options: further arguments of `pytorch_lightning.Trainer`; what is decided here cannot be changed by them.
+        options: further arguments of `pytorch_lightning.Trainer`; what is decided here cannot be changed by them. Its
+            `logger` is a name, see `wsdet.training.loggers`; without one nothing is logged.
         callbacks: further callbacks.
-        loggers: what Lightning writes the logged values to.
 
     Raises:
         InputError: Lightning refuses the options; or the training diverged, and its checkpoints are removed.
     """
-    folder = out / "checkpoints"
+    folder, logger = out / "checkpoints", options.get("logger")
     resume_from = _newest_checkpoint(folder, name)
     checkpoint = ModelCheckpoint(folder, "{epoch:04d}", save_on_train_epoch_end=True, enable_version_counter=False)
     # stops for no other reason: it has patience for all epochs
@@ -102,7 +103,7 @@ def fit(
     fixed = {
         "max_epochs": epochs,
         "default_root_dir": out,
-        "logger": list(loggers) or False,
+        "logger": loggers_of(out, name, logger) if isinstance(logger, str) else False,
         "callbacks": [checkpoint, diverged, TrainingBar(f"training the {name}"), *callbacks],
         "enable_progress_bar": False,
         "enable_model_summary": False,

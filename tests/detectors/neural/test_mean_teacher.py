@@ -103,8 +103,8 @@ def test_a_stopped_training_under_a_teacher_ends_with_the_same_weights(
                 raise KeyError("killed")
 
     def fit_and_stop(*arguments: Any) -> Any:
-        module, batches, out, epochs, name, options, callbacks, loggers = arguments
-        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()], loggers)
+        module, batches, out, epochs, name, options, callbacks = arguments
+        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()])
 
     monkeypatch.setattr(training, "fit", fit_and_stop)
     with pytest.raises(KeyError, match="killed"):

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from wsdet import check
+from wsdet.training.loggers import check_logger
 from wsdet.types import InputError
 
 Kind = Literal["faster_rcnn", "retinanet", "fcos", "ssdlite"]
@@ -129,7 +130,7 @@ class TrainingOptions:
         average: decay of the exponential moving average of the weights, which is what comes out; 0: the last weights.
         validation: share of the images held out to stop early on their loss; 0: none.
         patience: epochs without a better validation loss after which the training stops.
-        logger: "csv", or "tensorboard" beside it (pip install 'wsdet[tensorboard]').
+        logger: of these trainings alone, where it is not "csv"; see `logger` of wsdet.train.
 
     Raises:
         InputError: a value is out of its range.
@@ -149,7 +150,7 @@ class TrainingOptions:
     average: float = 0.99
     validation: float = 0.0
     patience: int = 3
-    logger: Literal["csv", "tensorboard"] = "csv"
+    logger: Literal["csv", "tensorboard", "mlflow", "wandb"] = "csv"
 
     def __post_init__(self) -> None:
         check.at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
@@ -158,4 +159,4 @@ class TrainingOptions:
         check.within("[0, 1)", warm_up=self.warm_up, momentum=self.momentum, scale_jitter=self.scale_jitter)
         check.within("[0, 1)", average=self.average, validation=self.validation)
         check.share(flip=self.flip, color_jitter=self.color_jitter)
-        check.one_of(("csv", "tensorboard"), logger=self.logger)
+        check_logger(self.logger)

@@ -26,7 +26,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -287,6 +286,8 @@ def _train(
     device_type = "cuda" if _on_gpu(options) else "cpu"
     detector.to(memory_format=fastest_layout(detector, device_type))
     module = _module(detector, training, losses, seed, teaching)
+    if training.logger != "csv" or "logger" not in options:
+        options["logger"] = training.logger
     options["precision"] = training_precision(training.precision, options)
     if training.gradient_clip:
         options["gradient_clip_val"] = training.gradient_clip
@@ -302,7 +303,7 @@ def _train(
              len(validation_ids), training.epochs, options["precision"])  # fmt: skip
     start = time.perf_counter()
     loaders = _Loaders(train, validation, training, seed, workers)
-    trainer = fit(module, loaders, out, training.epochs, name, options, callbacks, _loggers(out, training))
+    trainer = fit(module, loaders, out, training.epochs, name, options, callbacks)
     seconds = time.perf_counter() - start
     network = {"architecture": backbone.architecture, "input_size": backbone.input_size}
     learned = module.teacher.model if isinstance(module, TaughtModule) else detector
@@ -327,20 +328,6 @@ def _module(
     except RuntimeError as error:
         raise InputError("a mean teacher starts from a detector of the same kind, network and classes") from error
     return TaughtModule(detector, training, teaching.options, losses.drop_after, seed)
-
-
-def _loggers(out: Path, training: TrainingOptions) -> list[Logger]:
-    """Each start of a training, resumed ones too, writes a folder of its own, so nothing earlier is lost."""
-    version = f"start_{len(list((out / 'log').glob('start_*')))}"
-    loggers: list[Logger] = [CSVLogger(out, "log", version)]
-    if training.logger == "tensorboard":
-        try:
-            loggers.append(TensorBoardLogger(out, "log", version))
-        except ModuleNotFoundError as error:
-            raise InputError(
-                "detector.training.logger=tensorboard needs the package tensorboard: pip install 'wsdet[tensorboard]'"
-            ) from error
-    return loggers
 
 
 def training_precision(wanted: str, options: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def confidences(
         _column(_margins(boxes, boxes_by_id[image_id]) for image_id, boxes in positives.items() if len(boxes)),
     ]
     if others:
-        evidence.append(_column(_agreement(boxes, i, others) for i, boxes in positives.items()))
+        evidence.append(_column(agreement_with(others, i, boxes) for i, boxes in positives.items()))
     together = np.zeros(len(labels))
     for label in np.unique(labels):
         own = labels == label
@@ -82,19 +82,14 @@ def weigh(
     return weighed
 
 
-def _margins(boxes: Boxes, all_boxes: Boxes) -> Floats:
-    """(n,) how much higher each box scores than the next of its label in the image; infinite for the last."""
-    margins = np.zeros(len(boxes), np.float32)
-    for label in np.unique(boxes.labels):
-        scores = np.append(-np.inf, np.sort(all_boxes.scores[all_boxes.labels == label]))
-        own = boxes.labels == label
-        rank = np.searchsorted(scores, boxes.scores[own], side="right") - 1
-        margins[own] = scores[rank] - scores[rank - 1]
-    return margins
+def agreement_with(others: Sequence[Mapping[str, Boxes]], image_id: str, boxes: Boxes) -> Floats:
+    """(n,) mean over other methods of the IoU of each box with their first box of the same label, or of no label.
 
-
-def _agreement(boxes: Boxes, image_id: str, others: Sequence[Mapping[str, Boxes]]) -> Floats:
-    """(n,) mean over the other localizers of the IoU with their first box of the same label, or of no label."""
+    Args:
+        others: boxes of the other methods by image id, best first; an image that one lacks counts as no agreement.
+        image_id: of the boxes.
+        boxes: (n,) of one method.
+    """
     found = np.zeros((len(others), len(boxes)), np.float32)
     for row, other in enumerate(others):
         theirs = other.get(image_id, Boxes.empty())
@@ -104,6 +99,17 @@ def _agreement(boxes: Boxes, image_id: str, others: Sequence[Mapping[str, Boxes]
             found[row, own] = iou(boxes.xyxy[own], theirs.xyxy[first]).max(axis=1, initial=0)
     mean: Floats = found.mean(axis=0)
     return mean
+
+
+def _margins(boxes: Boxes, all_boxes: Boxes) -> Floats:
+    """(n,) how much higher each box scores than the next of its label in the image; infinite for the last."""
+    margins = np.zeros(len(boxes), np.float32)
+    for label in np.unique(boxes.labels):
+        scores = np.append(-np.inf, np.sort(all_boxes.scores[all_boxes.labels == label]))
+        own = boxes.labels == label
+        rank = np.searchsorted(scores, boxes.scores[own], side="right") - 1
+        margins[own] = scores[rank] - scores[rank - 1]
+    return margins
 
 
 def _column(parts: Iterator[Floats]) -> Floats:

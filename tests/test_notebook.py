@@ -1,0 +1,43 @@
+"""The notebook of the documentation runs, and what is kept of its outputs is fit to be shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PATH = Path(__file__).resolve().parents[1] / "docs" / "notebook" / "first_steps.ipynb"
+
+
+def kinds(cells: list[Any]) -> list[list[str]]:
+    """What each code cell shows: types of its outputs, but for progress bars."""
+    return [
+        [kind for one in cell["outputs"] if one.get("name") != "stderr" for kind in one.get("data", {"text/plain": ""})]
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+
+
+def test_what_is_kept_has_pictures_and_no_place_of_a_machine() -> None:
+    text = PATH.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"]
+    assert sum("image/png" in of_cell for of_cell in kinds(cells)) == 3
+    assert not any(one.get("name") == "stderr" for cell in cells for one in cell.get("outputs", []))
+    said = [json.dumps({**one, "data": {}}) for cell in cells for one in cell.get("outputs", [])]
+    assert not re.search(r"/(tmp|home|root|work|Users|var)\b", "".join(said))
+    assert len(text) < 1_500_000
+
+
+@pytest.mark.slow
+def test_it_runs_and_shows_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(PATH.parents[2]))
+    notebook = nbformat.read(PATH, as_version=4)
+    kept = kinds(notebook["cells"])
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(tmp_path))
+    assert kinds(notebook["cells"]) == kept

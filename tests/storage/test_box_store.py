@@ -441,6 +441,31 @@ def test_pending_images_that_are_not_wanted_any_more_are_kept(tmp_path: Path) ->
     assert list((tmp_path / "pending").iterdir()) == []
 
 
+def test_images_pending_at_a_kill_wait_for_the_call_that_wants_them(tmp_path: Path) -> None:
+    """As a run does: the training images first, then all, killed among the others; it asks for the first ones again."""
+    good = [image_id for image_id in IDS if image_id not in BAD]
+    first = good[:6]
+    for folder in ("whole", "killed"):
+        fill(tmp_path / folder, first)
+    fill(tmp_path / "whole", good)
+    with pytest.raises(KeyboardInterrupt):
+        BoxStore(tmp_path / "killed", SETTINGS, part_size=4).fill(good, _interrupted_after(3), "test")
+    fill(tmp_path / "killed", first)
+    assert len(BoxStore(tmp_path / "killed")) == 9
+    fill(tmp_path / "killed", good)
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+def _interrupted_after(n: int) -> Callable[[Iterable[str]], Iterator[Outcome]]:
+    def some(ids: Iterable[str]) -> Iterator[Outcome]:
+        for number, outcome in enumerate(produce(ids)):
+            if number == n:
+                raise KeyboardInterrupt
+            yield outcome
+
+    return some
+
+
 def test_a_row_made_again_counts_wherever_the_image_moves_to(tmp_path: Path) -> None:
     fill_named(tmp_path, dict.fromkeys("abcdef", "1"), 1)
     for score in (2, 3):  # the last images come first: to a part with a lower number

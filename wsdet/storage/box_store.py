@@ -244,7 +244,11 @@ class BoxStore(Mapping[str, Boxes]):
                         store._flush(places[name], shard, before=part + 1)
         reports = {}
         for name, store in stores.items():
-            failed_here = store._finish(ids, failed, places[name], shard)
+            # what a killed run left of other images waits until they are asked for, for the part that they belong to
+            if missing or any(image_id in store._pending for image_id in ids):
+                store._flush(places[name], shard)
+                store._clear(shard)
+            failed_here = store._note_failed(ids, failed, shard)
             reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
             reports[name].log(description, store.folder, len(set(ids)))
         return reports
@@ -344,13 +348,9 @@ class BoxStore(Mapping[str, Boxes]):
         for image_id in ids:
             del self._pending[image_id]
 
-    def _finish(
-        self, ids: Sequence[str], failed: Mapping[str, str], positions: Mapping[str, int], shard: Shard | None
-    ) -> dict[str, str]:
-        """Writes the parts that are left and what failed, and returns that."""
+    def _note_failed(self, ids: Sequence[str], failed: Mapping[str, str], shard: Shard | None) -> dict[str, str]:
+        """Records what failed, and returns it."""
         failed_here = {image_id: why for image_id, why in failed.items() if image_id not in self}
-        self._flush(positions, shard)
-        self._clear(shard)
         self._record_failed(ids, failed_here, shard)
         return failed_here
 

@@ -140,7 +140,7 @@ INVENTORY = {
     "damaged archive of corrections": "test_corrections.py::test_a_damaged_archive_is_an_input_error_or_is_read",
     "damaged judgments": "report/test_review_page.py::test_damaged_judgments_are_named",
     "run whose config names code or has Hydra's keys": (
-        "test_corrections.py::test_a_stranger_s_run_builds_nothing_that_is_not_ours"
+        "test_corrections.py::test_an_untrusted_run_builds_nothing_that_is_not_ours"
     ),
     "CSV rows of other lengths": "data/test_csv_file.py::test_a_short_row_without_a_header_costs_itself",
     # files of any kind

@@ -85,7 +85,7 @@ def train(features: RoiFeatures, folder: Path, epochs: int = 6, patches: Patches
     )
 
 
-def test_the_labels_teach_where_each_class_is(features: RoiFeatures, tmp_path: Path) -> None:
+def test_training_on_labels_finds_where_each_class_is(features: RoiFeatures, tmp_path: Path) -> None:
     patches = Patches()
     classifier = RegionClassifier.load(train(features, tmp_path))
     right = total = 0

@@ -16,8 +16,8 @@ wheel=("$scratch"/dist/wsdet-*.whl)
 # $1 Python, $2 "lowest-direct" or "highest"
 install() {
     uv venv --quiet --clear --python "$1" "$scratch/venv"
-    # compiled for a package's direct requirements: installed by its wheel's name, all of them would be indirect
-    uv pip compile --quiet "$root/pyproject.toml" --python "$scratch/venv" --resolution "$2" --output-file "$scratch/versions.txt"
+    # compiled, as requirements of a wheel that is installed by its name would all be indirect; --upgrade: anew each time
+    uv pip compile --quiet --upgrade "$root/pyproject.toml" --python "$scratch/venv" --resolution "$2" --output-file "$scratch/versions.txt"
     # whatever has no wheel for this Python is an error, not an hour of compiling; antlr4 has none for anyone
     uv pip install --quiet --python "$scratch/venv" --only-binary :all: --no-binary antlr4-python3-runtime \
         --requirements "$scratch/versions.txt" "${wheel[0]}"

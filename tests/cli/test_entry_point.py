@@ -142,7 +142,8 @@ def test_slips_are_named_without_a_traceback(tmp_path: Path, override: str, says
 
 @pytest.mark.parametrize("name", ["a=b", "it's (1)", "a,b{c}", "käse:d", "[x", "$5"])
 def test_a_folder_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
-    done = run_program("def run(cfg):\n    print(cfg.shared)", "out=here", f"shared={name}", cwd=tmp_path, config="train")
+    body = "def run(cfg):\n    print(cfg.shared)"
+    done = run_program(body, "out=here", f"shared={name}", cwd=tmp_path, config="train")
     assert (done.returncode, done.stdout.splitlines()[1]) == (0, name), done.stderr
 
 

@@ -198,10 +198,10 @@ def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path:
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.size == (3 * 320, 320)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("detect", overrides))  # the default: nothing below an SVM's boundary
+        _run(compose("detect", overrides))  # the default: boxes that are rather correct than not
     scores = [box["score"] for box in json.loads((tmp_path / "out" / "detections.json").read_text())["annotations"]]
-    assert min(scores) >= 0
-    assert len(scores) == sum(int((boxes.scores >= 0).sum()) for boxes in store.values()) < len(coco["annotations"])
+    assert min(scores) >= 0.5
+    assert len(scores) == sum(int((boxes.scores >= 0.5).sum()) for boxes in store.values()) < len(coco["annotations"])
 
 
 def test_the_command_on_a_video(detectors: dict[str, RcnnDetector], tmp_path: Path) -> None:

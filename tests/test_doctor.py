@@ -65,7 +65,7 @@ def _two_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_localizer_that_learns_from_labels_is_planned_with_its_training() -> None:
     planned = plan_of(compose("train", [*_SMALL, "localizer=wsddn"]))
     names = [stage.name for stage in planned.stages]
-    assert names[:4] == ["propose", "classifier", "region_classifier", "localize/wsddn"]
+    assert names[:4] == ["classifier", "propose", "region_classifier", "localize/wsddn"]
 
 
 @pytest.mark.usefixtures("_two_rehearsals")

@@ -221,7 +221,7 @@ def _rehearse(run: Run, experiment: Experiment | None, n: int, seconds: float) -
                 if experiment is None:
                     small.train_classifier()
                 else:
-                    run_experiment(small, replace(experiment, visualize=0, title="", verdict=0))
+                    run_experiment(small, replace(experiment, visualize=0, title=""))
                     grown = _grown(small, experiment, len(run.train_ids))
         except _TimeIsOver:
             is_over = True
@@ -300,7 +300,8 @@ def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Ex
 
     def images(n_train: int, n_test: int) -> int:
         """How many the stage goes over."""
-        return max(1, {"train": n_train, "test": n_test, "both": n_train + n_test}[_split_of(name, experiment)])
+        n = {"train": n_train, "test": n_test, "both": n_train + n_test}[_split_of(name, experiment)]
+        return max(1, min(n, experiment.verdict) if name == "verdict" and experiment is not None else n)
 
     wanted = images(len(run.train_ids), len(run.test_ids))
     points = [(images(*one.counts), one.seconds[name]) for one in warm or [cold]]

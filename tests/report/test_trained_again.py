@@ -53,7 +53,7 @@ def test_without_ground_truth_rounds_say_how_they_agree() -> None:
 
 
 def test_the_curve_of_corrections_lies_between_the_levels_of_the_run() -> None:
-    changes = {"images": 20, "verified": 3, "unchanged": 5, "moved": 12, "relabelled": 1, "added": 9, "deleted": 2}
+    changes = {"images": 20, "verified": 3, "unchanged": 5, "moved": 12, "relabeled": 1, "added": 9, "deleted": 2}
     corrections = {"images": 20, "changes": changes, "curve": [[0, 0.2], [10, 0.3], [20, 0.35]]}
     section = corrections_section(MEASURED | {"corrections": corrections})
     assert section is not None

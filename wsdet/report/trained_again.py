@@ -8,8 +8,6 @@ from typing import Any
 from wsdet.report.charts import line_chart
 from wsdet.report.sections import Card, Section, Table, Tile, number, spaced
 
-_CHANGES = ("unchanged", "moved", "relabelled", "added", "deleted")
-
 
 def judged_section(metrics: Mapping[str, Any]) -> Section | None:
     """What a person said of some of the boxes; see `wsdet.stages.review_page`."""
@@ -61,7 +59,7 @@ def corrections_section(metrics: Mapping[str, Any]) -> Section | None:
     changes = corrected.get("changes")
     if changes:
         rows = [["images", str(changes["images"])], ["of them verified unchanged", str(changes["verified"])]]
-        rows += [[f"boxes {name}", str(changes[name])] for name in _CHANGES]
+        rows += [[f"boxes {name}", str(n)] for name, n in changes.items() if name not in ("images", "verified")]
         cards.append(Card("Corrected in this run", Table([], rows)))
     curve = {int(n): value for n, value in corrected.get("curve", [])}
     if curve:

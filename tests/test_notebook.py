@@ -13,9 +13,14 @@ PATH = Path(__file__).resolve().parents[1] / "docs" / "notebook" / "first_steps.
 
 
 def kinds(cells: list[Any]) -> list[list[str]]:
-    """What each code cell shows: types of its outputs, but for progress bars."""
+    """What each code cell shows, but for progress bars: types of outputs, in alphabetical order as files keep them."""
     return [
-        [kind for one in cell["outputs"] if one.get("name") != "stderr" for kind in one.get("data", {"text/plain": ""})]
+        [
+            kind
+            for one in cell["outputs"]
+            if one.get("name") != "stderr"
+            for kind in sorted(one.get("data", {"text/plain": ""}))
+        ]
         for cell in cells
         if cell["cell_type"] == "code"
     ]

@@ -155,6 +155,7 @@ def text_of(verdict: Mapping[str, Any], out: Path) -> str:
     lines = [
         f"trust in the boxes, without ground truth: {said} of 1, {verdict['says']}",
         *(f"{one['text']}: {one['remedy']}" for one in verdict["causes"]),
+        "this is a weak sign (docs/trust.md); "
         f"thirty boxes judged by you say more: python -m wsdet.review run={out} judge=30",
     ]
     return "\n  ".join(lines)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from benchmark_localizers import of_one_object
 from tqdm import tqdm
 
@@ -38,12 +37,11 @@ from wsdet.sampling import limited
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import check_settings
 from wsdet.storage.untrusted import read_json
-from wsdet.types import Boxes, Dataset, Floats, InputError
+from wsdet.types import Boxes, Dataset, Doubles, Floats, InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Doubles = npt.NDArray[np.float64]
 
 CURVES = {"cropped": "#1f77b4", "blackened": "#222222", "mean_iou": "#35a853"}
 FAILURES = ("wrong class", "class correlation", "clutter", "too large")

@@ -134,7 +134,7 @@ CENTER = Recipe(
 
 def test_center_boxes_are_seen_through(run: Run) -> None:
     store, _ = run.localize(CENTER, run.train_ids)
-    seen = gather(run, CENTER, store)
+    seen = gather(run, CENTER, store, n_images=40)
     assert len(seen.ids) == 5  # the one without a label is left out
     assert len(seen.labels) == 6  # one has two
     np.testing.assert_allclose(seen.xyxy, np.tile([[0.15, 0.15, 0.85, 0.85]], (6, 1)), atol=1e-6)

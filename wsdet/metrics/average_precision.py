@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from wsdet.boxes import area, iou_of_pairs, xyxy_to_xywh
+from wsdet.metrics.bootstrap import nanmean
 from wsdet.types import Bools, Boxes, Doubles, Floats, Ints
 
 Points = Literal["11", "all"]
@@ -165,7 +166,7 @@ def coco_average_precision(
     curves = evaluation.eval["precision"]  # type: ignore[index]  # accumulate() filled it
     precision = np.array(curves)[:, :, :, 0, -1]  # (IoUs, recalls, classes) for all areas, at most 100 detections
     precision = np.where(precision < 0, np.nan, precision)  # -1: a class without objects
-    return {"ap": _nanmean(precision), "ap_50": _nanmean(precision[0]), "ap_75": _nanmean(precision[5])}
+    return {"ap": nanmean(precision), "ap_50": nanmean(precision[0]), "ap_75": nanmean(precision[5])}
 
 
 def _flat(boxes: Mapping[str, Boxes], ids: Sequence[str]) -> tuple[Boxes, Ints]:
@@ -192,7 +193,3 @@ def _best_overlaps(found: Floats, found_keys: Ints, true: Floats, true_keys: Int
     winner = best_first[first_pair[count > 0]]
     best[count > 0], best_overlap[count > 0] = column[winner], overlap[winner]
     return best, best_overlap
-
-
-def _nanmean(values: Doubles) -> float:
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")

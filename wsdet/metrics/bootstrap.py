@@ -11,7 +11,13 @@ from collections.abc import Callable
 import numpy as np
 
 from wsdet import check
-from wsdet.types import Doubles
+from wsdet.types import Doubles, Floats
+
+
+def nanmean(values: Floats | Doubles) -> float:
+    """The mean of the values that are numbers; NaN without any, and without numpy's warning."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def bootstrap_interval(

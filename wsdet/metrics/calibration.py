@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsdet.metrics.average_precision import Matches
-from wsdet.types import Bools, Floats, Ints
-
-Doubles = npt.NDArray[np.float64]
+from wsdet.types import Bools, Doubles, Floats, Ints
 
 LEAST = 0.05  # detections scored lower are left out: they are most, hardly any is correct, and nobody looks at them
 

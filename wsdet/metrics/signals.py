@@ -10,15 +10,10 @@ the same box agrees with itself, too, so what boxes of *other* images would agre
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import numpy.typing as npt
 
 from wsdet.boxes import intersection, iou, iou_of_pairs
-from wsdet.types import Bools, Floats, Ints
-
-Doubles = npt.NDArray[np.float64]
+from wsdet.types import Bools, Doubles, Floats, Ints
 
 _AGREE = 0.5  # IoU from which on boxes agree
 _ALIKE = 0.8  # IoU with a fixed box from which on a box says no more than that
@@ -105,32 +100,13 @@ def class_ranking(scores: Floats, has: Bools) -> Doubles:
     Returns:
         0.5 is chance; NaN for a class without an output, or that all or none of the images have.
     """
+    from sklearn.metrics import roc_auc_score  # here: a run imports this module long before it has anything to rank
+
     areas = np.full(scores.shape[1], np.nan)
     for label in range(scores.shape[1]):
-        with_it, without = scores[has[:, label], label], scores[~has[:, label], label]
-        if len(with_it) and len(without) and np.isfinite(scores[:, label]).all():
-            above = (with_it[:, None] > without[None]) + 0.5 * (with_it[:, None] == without[None])
-            areas[label] = above.mean()
+        if has[:, label].any() and not has[:, label].all() and np.isfinite(scores[:, label]).all():
+            areas[label] = roc_auc_score(has[:, label], scores[:, label])
     return areas
-
-
-def interval(statistic: Callable[[Ints], float], images: Ints, n_resamples: int = 200, seed: int = 0) -> Doubles:
-    """(2,) the middle 95 % of a statistic over resampled images; NaN where it never is a number.
-
-    Args:
-        statistic: takes (m,) rows, those of images that were drawn twice twice.
-        images: (n,) which image a row is of.
-        n_resamples: how many sets of images are drawn.
-        seed: of the draws.
-    """
-    different = np.unique(images)
-    rows_of = [np.flatnonzero(images == image) for image in different]
-    draw, values = np.random.default_rng(seed), []
-    for _ in range(n_resamples if len(different) else 0):
-        chosen = draw.integers(len(different), size=len(different))
-        values.append(statistic(np.concatenate([rows_of[one] for one in chosen])))
-    finite = [value for value in values if np.isfinite(value)]
-    return np.quantile(finite, [0.025, 0.975]) if finite else np.full(2, np.nan)
 
 
 def _share(is_so: Bools) -> float:

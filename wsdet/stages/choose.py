@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsdet.metrics.signals import interval
 from wsdet.report.text_tables import Cell, table
 from wsdet.sampling import limited
 from wsdet.stages.evidence import Evidence, gather
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
-from wsdet.stages.verdict import trust
-from wsdet.types import InputError
+from wsdet.stages.verdict import trust, trust_interval
+from wsdet.types import InputError, Ints
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +91,13 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
     order = sorted(candidates, key=lambda one: -1 if math.isnan(one.trust) else one.trust, reverse=True)
     cells: list[list[Cell]] = []
     for one in order:
-        low, high = interval(lambda rows, of=one.evidence: trust(of.of(rows)), one.evidence.images)  # type: ignore[misc]
+        low, high = trust_interval(one.evidence)
         between = "-" if math.isnan(low) else f"{low:.2f}-{high:.2f}"
         cells.append([*one.name, one.trust, between, f"{chances[one.name]:.0%}", f"{one.seconds:.2f}"])
     return order, table(["network", "localizer", "trust", "95 %", "is best", "seconds/image"], cells)
 
 
-def _rows_by_image(evidence: Evidence, ids: Sequence[str]) -> list[np.ndarray]:
+def _rows_by_image(evidence: Evidence, ids: Sequence[str]) -> list[Ints]:
     place = {image_id: index for index, image_id in enumerate(evidence.ids)}
     none = np.zeros(0, np.int64)
     return [np.flatnonzero(evidence.images == place[one]) if one in place else none for one in ids]

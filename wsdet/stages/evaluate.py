@@ -16,7 +16,7 @@ import numpy as np
 
 from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
-from wsdet.metrics.bootstrap import bootstrap_interval
+from wsdet.metrics.bootstrap import bootstrap_interval, nanmean
 from wsdet.metrics.calibration import LEAST, reliability_of_detections
 from wsdet.metrics.instances import count_instances
 from wsdet.storage.files import write_csv
@@ -57,7 +57,7 @@ def evaluate_localization(
     return {
         "corloc": _mean(by_class),
         "corloc_interval": _interval(
-            lambda weights: _nanmean(localization.corloc(top, n_classes, weights)), len(counted), resamples, seed
+            lambda weights: nanmean(localization.corloc(top, n_classes, weights)), len(counted), resamples, seed
         ),
         "corloc_by_class": _by_class(by_class, dataset.classes),
         "corloc_over_images": _plain(localization.corloc_over_images(top)),
@@ -113,7 +113,7 @@ def evaluate_detections(
     return {
         "map": _mean(eleven),
         "map_interval": _interval(
-            lambda weights: _nanmean(ap.average_precision(matches, "11", weights)), len(counted), resamples, seed
+            lambda weights: nanmean(ap.average_precision(matches, "11", weights)), len(counted), resamples, seed
         ),
         "ap": _by_class(eleven, dataset.classes),
         "map_all_point": _mean(all_points),
@@ -166,8 +166,8 @@ def ratio_of_detections(
     of_pseudo, of_truth = (ap.match(one, truth, counted, n_classes) for one in (pseudo, ground_truth))
 
     def ratio(weights: Doubles | None) -> float:
-        below = _nanmean(ap.average_precision(of_truth, "11", weights))
-        return _nanmean(ap.average_precision(of_pseudo, "11", weights)) / below if below > 0 else math.nan
+        below = nanmean(ap.average_precision(of_truth, "11", weights))
+        return nanmean(ap.average_precision(of_pseudo, "11", weights)) / below if below > 0 else math.nan
 
     return {"ratio": _plain(ratio(None)), "interval": _interval(ratio, len(counted), resamples, seed)}
 
@@ -259,12 +259,7 @@ def _by_class(values: Doubles, classes: Sequence[str]) -> dict[str, float]:
 
 
 def _mean(values: Doubles) -> float | None:
-    return _plain(_nanmean(values))
-
-
-def _nanmean(values: Doubles) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else math.nan
+    return _plain(nanmean(values))
 
 
 def _plain(value: float) -> float | None:

@@ -21,13 +21,13 @@ from wsdet.localizers.dialogue import Dialogue
 from wsdet.localizers.instances import choose_instances
 from wsdet.localizers.responses import response_of
 from wsdet.metrics import signals
+from wsdet.metrics.bootstrap import nanmean
 from wsdet.questions import Masked, Note, Whole
 from wsdet.sampling import limited
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
-from wsdet.types import Boxes, Floats, Ints, Sample
+from wsdet.types import Bools, Boxes, Floats, Ints, Sample
 
-N_IMAGES = 40
 _SUGGESTED = 0.5  # score relative to the best box's, from which on a further box suggests a further object
 _FOLLOWED = 5  # outputs that are followed for a class without one
 _INSIDE = 0.5  # share of a box that a view has to show
@@ -59,7 +59,7 @@ class Evidence:
     left: Floats
     suggested: Ints
     class_scores: Floats
-    has: np.ndarray
+    has: Bools
 
     def of(self, rows: Ints) -> dict[str, float]:
         """The signals of some rows, by name; NaN where there is nothing to measure."""
@@ -81,7 +81,7 @@ class Evidence:
             "center_box": signals.center_box_share(self.xyxy[rows]),
             "area": _median((self.xyxy[rows, 2:] - self.xyxy[rows, :2]).prod(axis=1)),
             "suggested_objects": float(self.suggested[rows].mean()) if len(rows) else float("nan"),
-            "class_ranking": _nanmean(signals.class_ranking(self.class_scores, self.has)[own]),
+            "class_ranking": nanmean(signals.class_ranking(self.class_scores, self.has)[own]),
         }
 
     def _views_of(self, rows: Ints) -> tuple[Floats, Floats, Ints]:
@@ -95,7 +95,7 @@ class Evidence:
         return expected, found, images
 
 
-def gather(run: Run, recipe: Recipe, store: Mapping[str, Boxes], n_images: int = N_IMAGES) -> Evidence:
+def gather(run: Run, recipe: Recipe, store: Mapping[str, Boxes], n_images: int) -> Evidence:
     """Looks again at some of the training images in which a localizer found boxes.
 
     Args:
@@ -109,28 +109,38 @@ def gather(run: Run, recipe: Recipe, store: Mapping[str, Boxes], n_images: int =
     firsts = {image_id: _firsts(run, store, image_id) for image_id in ids}
     seen = _probed(run, firsts)
     ids = [image_id for image_id in ids if image_id in seen]
-    images = np.repeat(np.arange(len(ids)), [len(firsts[one]) for one in ids]).astype(np.int64)
     every = Boxes.concatenate(firsts[one] for one in ids)
+    images = np.repeat(np.arange(len(ids)), [len(firsts[one]) for one in ids]).astype(np.int64)
     sizes = {image_id: seen[image_id].size_hw for image_id in ids}
-    relative = np.concatenate([np.zeros((0, 4), np.float32), *(_relative(firsts[i].xyxy, sizes[i]) for i in ids)])
+    xyxy = _rows(4, [_relative(firsts[one].xyxy, sizes[one]) for one in ids])
+    views = {
+        name: _seen_again(run, recipe, name, view, ids, images, every.labels, xyxy, sizes)
+        for name, view in _views(run).items()
+    }
+    is_heat_map = recipe.settings["_target_"] == "wsdet.localizers.cam.Cam"
     suggested = choose_instances(store, ids, keep_above=_SUGGESTED)
+    n_suggested = [(suggested[ids[i]].labels == label).sum() for i, label in zip(images, every.labels, strict=True)]
     n_classes = len(run.dataset.classes)
+    has = np.zeros((len(ids), n_classes), bool)
+    for row, image_id in enumerate(ids):
+        has[row, list(run.dataset.labels(image_id))] = True
     return Evidence(
-        ids,
-        images,
-        every.labels,
-        relative,
-        {name: _seen_again(run, recipe, name, view, ids, images, every.labels, relative, sizes)
-         for name, view in _views(run).items()},
-        np.concatenate([np.zeros((0, 4), np.float32), *(_relative(seen[i].second.xyxy, sizes[i]) for i in ids)])
-        if recipe.settings["_target_"] != "wsdet.localizers.cam.Cam" else np.zeros((0, 4), np.float32),
-        np.concatenate([np.zeros((0, 2), np.float32), *(seen[i].left for i in ids)]),
-        np.array([(suggested[ids[i]].labels == label).sum() for i, label in zip(images, every.labels, strict=True)],
-                 np.int64),
-        np.stack([seen[i].class_scores for i in ids]) if ids else np.zeros((0, n_classes), np.float32),
-        np.array([[label in run.dataset.labels(i) for label in range(n_classes)] for i in ids], bool).reshape(
-            len(ids), n_classes),
-    )  # fmt: skip
+        ids=ids,
+        images=images,
+        labels=every.labels,
+        xyxy=xyxy,
+        views=views,
+        second_xyxy=_rows(4, [] if is_heat_map else [_relative(seen[one].second.xyxy, sizes[one]) for one in ids]),
+        left=_rows(2, [seen[one].left for one in ids]),
+        suggested=np.array(n_suggested, np.int64),
+        class_scores=_rows(n_classes, [seen[one].class_scores[None] for one in ids]),
+        has=has,
+    )
+
+
+def _rows(n_columns: int, parts: Sequence[Floats]) -> Floats:
+    """The parts' rows; an array without rows of none."""
+    return np.concatenate([np.zeros((0, n_columns), np.float32), *parts])
 
 
 def _views(run: Run) -> dict[str, View]:
@@ -174,8 +184,7 @@ def _seen_again(
         found.append(
             _relative(first.xyxy, view.size_hw(sizes[image_id])) if len(first) else np.zeros((1, 4), np.float32)
         )
-    none = np.zeros((0, 4), np.float32)
-    return np.array(rows, np.int64), np.concatenate([none, *expected]), np.concatenate([none, *found])
+    return np.array(rows, np.int64), _rows(4, expected), _rows(4, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,11 +230,6 @@ def _probed(run: Run, firsts: Mapping[str, Boxes]) -> dict[str, _Seen]:
     for _ in localize_all(samples, _Probe(firsts), run.network, how.batch_size, how.in_flight, look_on):
         pass
     return seen
-
-
-def _nanmean(values: Any) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
 
 
 def _median(values: Any) -> float:

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from wsdet.metrics.signals import interval
+from wsdet.metrics.bootstrap import bootstrap_interval
 from wsdet.stages.evidence import Evidence, gather
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
-from wsdet.types import Boxes, InputError, Ints
+from wsdet.types import Boxes, Doubles, InputError, Ints
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ Signals = Mapping[str, float]
 
 GOOD, BAD = 0.5, 0.3  # from which on, and below which, see docs/trust.md
 _LEVELS = {"good": "nothing speaks against them", "unsure": "look at them first", "bad": "do not trust them"}
+_RESAMPLES = 200
 _FEWEST = 5  # images of a class to say anything of it
 
 
@@ -99,6 +100,18 @@ def trust(signals: Signals) -> float:
     return float(np.mean(there)) if there else math.nan
 
 
+def trust_interval(evidence: Evidence) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the verdict's number over the images; NaN where there is none."""
+    if not len(evidence.ids):
+        return math.nan, math.nan
+    rows = np.arange(len(evidence.labels))
+
+    def resampled(counts: Doubles) -> float:
+        return trust(evidence.of(np.repeat(rows, counts[evidence.images].astype(int))))
+
+    return bootstrap_interval(resampled, len(evidence.ids), _RESAMPLES)
+
+
 def verdict_of(evidence: Evidence, classes: Sequence[str]) -> dict[str, Any]:
     """What `metrics.json` has as `verdict`: plain values, None where there is nothing to say.
 
@@ -109,12 +122,12 @@ def verdict_of(evidence: Evidence, classes: Sequence[str]) -> dict[str, Any]:
     rows = np.arange(len(evidence.labels))
     signals = evidence.of(rows)
     value = trust(signals)
-    low, high = interval(lambda drawn: trust(evidence.of(drawn)), evidence.images)
+    low, high = trust_interval(evidence)
     level = "unsure" if math.isnan(value) or BAD <= value < GOOD else "good" if value >= GOOD else "bad"
     causes = [] if level == "good" else [one for one in CAUSES if one.holds(signals, len(classes))]
     return {
         "trust": _plain(value),
-        "interval": None if math.isnan(low) else [float(low), float(high)],
+        "interval": None if math.isnan(low) else [low, high],
         "level": level,
         "says": _LEVELS[level],
         "causes": [{"name": one.name, "text": one.text.format(**signals), "remedy": one.remedy} for one in causes],

@@ -66,13 +66,19 @@ def _of_class(boxes: Boxes, filtering: Filtering) -> Boxes:
     shares = scores / best if best > 0 else np.ones_like(scores)
     order = np.argsort(-shares, kind="stable")
     high = order[(shares[order] >= filtering.keep_share) | (np.arange(len(order)) == 0)]
-    kept = high[_not_inside(boxes[high], filtering.inside_share)][: filtering.max_per_class or None]
+    kept = high[not_inside(boxes[high], filtering.inside_share)][: filtering.max_per_class or None]
     return Boxes(boxes.xyxy[kept], shares[kept], boxes.labels[kept], boxes.difficult[kept])
 
 
-def _not_inside(boxes: Boxes, share: float) -> Ints:
-    """Rows, of boxes that come best first, which do not lie inside another row that stays or is larger."""
+def not_inside(boxes: Boxes, share: float) -> Ints:
+    """Rows, of boxes that come best first, which do not lie inside another row of their class that stays or is larger.
+
+    Args:
+        boxes: of an image.
+        share: of a box, that makes it lie inside another.
+    """
     covered = intersection(boxes.xyxy, boxes.xyxy) >= share * area(boxes.xyxy)[:, None]  # row inside column
+    covered &= boxes.labels[:, None] == boxes.labels[None]
     np.fill_diagonal(covered, False)
     mutual = covered & covered.T
     later = np.arange(len(boxes))[:, None] > np.arange(len(boxes))[None]

@@ -60,7 +60,7 @@ class MeanTeacher:
     Attributes:
         decay: of the average, a step; lower in the first steps.
         threshold: score from which on the teacher's boxes are taken.
-        inside_share: a box with this share of it inside a larger one of its class is dropped.
+        inside_share: see `Filtering`.
         epochs: of the training.
         learning_rate_share: the learning rate relative to that of the detector that it goes on from.
 

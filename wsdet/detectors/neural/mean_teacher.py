@@ -14,14 +14,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 from torchvision.transforms import v2
 
+from wsdet.detectors.filtering import not_inside
 from wsdet.detectors.neural.detector import NeuralDetector
 from wsdet.detectors.neural.examples import LEAST_SIDE
 from wsdet.detectors.neural.supervision import Target
 from wsdet.detectors.self_training import MeanTeacher
 from wsdet.training.averages import MovingAverage
+from wsdet.types import Boxes
 
 _WARM_UP = 10  # steps
 
@@ -84,8 +85,9 @@ def taught(found: Mapping[str, Tensor], target: Target, options: MeanTeacher) ->
     sure = (found["scores"] >= options.threshold) & target["present"][found["labels"]]
     sure &= (found["boxes"][:, 2:] - found["boxes"][:, :2] >= LEAST_SIDE).all(dim=1)
     boxes, labels = found["boxes"][sure], found["labels"][sure]
-    first = _not_inside(boxes, labels, options.inside_share)
-    boxes, labels = boxes[first].to(target["boxes"]), labels[first]
+    on_host = Boxes(boxes.cpu().numpy(), labels=labels.cpu().numpy())
+    rows = torch.from_numpy(not_inside(on_host, options.inside_share)).to(boxes.device)
+    boxes, labels = boxes[rows].to(target["boxes"]), labels[rows]
     is_found = torch.zeros_like(target["present"])
     is_found[labels] = True
     kept = ~is_found[target["labels"]]
@@ -97,15 +99,6 @@ def taught(found: Mapping[str, Tensor], target: Target, options: MeanTeacher) ->
         "located": torch.cat([labels > 0, torch.zeros_like(kept)[kept]]),
         "unboxed": unboxed,
     }
-
-
-def _not_inside(boxes: Tensor, labels: Tensor, share: float) -> Tensor:
-    """(n,) whether each of (n, 4) boxes is no part of a larger one of its class."""
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    overlap = box_iou(boxes, boxes)
-    together = overlap / (1 + overlap) * (area[:, None] + area[None])
-    inside = (together >= share * area[:, None]) & (labels[:, None] == labels[None]) & (area[:, None] < area[None])
-    return ~inside.any(dim=1)
 
 
 class StrongChanges:

@@ -157,7 +157,8 @@ class Run:
                 for key, value in part.items()
             }
 
-        return replace(self._with_learned_size(recipe), settings=with_weights(self._with_learned_size(recipe).settings))
+        sized = self._with_learned_size(recipe)
+        return replace(sized, settings=with_weights(sized.settings))
 
     @property
     def ids(self) -> list[str]:

@@ -144,7 +144,7 @@ def _relocate(
         if options.folds >= 2:
             one = {NAME: {image_id: positives[image_id] for image_id in learned_from if image_id in positives}}
             finder = _trained(trainer, set_of(learned_from, one), folder / "folds" / str(number))
-        store = BoxStore(folder / "found" / str(number), depends_on)
+        store = BoxStore(folder / "found" / str(number), depends_on | SCORES)
         finder.detect(looked_at, store, proposals, data)
         found |= {image_id: store[image_id] for image_id in looked_at if image_id in store}
     boxes = BoxStore(folder / "boxes", depends_on)

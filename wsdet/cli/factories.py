@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import as_yaml, build, settings_of
-from wsdet.storage.shard import Shard
+from wsdet.cli.entry_point import shard_of
 from wsdet.types import Dataset
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
         region_classifier=build(cfg.region_classifier, "region_classifier") if "region_classifier" in cfg else None,
         proposals=recipe(cfg, "proposals") if "proposals" in cfg else None,
         config=as_yaml(cfg),
-        shard=Shard.of_text(cfg.shard, Path(cfg.out)) if cfg.get("shard") is not None else None,
+        shard=shard_of(cfg),
     )
 
 

@@ -55,7 +55,7 @@ def test_a_localizer_without_boxes_is_never_best() -> None:
 
 def test_the_table_has_the_best_first() -> None:
     order, text = ranked([candidate("worse", 0.2), candidate("better", 0.8), candidate("none", 1.0, ids=0)])
-    assert [one.name[1] for one in order] == ["better", "worse", "none"]
+    assert [one.name[1] for one, _ in order] == ["better", "worse", "none"]
     assert "better" in text.splitlines()[2]
 
 

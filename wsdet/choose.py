@@ -23,7 +23,7 @@ def _run(cfg: DictConfig) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from wsdet.stages.choose import chances_of_being_best, ranked, tried
+    from wsdet.stages.choose import ranked, tried
     from wsdet.storage.files import write_json
 
     given = [one for one in HydraConfig.get().overrides.task if one.lstrip("+").partition("=")[0] not in _OWN]
@@ -37,19 +37,13 @@ def _run(cfg: DictConfig) -> None:
         candidates += tried(run, network, recipes, cfg.sample)
     if not candidates:
         raise InputError(f"localizers: none of {', '.join(cfg.localizers)} can be tried; the log has the reasons")
-    chances = chances_of_being_best(candidates)
     order, text = ranked(candidates)
     described = [
-        {
-            "network": one.name[0],
-            "localizer": one.name[1],
-            "trust": one.trust,
-            "is_best": chances[candidates.index(one)],
-        }
-        for one in order
+        {"network": one.name[0], "localizer": one.name[1], "trust": one.trust, "is_best": chance}
+        for one, chance in order
     ]
     write_json(Path(cfg.out) / "choice.json", {"candidates": described, "images": cfg.sample})
-    network, localizer = order[0].name
+    network, localizer = order[0][0].name
     command = ["python", "-m", "wsdet.localize", *overrides[network], f"localizer={localizer}", "out=RUN"]
     log.info("ranked without ground truth, on at most %d images; docs/choose.md says how far to believe it", cfg.sample)
     log.info("%s\nnext: %s", text, shlex.join(command))

@@ -85,15 +85,15 @@ def chances_of_being_best(candidates: Sequence[Candidate], n_draws: int = _DRAWS
     return (wins / max(1, n_draws)).tolist()
 
 
-def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
-    """The candidates, highest trust first, and the table of them."""
-    chances = dict(zip([one.name for one in candidates], chances_of_being_best(candidates), strict=True))
-    order = sorted(candidates, key=lambda one: -1 if math.isnan(one.trust) else one.trust, reverse=True)
+def ranked(candidates: Sequence[Candidate]) -> tuple[list[tuple[Candidate, float]], str]:
+    """The candidates, highest trust first, each with its chance of being the best, and the table of them."""
+    pairs = zip(candidates, chances_of_being_best(candidates), strict=True)
+    order = sorted(pairs, key=lambda pair: -1 if math.isnan(pair[0].trust) else pair[0].trust, reverse=True)
     cells: list[list[Cell]] = []
-    for one in order:
+    for one, chance in order:
         low, high = trust_interval(one.evidence)
         between = "-" if math.isnan(low) else f"{low:.2f}-{high:.2f}"
-        cells.append([*one.name, one.trust, between, f"{chances[one.name]:.0%}", f"{one.seconds:.2f}"])
+        cells.append([*one.name, one.trust, between, f"{chance:.0%}", f"{one.seconds:.2f}"])
     return order, table(["network", "localizer", "trust", "95 %", "is best", "seconds/image"], cells)
 
 

@@ -27,7 +27,11 @@ log = logging.getLogger(__name__)
 Signals = Mapping[str, float]
 
 GOOD, BAD = 0.5, 0.3  # from which on, and below which, see docs/trust.md
-_LEVELS = {"good": "nothing speaks against them", "unsure": "look at them first", "bad": "do not trust them"}
+_LEVELS = {  # no more than what was measured of trust allows to say
+    "good": "they are stable, which does not show that they are correct",
+    "unsure": "look at them first",
+    "bad": "look at them before anything else",
+}
 _RESAMPLES = 200
 _FEWEST = 5  # images of a class to say anything of it
 

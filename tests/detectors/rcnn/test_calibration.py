@@ -30,14 +30,14 @@ def trainer(squares: Any, network: Any) -> SvmTrainer:
 def test_an_image_is_scored_by_classifiers_that_did_not_see_it(trainer: SvmTrainer) -> None:
     """What they say of an image does not depend on what it is taken for."""
     before = {image_id: scores for image_id, _, scores in trainer.held_out_scores(3, 100)}
-    assert set(before) == set(trainer.ids)
-    fold = np.random.default_rng(trainer.seed).permutation(len(trainer.ids))[::3]
+    assert set(before) == set(trainer.images.ids)
+    fold = np.random.default_rng(trainer.seed).permutation(len(trainer.images.ids))[::3]
     own = np.isin(trainer.pool.images[: len(trainer.pool)], fold)
     kept = trainer.pool.targets[: len(trainer.pool)].copy()
     trainer.pool.targets[: len(trainer.pool)][own] *= -1
     after = {image_id: scores for image_id, _, scores in trainer.held_out_scores(3, 100)}
     trainer.pool.targets[: len(trainer.pool)] = kept
-    for index, image_id in enumerate(trainer.ids):
+    for index, image_id in enumerate(trainer.images.ids):
         same = np.allclose(before[image_id], after[image_id], atol=1e-3)
         assert same == (index in fold), image_id
 

@@ -111,7 +111,7 @@ def test_an_ignored_region_is_neither_positive_nor_negative(squares: Any, networ
     one = SvmTrainer(
         squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
     )
-    one._collect()
+    one.run()
     targets, images, boxes = (column[: len(one.pool)] for column in (one.pool.targets, one.pool.images, one.pool.boxes))
     for index, image_id in enumerate(squares.ids("train")):
         label = squares.labels(image_id)[0]
@@ -132,7 +132,7 @@ def test_a_dropped_box_leaves_its_image_out_of_the_class(squares: Any, network: 
     one = SvmTrainer(
         squares, squares.ids("train"), {"pseudo": positives}, squares.proposals, RoiFeatures(network), protocol
     )
-    one._collect()
+    one.run()
     assert not one.pool.targets[: len(one.pool)][one.pool.images[: len(one.pool)] == 0, 0].any()
 
 

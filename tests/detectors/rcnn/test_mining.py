@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from wsdet.detectors.rcnn import mining
+from wsdet.detectors.rcnn import pool_classifiers
+from wsdet.detectors.rcnn.examples import ExamplePool
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
-from wsdet.detectors.rcnn.mining import SvmTrainer, _best_rows
+from wsdet.detectors.rcnn.mining import SvmTrainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.svm import SvmProblem
 from wsdet.types import Boxes, InputError, Sample
@@ -58,13 +59,15 @@ def trainer(squares: Any, network: Any, protocol: TrainingProtocol = FAST, **cha
     return SvmTrainer(features=changed.pop("features", None) or RoiFeatures(network), **(arguments | changed))
 
 
-def collected(one: SvmTrainer) -> SvmTrainer:
-    one._collect()
-    return one
+def collected(squares: Any, network: Any, protocol: TrainingProtocol = FAST, **changed: Any) -> ExamplePool:
+    """The examples that training starts with: those of a run without a round."""
+    one = trainer(squares, network, replace(protocol, rounds=0), **changed)
+    one.run()
+    return one.pool
 
 
 def test_positives_are_the_boxes_given(squares: Any, network: Any) -> None:
-    pool = collected(trainer(squares, network)).pool
+    pool = collected(squares, network)
     positive = pool.targets[: len(pool)] > 0
     assert positive.sum(axis=0).tolist() == [4, 4, 4]
     assert (positive.sum(axis=1) <= 1).all()
@@ -74,8 +77,8 @@ def test_positives_are_the_boxes_given(squares: Any, network: Any) -> None:
 
 def test_a_proposal_on_an_object_is_no_negative_of_its_class(squares: Any, network: Any) -> None:
     protocol = replace(FAST, random_negatives=100)
-    one = collected(trainer(squares, network, protocol))
-    targets, boxes, images = (column[: len(one.pool)] for column in (one.pool.targets, one.pool.boxes, one.pool.images))
+    pool = collected(squares, network, protocol)
+    targets, boxes, images = (column[: len(pool)] for column in (pool.targets, pool.boxes, pool.images))
     on_the_object = boxes == 0  # the first proposal of every image
     assert on_the_object.sum() == 12
     for sign, image in zip(targets[on_the_object], images[on_the_object], strict=True):
@@ -85,8 +88,7 @@ def test_a_proposal_on_an_object_is_no_negative_of_its_class(squares: Any, netwo
 
 
 def test_stl_takes_one_random_box_of_a_negative_image(squares: Any, network: Any) -> None:
-    one = collected(trainer(squares, network, STL))
-    pool = one.pool
+    pool = collected(squares, network, STL)
     for image in range(12):
         label = squares.labels(f"train{image:02d}")[0]
         rows = pool.rows_of(image)
@@ -99,7 +101,7 @@ def test_near_negatives_overlap_the_object_and_not_one_another(squares: Any, net
     from wsdet.boxes import iou
 
     protocol = replace(STL, near_iou=0.05, negative_iou=0.5, near_nms=0.2, near_per_image=0, random_negatives=0)
-    pool = collected(trainer(squares, network, protocol)).pool
+    pool = collected(squares, network, protocol)
     seen = 0
     for image, image_id in enumerate(squares.ids("train")):
         label = squares.labels(image_id)[0]
@@ -113,7 +115,7 @@ def test_near_negatives_overlap_the_object_and_not_one_another(squares: Any, net
 
 
 def test_rcnn_starts_with_all_of_the_first_image(squares: Any, network: Any) -> None:
-    pool = collected(trainer(squares, network, RCNN)).pool
+    pool = collected(squares, network, RCNN)
     assert set(pool.images[: len(pool)][pool.boxes[: len(pool)] >= 0].tolist()) == {0}
     assert len(pool.rows_of(0)) == 41
 
@@ -133,16 +135,15 @@ def test_every_protocol_finds_the_squares(squares: Any, network: Any, protocol: 
 
 
 def test_a_round_adds_what_the_detectors_take_for_objects(squares: Any, network: Any) -> None:
-    one = collected(trainer(squares, network, replace(FAST, random_negatives=1)))
-    one._train([0, 1, 2])
-    before = len(one.pool)
-    one._mine("round")
-    new = slice(before, len(one.pool))
-    assert 0 < len(one.pool) - before <= 12 * 5
-    scores = one._scores()[new]
-    targets = one.pool.targets[new]
-    assert ((targets < 0) & (scores > -1.0)).any(axis=1).all()
-    pairs = list(zip(one.pool.images[: len(one.pool)], one.pool.boxes[: len(one.pool)], strict=True))
+    protocol = replace(FAST, random_negatives=1, evict_below=None)
+    start, one = trainer(squares, network, replace(protocol, rounds=0)), trainer(squares, network, protocol)
+    first, before = start.run().classifiers, len(start.pool)
+    one.run()
+    pool, new = one.pool, slice(before, len(one.pool))
+    assert 0 < len(pool) - before <= 12 * 5
+    scores = first.scores(pool.x[new].float() / one.scale).numpy()
+    assert ((pool.targets[new] < 0) & (scores > -1.0)).any(axis=1).all()
+    pairs = list(zip(pool.images[: len(pool)], pool.boxes[: len(pool)], strict=True))
     proposals = [pair for pair in pairs if pair[1] >= 0]
     assert len(proposals) == len(set(proposals))
 
@@ -179,7 +180,7 @@ def test_the_order_of_the_images_changes_no_draw(squares: Any, network: Any) -> 
     ids = squares.ids("train")
 
     def drawn(order: tuple[str, ...]) -> set[tuple[str, int]]:
-        pool = collected(trainer(squares, network, ids=order)).pool
+        pool = collected(squares, network, ids=order)
         rows = range(len(pool))
         return {(order[pool.images[row]], int(pool.boxes[row])) for row in rows if pool.boxes[row] >= 0}
 
@@ -190,7 +191,7 @@ def test_difficult_boxes_are_neither_positive_nor_negative(squares: Any, network
     flagged = dict(squares.truth)
     flagged["train00"] = Boxes(flagged["train00"].xyxy, labels=flagged["train00"].labels, difficult=np.array([True]))
     protocol = replace(FAST, random_negatives=100)
-    pool = collected(trainer(squares, network, protocol, positives={"ground_truth": flagged})).pool
+    pool = collected(squares, network, protocol, positives={"ground_truth": flagged})
     targets = pool.targets[: len(pool)]
     assert (targets > 0).sum(axis=0).tolist() == [3, 4, 4]
     rows = pool.rows_of(0)
@@ -199,7 +200,7 @@ def test_difficult_boxes_are_neither_positive_nor_negative(squares: Any, network
 
 def test_an_image_with_a_label_and_no_box_gives_its_class_nothing(squares: Any, network: Any) -> None:
     positives = {image_id: boxes for image_id, boxes in squares.truth.items() if image_id != "train00"}
-    pool = collected(trainer(squares, network, positives={"pseudo": positives})).pool
+    pool = collected(squares, network, positives={"pseudo": positives})
     targets = pool.targets[pool.rows_of(0)]
     assert not targets[:, 0].any()
     assert (targets[:, 1:] == -1).all()
@@ -273,16 +274,9 @@ def test_wrong_rules_are_named(changed: dict[str, Any], message: str) -> None:
         TrainingProtocol(**changed)
 
 
-def test_equal_scores_do_not_exceed_the_hard_negatives_of_an_image() -> None:
-    values = np.array([[0.5, 1.0], [0.5, -np.inf], [0.7, 1.0], [0.5, 1.0]], np.float32)
-    kept = np.isfinite(_best_rows(values, 2))
-    assert kept.T.tolist() == [[True, False, True, False], [True, False, True, False]]
-    assert np.array_equal(_best_rows(values, 0), values)
-
-
 def test_a_class_is_trained_on_a_sample_of_its_images(squares: Any, network: Any) -> None:
-    one = collected(trainer(squares, network, replace(STL, positive_images=2, negative_images=4)))
-    targets, images = one.pool.targets[: len(one.pool)], one.pool.images[: len(one.pool)]
+    pool = collected(squares, network, replace(STL, positive_images=2, negative_images=4))
+    targets, images = pool.targets[: len(pool)], pool.images[: len(pool)]
     assert (targets > 0).sum(axis=0).tolist() == [2, 2, 2]
     labels = np.array([squares.labels(image_id)[0] for image_id in squares.ids("train")])
     for task in range(3):
@@ -302,7 +296,7 @@ def test_c_is_chosen_before_mining_and_again_after_it(
         chosen.append(len(problem.examples))
         return np.full(problem.targets.shape[1], float(len(chosen)))
 
-    monkeypatch.setattr(mining, "choose_c", choose)
+    monkeypatch.setattr(pool_classifiers, "choose_c", choose)
     once = trainer(squares, network, replace(STL, c=(0.1, 1.0))).run()
     assert len(chosen) == 3
     assert once.c.tolist() == [1, 2, 3]

@@ -39,10 +39,10 @@ def calibrate(
         positives: what it was trained on.
         nms_iou: of two detections of a class that overlap more, the lower one is dropped.
     """
-    start, names, n_classes = time.perf_counter(), trainer.tasks.detectors, len(trainer.dataset.classes)
+    start, names, n_classes = time.perf_counter(), trainer.tasks.detectors, len(trainer.images.dataset.classes)
     examples: dict[str, list[Example]] = {name: [] for name in names}
     for image_id, xyxy, scores in trainer.held_out_scores(_FOLDS, _IMAGES):
-        labels = trainer.dataset.labels(image_id)
+        labels = trainer.images.dataset.labels(image_id)
         for (detector, label), of_task in zip(trainer.tasks.pairs, scores.T, strict=True):
             boxes = positives[names[detector]].get(image_id, Boxes.empty())
             own = boxes[boxes.labels == label]

@@ -308,7 +308,7 @@ def train_detectors(
     if options.box_regression:
         shifts = train_box_regression(
             ids,
-            trainer.maps,
+            trainer.images.maps,
             positives,
             proposals,
             features,

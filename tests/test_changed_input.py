@@ -14,7 +14,7 @@ from wsdet import detect
 from wsdet.cli.entry_point import compose
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures
-from wsdet.localize import _run as _localize
+from wsdet.localize import run as run_localize
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.stages.detect import find_images
@@ -42,25 +42,25 @@ def paint(path: Path, seed: int) -> None:
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 50, 3)).astype(np.uint8)).save(path)
 
 
-def run_localize(data: Path, *overrides: str) -> BoxStore:
+def runrun_localize(data: Path, *overrides: str) -> BoxStore:
     fixed = ("data=auto", "localizer=center_box", "network=tiny", "network.head=pretrained", "network.input_size=32")
     out = data.parent / "out"
     options = ("data.test_fraction=0", "device=cpu", "workers=0", "report=false")
     out.mkdir(exist_ok=True)
     (out / "config.yaml").write_text("")  # an entry point writes it
     cfg = compose("localize", [*fixed, *options, *overrides, f"data.root={data}", f"out={out}"])
-    _localize(cfg)
+    run_localize(cfg)
     return BoxStore(out / "localization" / "center_box")
 
 
 def test_corrected_labels_count(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    store = run_localize(data, "export=[voc]")
+    store = runrun_localize(data, "export=[voc]")
     assert {image_id: int(boxes.labels[0]) for image_id, boxes in store.items()} == {
         "0.png": 0, "1.png": 1, "2.png": 0, "3.png": 1,
     }  # fmt: skip
     (data / "labels.csv").write_text(LABELS.replace("0.png,cat", "0.png,dog"))
-    store = run_localize(data, "export=[voc]")
+    store = runrun_localize(data, "export=[voc]")
     assert "1 images have changed since, or their labels, and are done again, 0.png for one" in caplog.text
     assert "1 done, 3 there already" in caplog.text
     assert int(store["0.png"].labels[0]) == 1
@@ -69,26 +69,26 @@ def test_corrected_labels_count(data: Path, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_new_class_renames_no_box(data: Path) -> None:
-    run_localize(data)
+    runrun_localize(data)
     (data / "labels.csv").write_text(LABELS.replace("3.png,dog", "3.png,ant"))  # cat is class 1 now
     with pytest.raises(InputError, match=r"network\.class_outputs was .*, is .* delete that folder to make it anew"):
-        run_localize(data)
+        runrun_localize(data)
 
 
 def test_a_changed_image_is_done_again_and_a_touched_or_moved_one_is_not(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    run_localize(data)
+    runrun_localize(data)
     paint(data / "1.png", 9)
     (data / "2.png").touch()
-    run_localize(data)
+    runrun_localize(data)
     assert "1 images have changed since, or their labels, and are done again, 1.png for one" in caplog.text
     caplog.clear()
     shutil.copytree(data, copy := data.with_name("copy"))
     shutil.rmtree(data)
     copy.rename(data)
-    run_localize(data)
+    runrun_localize(data)
     assert "0 done, 4 there already" in caplog.text
 
 
@@ -108,7 +108,7 @@ def save_detector(folder: Path, seed: int) -> None:
 def run_detect(model: Path, images: Path, out: Path) -> BoxStore:
     fixed = ["workers=0", "device=cpu", "draw_above=-100"]
     with locked(out):
-        detect._run(compose("detect", [*fixed, f"model={model}", f"images={images}", f"out={out}"]))
+        detect.run(compose("detect", [*fixed, f"model={model}", f"images={images}", f"out={out}"]))
     return BoxStore(out / "detections")
 
 

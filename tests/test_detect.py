@@ -14,7 +14,7 @@ from PIL import Image
 
 from wsdet.cli.entry_point import CONF
 from wsdet.cli.saved_parts import check_harmless
-from wsdet.detect import _run
+from wsdet.detect import run as run_detect
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import Maps, RoiFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
@@ -178,8 +178,8 @@ def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path:
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("detect", [*overrides, "min_score=-100"])
-        _run(cfg)
-        _run(cfg)  # nothing to do the second time
+        run_detect(cfg)
+        run_detect(cfg)  # nothing to do the second time
     store = BoxStore(tmp_path / "out" / "detections")
     assert list(store) == ["a.jpg", "b.png", "sub/c.png"]
     coco = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -198,7 +198,7 @@ def test_the_command(detectors: dict[str, RcnnDetector], photos: Path, tmp_path:
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.size == (3 * 320, 320)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("detect", overrides))  # the default: boxes that are rather correct than not
+        run_detect(compose("detect", overrides))  # the default: boxes that are rather correct than not
     scores = [box["score"] for box in json.loads((tmp_path / "out" / "detections.json").read_text())["annotations"]]
     assert min(scores) >= 0.5
     assert len(scores) == sum(int((boxes.scores >= 0.5).sum()) for boxes in store.values()) < len(coco["annotations"])
@@ -214,7 +214,7 @@ def test_the_command_on_a_video(detectors: dict[str, RcnnDetector], tmp_path: Pa
     writer.release()
     overrides = [f"model={tmp_path / 'model'}", f"images={tmp_path / 'clip.avi'}", f"out={tmp_path / 'out'}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("detect", [*overrides, "workers=0", "device=cpu", "every=2", "min_score=-100"]))
+        run_detect(compose("detect", [*overrides, "workers=0", "device=cpu", "every=2", "min_score=-100"]))
     assert list(BoxStore(tmp_path / "out" / "detections")) == ["clip_000000.jpg", "clip_000002.jpg"]
     with Image.open(tmp_path / "out" / "drawn" / "clip_000002.jpg") as drawn:
         assert drawn.size == (80, 60)

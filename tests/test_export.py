@@ -15,7 +15,7 @@ from wsdet.data.coco import Coco
 from wsdet.data.image_files import ImageFiles
 from wsdet.data.voc import Voc
 from wsdet.data.yolo import Yolo
-from wsdet.export import _run
+from wsdet.export import run as run_export
 from wsdet.stages.export import FORMATS, export, find_store, method_of
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Dataset, InputError, Sample, Split
@@ -251,7 +251,7 @@ def test_a_minimum_that_no_box_reaches_is_said(tmp_path: Path, caplog: pytest.Lo
         "min_score=1",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("export", overrides))
+        run_export(compose("export", overrides))
     assert "no box is scored 1 or more, the highest score is 0.5; lower min_score" in caplog.text
 
 
@@ -261,11 +261,11 @@ def test_the_command(tmp_path: Path) -> None:
     given = ["data=synthetic", "data.n_train=2", "data.n_test=2", "data.size=64"]
     data = [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", *given]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("export", [*data, "format=coco", "min_score=1", "images=copy"]))
+        run_export(compose("export", [*data, "format=coco", "min_score=1", "images=copy"]))
         with pytest.raises(InputError, match=r"export\.min_score was 1, is 0"):
-            _run(compose("export", [*data, "format=coco", "min_score=0", "images=copy"]))
+            run_export(compose("export", [*data, "format=coco", "min_score=0", "images=copy"]))
         with pytest.raises(InputError, match="none of the data's images"):
-            _run(compose("export", [*data, "format=coco", "split=train"]))
+            run_export(compose("export", [*data, "format=coco", "split=train"]))
     coco = json.loads((tmp_path / "out" / "annotations" / "instances_test.json").read_text())
     assert [annotation["bbox"] for annotation in coco["annotations"]] == [[5, 6, 20, 30]]
     assert coco["info"]["method"] == "center_box"
@@ -287,8 +287,10 @@ def run_with_boxes(folder: Path) -> BoxStore:
 def test_an_export_finds_its_data_and_takes_the_boxes_that_training_took(tmp_path: Path) -> None:
     run_with_boxes(tmp_path / "run")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "format=coco"]))
-        _run(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'all'}", "format=coco", "top_k=0"]))
+        run_export(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "format=coco"]))
+        run_export(
+            compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'all'}", "format=coco", "top_k=0"])
+        )
     files = [tmp_path / out / "annotations" / "instances_train.json" for out in ("out", "all")]
     found = [json.loads(file.read_text()) for file in files]
     assert [[box["bbox"][0] for box in one["annotations"]] for one in found] == [[0, 10], [0, 10, 20, 1]]
@@ -305,4 +307,4 @@ def test_the_data_of_a_run_is_checked(tmp_path: Path, config: dict[str, Any], me
         initialize_config_dir(str(CONF), version_base="1.3"),
         pytest.raises(InputError, match=message),
     ):
-        _run(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "format=coco"]))
+        run_export(compose("export", [f"boxes={tmp_path / 'run'}", f"out={tmp_path / 'out'}", "format=coco"]))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import recipe
-from wsdet.localize import _run
+from wsdet.localize import run as run_localize
 from wsdet.localizers.constant_boxes import CenterBox
 from wsdet.localizers.dam import Dam
 from wsdet.networks.backbones import build_backbone
@@ -133,7 +133,7 @@ def test_proposals_of_a_member_are_made_first(tmp_path: Path, tiny_dataset: Data
 )
 def test_what_is_not_possible_is_said_before_any_work(tmp_path: Path, overrides: list[str], says: str) -> None:
     with pytest.raises(InputError, match=f"(?s){says}"):
-        _run(compose("localize", [*overrides, f"out={tmp_path}"]))
+        run_localize(compose("localize", [*overrides, f"out={tmp_path}"]))
     assert not list(tmp_path.iterdir())
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests import programs
 from wsdet.cli.entry_point import compose
 from wsdet.storage.box_store import BoxStore
-from wsdet.train import _run, _with_settings_of_run
+from wsdet.train import complete
+from wsdet.train import run as run_train
 from wsdet.types import InputError
 
 SMALL = (
@@ -115,8 +116,8 @@ def test_what_cannot_be_is_said_in_one_line(run: Path, overrides: list[str], mes
 def composed(*overrides: str) -> None:
     """Trains in this process."""
     cfg = compose("train", overrides)
-    _with_settings_of_run(cfg)
-    _run(cfg)
+    complete(cfg)
+    run_train(cfg)
 
 
 def test_self_training_goes_on_from_a_finished_run(run: Path, tmp_path: Path) -> None:

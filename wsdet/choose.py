@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 _OWN = ("localizers", "networks", "sample", "out")  # keys of this program, not of `localize`
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -67,7 +68,7 @@ def _with_network(given: list[str], name: str, weights: str | None) -> list[str]
 
 def main() -> None:
     """Entry point."""
-    entry_point("choose", _run)
+    entry_point("choose", run)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ def main() -> None:
     """The command `python -m wsdet.compare`."""
     from wsdet.cli.entry_point import entry_point
 
-    entry_point("compare", _run)
+    entry_point("compare", run)
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from hydra.core.hydra_config import HydraConfig
 
     asked = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 _ON_SHEET = 48  # drawings on the contact sheet
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from wsdet.data.video import SUFFIXES as VIDEO_SUFFIXES
     from wsdet.data.video import frames_per_second, write_frames, write_video
     from wsdet.detectors.loading import load_detectors
@@ -98,7 +99,7 @@ def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any
 
 def main() -> None:
     """Entry point."""
-    entry_point("detect", _run)
+    entry_point("detect", run)
 
 
 if __name__ == "__main__":

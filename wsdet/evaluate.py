@@ -35,10 +35,11 @@ def main() -> None:
     from wsdet.cli.entry_point import entry_point
 
     # conf/proposals is a config group: Hydra would take the stores in proposals=[A,B] for the names of its files
-    entry_point("evaluate", _run, short={"proposals": "proposal_stores"})
+    entry_point("evaluate", run, short={"proposals": "proposal_stores"})
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 

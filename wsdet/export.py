@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Entry point."""
-    entry_point("export", _run)
+    entry_point("export", run)
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     if cfg.model is not None:
         _export_model(cfg)
         return

@@ -19,7 +19,8 @@ _USED = ("run", "corrections", "train_on", "trust", "out", "shared")
 _IN_PLACE = ("device", "workers", "batch_size", "in_flight", "strict")  # of the run's own: how to compute, not what
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from wsdet.cli.saved_run import saved_config
     from wsdet.stages.improve import improve
 
@@ -44,7 +45,7 @@ def _say_ignored(run: str) -> None:
 
 def main() -> None:
     """Entry point."""
-    entry_point("improve", _run)
+    entry_point("improve", run)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from wsdet.stages.export import check_choices
     from wsdet.stages.pseudo_label import Exports, pseudo_label
 
@@ -44,7 +45,7 @@ def _run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point."""
-    entry_point("localize", _run)
+    entry_point("localize", run)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     run = open_run(cfg)
     run.propose(recipe(cfg, "proposals"), run.ids)
 
 
 def main() -> None:
     """The entry point `python -m wsdet.propose`."""
-    entry_point("propose", _run)
+    entry_point("propose", run)
 
 
 if __name__ == "__main__":

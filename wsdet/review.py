@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     from wsdet.cli.factories import detector_and_positives
     from wsdet.cli.saved_run import saved_config
     from wsdet.report.judgments import judged_text, read_judged
@@ -76,7 +77,7 @@ def _serve(page: Page, port: int) -> None:
 
 def main() -> None:
     """Entry point."""
-    entry_point("review", _run)
+    entry_point("review", run)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ _OWN = {
 }
 
 
-def _run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
+    """What the program does with a composed config."""
     if torchrun_rank() is not None and cfg.task != "classifier":
         raise InputError(
             "under torchrun all processes would do all stages; train the classifier so, by task=classifier, and run "
@@ -57,7 +58,7 @@ def _self_training(cfg: DictConfig) -> None:
     run_experiment(open_run(cfg), replace(experiment_of(cfg), trained_in=Path(cfg.run)))
 
 
-def _with_settings_of_run(cfg: DictConfig) -> None:
+def complete(cfg: DictConfig) -> None:
     """task=self_training goes on from a finished run, with its settings."""
     from wsdet.cli.saved_run import saved_config
 
@@ -94,7 +95,7 @@ def _box_regressor(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Entry point."""
-    entry_point("train", _run, complete=_with_settings_of_run)
+    entry_point("train", run, complete=complete)
 
 
 if __name__ == "__main__":

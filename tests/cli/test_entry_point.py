@@ -178,12 +178,11 @@ def test_a_full_disk_is_said_once(tmp_path: Path) -> None:
 def test_a_stopped_program_says_how_to_go_on(tmp_path: Path, number: int, status: int, when: str) -> None:
     late = "import time\n    print('at work', flush=True)\n    time.sleep(60)"
     program = (
-        "import sys\nfrom wsdet.cli import entry_point as module\n"
+        "import hydra\nfrom wsdet.cli.entry_point import entry_point\n"
         "def run(cfg):\n    " + late + "\n"
-        "inner = module._hydra_main\n"
-        "def slow(*arguments):\n    import time\n    print('at work', flush=True)\n    time.sleep(60)\n"
-        + ("module._hydra_main = slow\n" if when == "early" else "")
-        + "module.entry_point('base', run)"
+        "def slow(**options):\n    import time\n    print('at work', flush=True)\n    time.sleep(60)\n"
+        + ("hydra.main = slow\n" if when == "early" else "")
+        + "entry_point('base', run)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, "out=here"],

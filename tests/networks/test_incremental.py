@@ -167,8 +167,8 @@ def test_activations_are_forgotten_with_their_objects() -> None:
     network = IncrementalNetwork(nn.Sequential(nn.Conv2d(3, 4, 3)), torch.zeros(3, 10, 10))
     for color in range(100):
         cached = network.cache(torch.full((3, 10, 10), float(color)))
+        assert cached.slot < 10
         del cached
-    assert all(len(table.rows) < 10 * 100 for table in network._tables.values())
     assert network.bytes_per_input == 4 * (3 * 10 * 10 + 4 * 8 * 8)
 
 

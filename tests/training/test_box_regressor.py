@@ -134,15 +134,6 @@ def test_a_bias_of_each_class_recovers_where_its_boxes_lie(tmp_path: Path) -> No
     np.testing.assert_allclose(ridge.biases[1] - ridge.biases[0], moved, atol=0.01)
 
 
-def test_what_few_examples_cannot_tell_apart_is_left_to_the_plainest() -> None:
-    plain, best = np.array([0.5, 0.3, 0.7, 0.6], np.float32), np.array([0.1, 0.5, 0.6, 0.7], np.float32)
-    choose = box_regressor._plainest_of_the_best
-    assert choose(np.stack([plain, best])) == 0
-    assert choose(np.tile(np.stack([plain, best]), 100)) == 1  # the same difference, told by 400
-    assert choose(np.stack([plain[:1], best[:1]])) == 0  # one tells nothing
-    assert choose(np.stack([plain, plain])) == 0
-
-
 def test_a_class_that_nothing_is_chosen_by_still_has_its_map(tmp_path: Path) -> None:
     learned, chosen_by = linear_examples(120, 0, 0.03), linear_examples(20, 1)
     rows = np.flatnonzero(chosen_by.labels == 0)

@@ -47,6 +47,7 @@ from wsdet.training.batches import Batches
 from wsdet.training.options import BoxRegressorTraining, PerClass, RegressionLoss
 from wsdet.training.resumable import fit, train_once
 from wsdet.training.ridge import RidgePath
+from wsdet.training.selection import plainest_of_the_best
 from wsdet.training.sensitivity_maps import Halves
 from wsdet.types import Floats, InputError, Ints
 
@@ -317,16 +318,7 @@ def _choose(
             corners = proper(_applied(weights, biases, inputs, at), 1 / learned.maps.shape[-1])
             choices.append(_Choice(penalty, candidate, weights, biases))
             losses.append(_misses(torch.from_numpy(corners), wanted).numpy())
-    return choices[_plainest_of_the_best(np.stack(losses))]
-
-
-def _plainest_of_the_best(losses: Floats) -> int:
-    """The first of k choices whose (k, n) losses are no more than a standard error above the best one's."""
-    above = losses - losses[losses.mean(axis=1).argmin()]
-    if above.shape[1] < 2:
-        return 0
-    errors = above.std(axis=1, ddof=1) / np.sqrt(above.shape[1])
-    return int((above.mean(axis=1) <= errors).argmax())
+    return choices[plainest_of_the_best(np.stack(losses))]
 
 
 def _applied(weights: Floats, biases: Floats, inputs: Floats, at: Ints) -> Floats:

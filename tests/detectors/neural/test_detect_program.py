@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from wsdet.cli.entry_point import CONF
-from wsdet.detect import _run
+from wsdet.detect import run as run_detect
 from wsdet.detectors.neural.detector import NeuralDetector
 from wsdet.storage.box_store import BoxStore
 
@@ -24,8 +24,8 @@ def test_photos_in_boxes_out(detector_of: Callable[..., NeuralDetector], tmp_pat
     overrides = [f"model={tmp_path / 'model'}", f"images={tmp_path / 'photos'}", f"out={tmp_path / 'out'}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("detect", [*overrides, "device=cpu", "draw_above=0"])
-        _run(cfg)
-        _run(cfg)  # nothing to do the second time
+        run_detect(cfg)
+        run_detect(cfg)  # nothing to do the second time
     out = tmp_path / "out"
     assert not (out / "proposals").exists()
     assert list(BoxStore(out / "detections")) == ["a.jpg", "b.png"]

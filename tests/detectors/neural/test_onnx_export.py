@@ -19,7 +19,7 @@ from wsdet.detectors import onnx_file
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector
 from wsdet.detectors.neural.onnx_export import export_onnx
 from wsdet.detectors.neural.options import KINDS, Kind, ModelOptions
-from wsdet.export import _run
+from wsdet.export import run as run_export
 from wsdet.networks.backbones import build_backbone
 from wsdet.types import InputError, Sample
 
@@ -93,7 +93,7 @@ def test_the_command(detector_of: Callable[..., NeuralDetector], tmp_path: Path)
     data = ["data=synthetic", "data.n_test=2", "data.n_train=0"]
     overrides = [f"model={tmp_path / 'model'}", f"out={tmp_path / 'out'}", *data]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        _run(compose("export", [*overrides, "format=onnx"]))
+        run_export(compose("export", [*overrides, "format=onnx"]))
         with pytest.raises(InputError, match="format=onnx"):
-            _run(compose("export", [*overrides, "format=coco"]))
+            run_export(compose("export", [*overrides, "format=coco"]))
     assert (tmp_path / "out" / "model.onnx").exists()

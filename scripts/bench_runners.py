@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python scripts/bench_runners.py speed --images 300 --repeats 3
     OMP_NUM_THREADS=1 python scripts/bench_runners.py overhead --images 1000
-    OMP_NUM_THREADS=1 python scripts/bench_runners.py memory --images 10000
+    OMP_NUM_THREADS=1 python scripts/bench_runners.py memory --images 10000 --runner ray
     python scripts/bench_runners.py simulate --seconds-per-image 0.35 --driver-ms 3.0
 
 `speed` and `overhead` run the ways one after the other, again and again, so that other work on the machine hits all of
@@ -19,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,29 +136,51 @@ def overhead(options: argparse.Namespace) -> None:
 
 
 def memory(options: argparse.Namespace) -> None:
-    """Resident memory of this process and its workers, as images go by."""
+    """Resident memory of this process, of two workers and of Ray's own processes, as images go by."""
     dataset, net = Noise(options.images), network(32, 1)
-    seen: list[tuple[int, float, float]] = []
+    on_ray = options.runner == "ray"
+    seen: list[tuple[int, float, float, float]] = []
 
-    class Watched(Local):
+    def look(number: int) -> None:
+        workers = _named("ray::_Worker") if on_ray else _children(os.getpid())
+        others = sum(map(_resident, [*_named("raylet/raylet"), *_named("gcs/gcs_server")])) if on_ray else 0.0
+        seen.append((number, _resident(os.getpid()), max(map(_resident, workers)), others))
+
+    class Watched(Ray if on_ray else Local):  # type: ignore[misc]
         def run(self, job: Any, ids: Any) -> Iterator[Any]:
             for number, outcome in enumerate(super().run(job, ids)):
                 if number % max(1, options.images // 10) == options.images // 20:
-                    seen.append((number, _resident(os.getpid()), max(map(_resident, _children(os.getpid())))))
+                    look(number)
                 yield outcome
 
-    seconds, _ = seconds_of(dataset, CenterBox(), net, Watched(2))
-    rows = [[f"{n:,}", f"{driver:.0f}", f"{worker:.0f}"] for n, driver, worker in seen]
-    print(f"{options.images} images of 16 pixels, two local workers, {seconds:.0f} s")
-    print(table(["images", "this process, MB", "largest worker, MB"], rows))
-    print(f"growth from the first line: {seen[-1][1] - seen[0][1]:+.0f} MB, {seen[-1][2] - seen[0][2]:+.0f} MB")
+    with two_nodes() if on_ray else nullcontext():
+        seconds, _ = seconds_of(dataset, CenterBox(), net, Watched(workers=2))
+    rows = [[f"{n:,}", *(f"{megabytes:.0f}" for megabytes in of)] for n, *of in seen]
+    print(f"{options.images} images of 16 pixels, two workers of runner={options.runner}, {seconds:.0f} s")
+    print(table(["images", "this process, MB", "largest worker, MB", "Ray's own, MB"], rows))
+    grown = (f"{last - first:+.0f} MB" for first, last in zip(seen[0][1:], seen[-1][1:], strict=True))
+    print(f"growth from the first line to the last: {', '.join(grown)}")
+
+
+def _named(part: str) -> list[int]:
+    """Processes of this machine whose command has that part; simulated nodes are processes of it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if part in path.read_text(encoding="utf-8", errors="replace"):
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
 
 
 def _resident(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1e3
-    return 0.0
+    """Megabytes; 0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 def _children(pid: int) -> list[int]:
@@ -193,6 +215,7 @@ def main() -> None:
         command.add_argument("--images", type=int, default=images)
         command.add_argument("--repeats", type=int, default=3)
         command.add_argument("--localizer", choices=sorted(LOCALIZERS), default="stl")
+        command.add_argument("--runner", choices=["local", "ray"], default="ray", help="of memory")
         command.add_argument("--seconds-per-image", type=float, default=0.35)
         command.add_argument("--driver-ms", type=float, default=3.0)
         command.add_argument("--workers-per-node", type=int, default=16)

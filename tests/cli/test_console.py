@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,16 @@ def test_ctrl_c_while_a_program_is_imported_is_one_line() -> None:
     code = "import wsdet.cli; 1 / 0"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="the system has no SIGPIPE")
+def test_help_ends_quietly_with_its_reader() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; sys.argv = ['wsdet', '--help']; from wsdet.cli.console import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""
 
 
 def test_an_unknown_program_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

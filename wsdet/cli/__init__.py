@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -17,5 +18,9 @@ def _plainly(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 # not in a notebook: `python -m wsdet.PROGRAM`, or the command `wsdet`
 _spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-if (_spec and _spec.name.startswith("wsdet.")) or Path(sys.argv[0]).stem == "wsdet":
+_is_command = Path(sys.argv[0]).stem == "wsdet"
+if (_spec and _spec.name.startswith("wsdet.")) or _is_command:
     sys.excepthook = _plainly
+    _asks_for_help = {"-h", "--help", "help"} & set(sys.argv) or (_is_command and len(sys.argv) == 1)
+    if _asks_for_help and hasattr(signal, "SIGPIPE"):  # help may end with its reader, as in `wsdet --help | head`; a run does not
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

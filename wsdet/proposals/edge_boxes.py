@@ -76,9 +76,7 @@ class EdgeBoxes:
         self.max_side = max_side
         self.max_boxes = max_boxes
         if self.model is None:
-            log.info(
-                "edge_boxes: no model given, so edges are image gradients, not learned ones (proposals.model=FILE)"
-            )
+            _say_gradients()
         else:
             _check_model(self.model)
 
@@ -150,6 +148,11 @@ def _thinned(strength: Floats, magnitude: Floats, normal: Floats) -> Floats:
 @lru_cache(1)  # once a process: the forests are large, and OpenCV's object cannot be handed to another process
 def _edge_detector(model: str) -> Any:
     return cv2.ximgproc.createStructuredEdgeDetection(model)
+
+
+@lru_cache(1)  # once a process, however often a run makes its proposals' source
+def _say_gradients() -> None:
+    log.info("edge_boxes: no model given, so edges are image gradients, not learned ones (proposals.model=FILE)")
 
 
 def _check_model(model: str) -> None:

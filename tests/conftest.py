@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from wsdet.types import Boxes, Pixels, Sample, Split
 
 # before torch is loaded: its threads wait for each other, and on a busy machine tests take many times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what runs cost is kept in the user's cache; tests have one of their own, empty
+os.environ["WSDET_CACHE"] = tempfile.mkdtemp(prefix="wsdet-cache-")
 # run in the background, a shell has pytest ignore SIGINT, and the programs that tests interrupt would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

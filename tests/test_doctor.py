@@ -14,7 +14,8 @@ from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import experiment_of, open_run
 from wsdet.doctor import plan_of
 from wsdet.stages.experiment import run_experiment
-from wsdet.stages.plan import Plan, Stage, plan, plan_table
+from wsdet.stages.plan import Plan, Stage, plan_table
+from wsdet.stages.rehearsal import plan
 from wsdet.types import InputError
 from wsdet.vision import opencv
 
@@ -58,7 +59,7 @@ def test_a_plan_has_the_stages_of_the_run_and_writes_nothing(tmp_path: Path, mon
 
 @pytest.fixture
 def _two_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsdet.stages.plan.MOST", 0)
+    monkeypatch.setattr("wsdet.stages.rehearsal.MOST", 0)
 
 
 @pytest.mark.usefixtures("_two_rehearsals")

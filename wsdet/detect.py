@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import entry_point, shard_of
+from wsdet.cli.planned import planned
 from wsdet.cli.saved_parts import saved_proposals
 
 if TYPE_CHECKING:
@@ -60,12 +61,14 @@ def run(cfg: DictConfig) -> None:
     ids = limited(dataset.ids("test"), cfg.limit, cfg.seed)
     execution = Execution(**{field.name: cfg[field.name] for field in fields(Execution)})
     runner = build(cfg.runner, "runner")
-    proposals = None
+    run = None
     if sources is not None:
         run = Run(dataset, data, {"test": ids}, out, network, execution, runner=runner, shard=shard)
-        proposals = run.propose(sources, ids)
-    where = (runner, {"detector": Path(cfg.model)}, shard)
-    detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
+    n = -(-len(ids) // (shard.of if shard else 1))
+    with planned(cfg, "detect", run, (0, n), rest="detect", is_new=not len(store)):
+        proposals = run.propose(sources, ids) if run is not None and sources is not None else None
+        where = (runner, {"detector": Path(cfg.model)}, shard)
+        detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
     if shard:
         log.info("shards write no detections.json and no drawings; the same command without shard= does, at the end")
         return

@@ -12,6 +12,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import experiment_of, open_run
+from wsdet.cli.planned import kind_of
 from wsdet.report.text_tables import table
 from wsdet.runners.job import Runner
 from wsdet.runners.ray import Ray
-from wsdet.stages.plan import Plan, plan, plan_table
+from wsdet.stages.costs import keep
+from wsdet.stages.plan import Plan, plan_table, workers_of
+from wsdet.stages.rehearsal import plan
 from wsdet.storage.amounts import amount
 from wsdet.types import InputError
 from wsdet.vision import opencv
@@ -65,7 +69,12 @@ def plan_of(cfg: DictConfig) -> Plan:
     """
     if cfg.task not in ("experiment", "classifier"):
         raise InputError(f"plan knows task=experiment and task=classifier, got task={cfg.task}")
-    return plan(open_run(cfg), experiment_of(cfg) if cfg.task == "experiment" else None)
+    run = open_run(cfg)
+    found = plan(run, experiment_of(cfg) if cfg.task == "experiment" else None)
+    program = "train" if cfg.task == "experiment" else "train task=classifier"
+    if found.is_complete:  # `python -m wsdet.train` says at its start what was found here
+        keep(kind_of(cfg, program), found.images, found.stages, partial(workers_of, run=run))
+    return found
 
 
 # --- the machine

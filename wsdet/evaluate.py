@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from wsdet.cli.build import build
-    from wsdet.report import text_tables as table
+    from wsdet.cli.planned import planned
     from wsdet.sampling import limited
 
     wanted = {"boxes": cfg.boxes, "proposals": cfg.proposal_stores, "detections": cfg.detections}
@@ -57,7 +57,15 @@ def run(cfg: DictConfig) -> None:
     dataset: Dataset = build(cfg.data, "data")
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
     ids = [image_id for split in splits for image_id in limited(dataset.ids(split), cfg.limit, cfg.seed)]
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    with planned(cfg, "evaluate", counts=(0, len(ids)), rest="evaluate"):
+        _measure(cfg, stores, dataset, ids, Path(HydraConfig.get().runtime.output_dir))
+
+
+def _measure(
+    cfg: DictConfig, stores: Mapping[str, Mapping[str, BoxStore]], dataset: Dataset, ids: Sequence[str], folder: Path
+) -> None:
+    from wsdet.report import text_tables as table
+
     metrics: dict[str, Any] = {}
     if "boxes" in stores:
         metrics["localization"] = {

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from wsdet.cli.build import check_parts
 from wsdet.cli.entry_point import entry_point
 from wsdet.cli.factories import open_run, recipe
+from wsdet.cli.planned import planned
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from wsdet.stages.pseudo_label import Exports
+    from wsdet.stages.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +24,7 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """What the program does with a composed config."""
     from wsdet.stages.export import check_choices
-    from wsdet.stages.pseudo_label import Exports, pseudo_label
+    from wsdet.stages.pseudo_label import Exports
 
     exports = Exports(tuple(cfg.export), cfg.min_score, cfg.top_k, cfg.images)
     for format in exports.formats:
@@ -34,13 +38,18 @@ def run(cfg: DictConfig) -> None:
     if cfg.prepare:
         run.prepare(recipe(cfg, "localizer"), run.ids)
         return
+    with planned(cfg, "localize", run):
+        _localize(cfg, run, exports, title if cfg.report else "")
+
+
+def _localize(cfg: DictConfig, run: Run, exports: Exports, title: str) -> None:
+    from wsdet.stages.pseudo_label import pseudo_label
+
     if run.shard:
         run.localize(recipe(cfg, "localizer"), run.ids, run.out / "masks" / cfg.names.localizer if cfg.masks else None)
         log.info("shards write no exports and no report; the same command without shard= does, once all are through")
         return
-    pseudo_label(
-        run, recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title if cfg.report else "", cfg.verdict
-    )
+    pseudo_label(run, recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title, cfg.verdict)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wsdet.cli.entry_point import entry_point
 from wsdet.cli.factories import open_run, recipe
+from wsdet.cli.planned import planned
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """What the program does with a composed config."""
     run = open_run(cfg)
-    run.propose(recipe(cfg, "proposals"), run.ids)
+    with planned(cfg, "propose", run):
+        run.propose(recipe(cfg, "proposals"), run.ids)
 
 
 def main() -> None:

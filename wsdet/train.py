@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from wsdet.cli.build import build, check_parts, settings_of
 from wsdet.cli.entry_point import entry_point, torchrun_rank
 from wsdet.cli.factories import experiment_of, open_run, recipe
+from wsdet.cli.planned import planned
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ def _experiment(cfg: DictConfig) -> None:
     from wsdet.stages.experiment import run_experiment
 
     check_parts(cfg, "localizer", "proposals")
-    run_experiment(open_run(cfg), experiment_of(cfg))
+    run = open_run(cfg)
+    with planned(cfg, "train", run):
+        run_experiment(run, experiment_of(cfg))
 
 
 def _self_training(cfg: DictConfig) -> None:
     from wsdet.stages.experiment import run_experiment
 
-    run_experiment(open_run(cfg), replace(experiment_of(cfg), trained_in=Path(cfg.run)))
+    run = open_run(cfg)
+    with planned(cfg, "train task=self_training", run):
+        run_experiment(run, replace(experiment_of(cfg), trained_in=Path(cfg.run)))
 
 
 def complete(cfg: DictConfig) -> None:
@@ -77,7 +82,9 @@ def complete(cfg: DictConfig) -> None:
 
 
 def _classifier(cfg: DictConfig) -> None:
-    path = open_run(cfg).train_classifier()
+    run = open_run(cfg)
+    with planned(cfg, "train task=classifier", run):
+        path = run.train_classifier()
     log.info("the classifier is in %s; use it as network.weights=%s", path, path)
 
 
@@ -90,7 +97,9 @@ def _box_regressor(cfg: DictConfig) -> None:
     n_boxes = settings_of(cfg, "n_boxes")["n_boxes"]
     n_boxes = n_boxes if isinstance(n_boxes, list) else [n_boxes]
     parts = recipe(cfg, "localizer"), recipe(cfg, "proposals")
-    run_box_regressors(open_run(cfg), cfg.boxes, n_boxes, *parts, options)
+    run = open_run(cfg)
+    with planned(cfg, "train task=box_regressor", run):
+        run_box_regressors(run, cfg.boxes, n_boxes, *parts, options)
 
 
 def main() -> None:

@@ -1,51 +1,23 @@
-"""What a run would cost, found by rehearsing it: the same stages on a few of its images, in a folder that goes again.
+"""What a run is expected to cost, by stage, and how the cost of a stage follows from what it took for other images.
 
-A rehearsal is the run itself, so it has the run's stages and no list of its own. The first one takes the time that is
-taken once (modules, start-up); two more of different size, in a process that is warm, tell what an image costs beside
-it. Of a detector that is trained in epochs one is rehearsed.
+`wsdet.stages.rehearsal` finds it out on a few images of the run, `wsdet.stages.costs` looks it up among earlier runs.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import tempfile
-import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
 
-from wsdet.detectors.self_training import MeanTeacher
 from wsdet.report.text_tables import table
 from wsdet.runners.local import Local
-from wsdet.sampling import limited
-from wsdet.stages.experiment import BASELINES, Experiment, run_experiment
-from wsdet.stages.run import SPLITS, Run
+from wsdet.stages.experiment import BASELINES
+from wsdet.stages.run import Run
 from wsdet.storage.amounts import amount, duration
-from wsdet.types import Split
 
-if TYPE_CHECKING:
-    from wsdet.detectors.trainer import DetectorTrainer
-
-BUDGET = 25.0  # seconds of the processor that rehearsals may take: on a machine that others use, more go by
-FEWEST, MOST = 3, 24  # training images of a rehearsal; a classifier needs two to learn from and one to measure on
-
-_SURE = 0.7  # share of the time left that a larger rehearsal is to take by what a smaller one took
 _SPARE = 1e9  # bytes that a disk should keep
-_FOLDERS = {  # whose stage is not of their name
-    "localization": "localize/",  # and the store's name
-    "proposals": "propose",
-    "feature_maps": "train_detectors",
-    "detectors": "train_detectors",
-    "detections": "detect",
-    "rounds": "self_training",
-}
-_TRAINED = {"classifier", "region_classifier", "detectors"}
-_OTHERS = "evaluate"  # the stage of all other files
+_APART = 1.5  # how many times as many images a line's last point has as its first
 
 
 @dataclass(frozen=True)
@@ -74,79 +46,36 @@ class Plan:
     Attributes:
         stages: in their order; those that no rehearsal reached are missing.
         images: training and test images of the run.
-        rehearsed: training images of each rehearsal.
+        rehearsed: training images of each rehearsal; nothing where the stages come from earlier runs.
         seconds: that finding out took.
     """
 
     stages: Sequence[Stage]
     images: tuple[int, int]
-    rehearsed: Sequence[int]
-    seconds: float
+    rehearsed: Sequence[int] = ()
+    seconds: float = 0.0
 
     @property
     def is_complete(self) -> bool:
         """Whether all stages were reached."""
         return all(stage.is_complete for stage in self.stages)
 
+    @property
+    def seconds_expected(self) -> float:
+        """Of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def without(self, spent: Mapping[str, float]) -> Plan:
+        """What is left of it after the seconds that stages have taken already."""
+        left = [replace(one, seconds=max(0.0, one.seconds - spent.get(one.name, 0.0))) for one in self.stages]
+        return replace(self, stages=left)
+
     def __str__(self) -> str:
-        seconds = sum(stage.seconds for stage in self.stages)
         peak = max((stage.peak_bytes for stage in self.stages), default=0.0)
         disk = sum(stage.n_bytes for stage in self.stages)
         least = "" if self.is_complete else "more than "
-        return f"{least}{duration(seconds)}, {amount(peak)} of memory, {amount(disk)} of disk"
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What one rehearsal took.
-
-    Attributes:
-        counts: its training and test images.
-        seconds: by stage.
-        peaks: bytes by stage.
-        disk: by stage, see `_disk_by_stage`.
-        grown: bytes by stage that the whole run holds beside them.
-        broken_off: the stage in which its time was over.
-    """
-
-    counts: tuple[int, int]
-    seconds: Mapping[str, float]
-    peaks: Mapping[str, float]
-    disk: Mapping[str, tuple[float, float]]
-    grown: Mapping[str, float]
-    broken_off: str = ""
-
-
-def plan(run: Run, experiment: Experiment | None, budget: float = BUDGET) -> Plan:
-    """Rehearses a run on a few of its images, in at most `budget` seconds, and scales what it took.
-
-    Args:
-        run: the run; nothing is written into its folders, and its own network is not asked for.
-        experiment: what it does; None: it trains the classifier, and stops there.
-        budget: seconds of the processor.
-
-    Raises:
-        InputError: the configuration is not possible, or none of the images can be read.
-    """
-    start, begun = time.perf_counter(), time.process_time()
-
-    def left() -> float:
-        return budget - (time.process_time() - begun)
-
-    few = min(FEWEST, len(run.train_ids))
-    shortened = None if experiment is None else _shortened(experiment)
-    cold = _rehearse(run, shortened, few, left())
-    rehearsals = [cold]
-    if not cold.broken_off:
-        before = left()
-        rehearsals.append(_rehearse(run, shortened, few, before))
-        wanted = max(2 * few, int(few * _SURE * left() / max(1e-3, before - left())))
-        more = min(MOST, len(run.train_ids), wanted)
-        if more > few:  # where it does not get to the end, its first stages count all the same
-            rehearsals.append(_rehearse(run, shortened, more, left()))
-    counts = len(run.train_ids), len(run.test_ids)
-    stages = [_scaled(name, rehearsals, run, experiment) for name in cold.seconds]
-    return Plan(stages, counts, [one.counts[0] for one in rehearsals], time.perf_counter() - start)
+        of_disk = f", {amount(disk)} of disk" if disk else ""
+        return f"{least}{duration(self.seconds_expected)}, {amount(peak)} of memory{of_disk}"
 
 
 def plan_table(planned: Plan, free: float) -> str:
@@ -169,185 +98,58 @@ def plan_table(planned: Plan, free: float) -> str:
     return "\n".join(lines)
 
 
-# --- rehearsals
+def line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """(what is there once, what comes with each image) of values at numbers of images; neither is negative.
 
-
-def _shortened(experiment: Experiment) -> Experiment:
-    """Where detectors are trained in epochs: with one detector and one epoch, which `_repetitions` makes up for."""
-    if _repetitions("train_detectors", experiment) == 1:
-        return experiment
-    train_on, self_training = experiment.positives.train_on, experiment.self_training
-    first = "pseudo" if "pseudo" in train_on else train_on[0]
-    return replace(
-        experiment,
-        detector=experiment.detector.changed(training={**experiment.detector.settings["training"], "epochs": 1}),
-        positives=replace(experiment.positives, train_on=[first]),
-        self_training=replace(self_training, epochs=1) if isinstance(self_training, MeanTeacher) else self_training,
-    )
-
-
-def _repetitions(name: str, experiment: Experiment | None) -> int:
-    """How many times as much of a stage the run does for each image as its rehearsals do."""
-    if experiment is None or "training" not in experiment.detector.settings:
-        return 1
-    n_detectors, self_training = len(experiment.positives.train_on), experiment.self_training
-    epochs = int(experiment.detector.settings["training"]["epochs"])
-    repetitions = {
-        "train_detectors": epochs * n_detectors,
-        "detect": n_detectors,
-        "self_training": self_training.epochs if isinstance(self_training, MeanTeacher) else epochs,
-    }
-    return repetitions.get(name, 1)
-
-
-class _TimeIsOver(BaseException):
-    """Not an `Exception`: nothing on the way is to handle it."""
-
-
-def _rehearse(run: Run, experiment: Experiment | None, n: int, seconds: float) -> _Measured:
-    """The run with `n` training images and its share of test images, in this process."""
-    n_test = min(len(run.test_ids), max(1, round(n * len(run.test_ids) / max(1, len(run.train_ids)))))
-    seed = run.execution.seed
-    ids: dict[Split, Sequence[str]] = {
-        split: limited(of, k, seed)
-        for split, of, k in zip(SPLITS, (run.train_ids, run.test_ids), (n, n_test), strict=True)
-    }
-    with tempfile.TemporaryDirectory(prefix="wsdet-plan-") as folder:
-        small = run.rehearsal(ids, Path(folder))
-        grown: Mapping[str, float] = {}
-        is_over = False
-        try:
-            with _quiet(), _time_limit(seconds):
-                if experiment is None:
-                    small.train_classifier()
-                else:
-                    run_experiment(small, replace(experiment, visualize=0, title=""))
-                    grown = _grown(small, experiment, len(run.train_ids))
-        except _TimeIsOver:
-            is_over = True
-        taken, peaks = small.timings.column("seconds"), small.timings.column("peak_mb")
-        disk = _disk_by_stage(Path(folder))
-    bytes_held = {name: 1e6 * mb for name, mb in peaks.items()}
-    return _Measured((n, n_test), taken, bytes_held, disk, grown, [*taken, ""][-2 if taken else -1] if is_over else "")
-
-
-def _grown(small: Run, experiment: Experiment, n: int) -> dict[str, float]:
-    """Bytes by stage that are held for `n` images at once, beside what a few of them take."""
-    trainer: DetectorTrainer = experiment.detector.build()
-    return {
-        "classifier": min(2 * 2**30, n * 3 * small.network.input_size**2),
-        "train_detectors": trainer.memory(n, len(experiment.positives.train_on), small.network),
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what a run says: it is about a few images, and of no interest."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Ends the block with `_TimeIsOver`, where the system has timers; elsewhere it goes on to its end."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def over(*_: object) -> NoReturn:
-        raise _TimeIsOver
-
-    handler = signal.signal(signal.SIGPROF, over)
-    signal.setitimer(signal.ITIMER_PROF, max(0.1, seconds))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, handler)
-
-
-def _disk_by_stage(folder: Path) -> dict[str, tuple[float, float]]:
-    """(bytes of what was trained, whose size does not depend on the images; bytes of everything else) by stage."""
-    disk: dict[str, tuple[float, float]] = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            top, *rest = path.relative_to(folder).parts
-            stage = _FOLDERS.get(top, top if rest else _OTHERS)
-            stage += rest[0] if stage.endswith("/") else ""
-            trained, others = disk.get(stage, (0.0, 0.0))
-            size = path.stat().st_size
-            disk[stage] = (trained + size, others) if top in _TRAINED else (trained, others + size)
-    return disk
-
-
-# --- from rehearsals to the run
-
-
-def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Experiment | None) -> Stage:
-    """A stage of the whole run, from that of a cold, a warm and a larger rehearsal, or of as many as there are."""
-    cold, *later = rehearsals
-    # one that was broken off may have ended before it came to proposals a second time, for the test images
-    warm = [
-        one for one in later if not one.broken_off or (name in one.seconds and name not in (one.broken_off, "propose"))
-    ]
-    last = [cold, *warm][-1]
-
-    def images(n_train: int, n_test: int) -> int:
-        """How many the stage goes over."""
-        n = {"train": n_train, "test": n_test, "both": n_train + n_test}[_split_of(name, experiment)]
-        return max(1, min(n, experiment.verdict) if name == "verdict" and experiment is not None else n)
-
-    wanted = images(len(run.train_ids), len(run.test_ids))
-    points = [(images(*one.counts), one.seconds[name]) for one in warm or [cold]]
-    once, rate = _line(points)
-    start_up = max(0.0, cold.seconds[name] - points[0][1])
-    trained, others = last.disk.get(name, (0.0, 0.0))
-    others *= wanted / images(*last.counts)
-    if name == "train_detectors" and experiment is not None:  # feature maps are kept up to a limit
-        others = min(others, 1e9 * experiment.detector.settings.get("cache_gigabytes", 0))
-    return Stage(
-        name,
-        start_up + once + rate * wanted * _repetitions(name, experiment) / _workers(name, run),
-        max(one.peaks[name] for one in [cold, *warm]) + cold.grown.get(name, 0.0),
-        trained + others,
-        name != cold.broken_off,
-    )
-
-
-def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """(what is there once, what comes with each image) of values at a few numbers of images; neither is negative."""
-    (few, low), (many, high) = points[0], points[-1]
-    rate = max(0.0, high - low) / (many - few) if many > few else high / many
+    Where the numbers are nearly equal, chance would make the slope: all of it comes with the images then.
+    """
+    (few, low), (many, high) = min(points), max(points)
+    rate = max(0.0, high - low) / (many - few) if are_apart(points) else high / max(1, many)
     return max(0.0, high - rate * many), rate
 
 
-def _split_of(name: str, experiment: Experiment | None) -> Literal["train", "test", "both"]:
-    kind, _, of = name.partition("/")
-    if kind == "detect":
-        return "test"
-    own = {*BASELINES, experiment.localizer.name if experiment else ""}
-    return "both" if kind in ("propose", "evaluate") or (kind == "localize" and of not in own) else "train"
+def are_apart(points: Sequence[tuple[int, float]]) -> bool:
+    """Whether the numbers of images are far enough from each other for a line."""
+    return max(points)[0] >= _APART * min(points)[0]
 
 
-def _workers(name: str, run: Run) -> int:
+def images_of(stage: str, counts: tuple[int, int], localizer: str | None, n_verdict: int = 0) -> int:
+    """How many images a stage goes over.
+
+    Args:
+        stage: its name.
+        counts: training and test images.
+        localizer: whose boxes of the training images alone an experiment wants; None: the program is no experiment,
+            and all stages go over all images.
+        n_verdict: maximum number of images that the verdict looks at; 0: not known.
+    """
+    n_train, n_test = counts
+    kind, _, of = stage.partition("/")
+    n = n_train + n_test
+    if localizer is not None and kind == "detect":
+        n = n_test
+    elif localizer is not None and not (
+        kind in ("propose", "evaluate") or (kind == "localize" and of not in {*BASELINES, localizer})
+    ):
+        n = n_train
+    return max(1, min(n, n_verdict) if kind == "verdict" and n_verdict else n)
+
+
+def workers_of(stage: str, run: Run) -> int:
     """How many work side by side at a stage, as a rehearsal does not."""
-    kind = name.partition("/")[0]
+    kind = stage.partition("/")[0]
     if kind not in ("localize", "propose", "detect"):
         return 1
     if not isinstance(run.runner, Local):
         return max(1, run.runner.workers)
     # on one machine processes share the cores that one of them would have had for its threads
-    workers, shared = (run.execution.workers, 1) if kind == "propose" else (run.runner.workers, _threads())
+    workers, shared = (run.execution.workers, 1) if kind == "propose" else (run.runner.workers, threads())
     return max(1, min(workers, os.cpu_count() or 1) // shared)
 
 
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
+def threads() -> int:
+    """Of a process that works alone."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    given = os.environ.get("OMP_NUM_THREADS", "")  # importing torch only for this would take seconds
+    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1

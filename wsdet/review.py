@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     from wsdet.report.judgments import judged_text, read_judged
     from wsdet.sampling import limited
     from wsdet.stages.corrections import corrections_of, pseudo_boxed
-    from wsdet.stages.experiment import Positives
+    from wsdet.stages.positives import Positives
     from wsdet.stages.review import other_boxes, pick, pseudo_boxes_of, shown_boxes, write_project
     from wsdet.stages.review_page import correction_page, judging_page, refresh_report
 

@@ -14,8 +14,9 @@ from wsdet.types import Dataset
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from wsdet.stages.experiment import Experiment, Positives
+    from wsdet.stages.experiment import Experiment
     from wsdet.stages.network import NetworkOptions
+    from wsdet.stages.positives import Positives
     from wsdet.stages.recipe import Recipe
     from wsdet.stages.run import Run
 
@@ -85,12 +86,12 @@ def experiment_of(cfg: DictConfig) -> Experiment:
 
 def detector_and_positives(cfg: DictConfig) -> tuple[Recipe, Positives]:
     """The kind of detector of `cfg.detector`, and the boxes that it is trained on."""
-    from wsdet.stages.experiment import Positives
+    from wsdet.stages.positives import Positives
     from wsdet.stages.recipe import Recipe
 
     settings: Mapping[str, Any] = settings_of(cfg, "detector")["detector"]
     names = {field.name for field in fields(Positives)}
     own = {key: value for key, value in settings.items() if key not in names}
     chosen = {key: value for key, value in settings.items() if key in names}
-    positives = build({"_target_": "wsdet.stages.experiment.Positives", **chosen}, "detector")
+    positives = build({"_target_": "wsdet.stages.positives.Positives", **chosen}, "detector")
     return Recipe("detector", own, "detector", build), positives

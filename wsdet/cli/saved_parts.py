@@ -17,7 +17,7 @@ from wsdet.storage.untrusted import read_yaml
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
-    from wsdet.stages.experiment import Positives
+    from wsdet.stages.positives import Positives
 
 _LARGEST, _LONGEST = 1e9, 1000  # numbers and lists in what is read
 _OTHER_PROPOSALS = "give proposals=NAME instead (python -m wsdet.detect --help lists them)"
@@ -67,7 +67,7 @@ def saved_network(folder: Path) -> dict[str, Any]:
 
 def saved_positives(folder: Path) -> Positives:
     """Which pseudo-boxes the run that a store lies in trained detectors on; the defaults where it trained none."""
-    from wsdet.stages.experiment import Positives
+    from wsdet.stages.positives import Positives
 
     detector = config_above(folder).get("detector")
     chosen = detector if isinstance(detector, dict) else {}

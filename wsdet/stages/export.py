@@ -34,7 +34,7 @@ from wsdet.storage.untrusted import read_yaml
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
-    from wsdet.stages.experiment import Positives
+    from wsdet.stages.positives import Positives
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def export_store(
     Raises:
         InputError: as `export`; or the folder holds another export, or the store has none of the images.
     """
-    from wsdet.stages.experiment import Positives, chosen
+    from wsdet.stages.positives import Positives, chosen
 
     asked = hashlib.sha256("\n".join(image_id for split in ids for image_id in ids[split]).encode()).hexdigest()[:16]
     ids = {split: [image_id for image_id in ids[split] if image_id in store] for split in ids}

@@ -17,7 +17,8 @@ from wsdet.stages.corrections import (
     read_corrections,
     summary,
 )
-from wsdet.stages.experiment import CORRECTED, Experiment, run_experiment
+from wsdet.stages.experiment import Experiment, run_experiment
+from wsdet.stages.positives import CORRECTED
 from wsdet.stages.review import pseudo_boxes_of, shown_boxes
 from wsdet.stages.run import Run
 from wsdet.storage.files import write_json

@@ -11,8 +11,8 @@ import numpy as np
 
 from wsdet import check
 from wsdet.sampling import limited
-from wsdet.stages.experiment import Positives, chosen
 from wsdet.stages.export import export, find_store, method_of
+from wsdet.stages.positives import Positives, chosen
 from wsdet.storage.box_store import BoxStore
 from wsdet.storage.files import replacing, write_json
 from wsdet.storage.provenance import check_settings, read_settings

@@ -13,10 +13,11 @@ from sklearn.linear_model import Ridge
 
 from wsdet.boxes import iou
 from wsdet.detectors.rcnn.box_regression import BoxShifts, RegressionSums, moved, offsets_to, train_box_regression
-from wsdet.detectors.rcnn.detector import RcnnDetector, train_detectors
+from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.training import train_detectors
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.types import Boxes, Floats, InputError, Sample

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wsdet.detectors.positives import ground_truth_positives
 from wsdet.detectors.rcnn.calibration import calibrate
-from wsdet.detectors.rcnn.detector import RcnnDetector, ground_truth_positives, train_detectors
+from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.mining import SvmTrainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.training import train_detectors
 from wsdet.linear_models.calibration import Calibration
 from wsdet.types import Boxes, InputError
 

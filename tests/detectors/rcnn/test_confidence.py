@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from wsdet.boxes import iou
+from wsdet.detectors.positives import best_positives
 from wsdet.detectors.rcnn.confidence import WEIGHTINGS, confidences, weigh
-from wsdet.detectors.rcnn.detector import best_positives
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.mining import SvmTrainer
 from wsdet.detectors.rcnn.protocol import TrainingProtocol

@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wsdet.detectors.rcnn.detector import RcnnDetector, best_positives, ground_truth_positives, train_detectors
+from wsdet.detectors.positives import best_positives, ground_truth_positives
+from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures, WarpFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.training import train_detectors
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.types import Boxes, InputError, Sample

@@ -1,4 +1,4 @@
-"""`RcnnDetector`: proposals scored by linear SVMs on their features; its training, and its files.
+"""`RcnnDetector`: proposals scored by linear SVMs on their features, and its files.
 
 A saved detector is a folder without any code in it:
 
@@ -17,30 +17,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsdet import check
-from wsdet.detectors.described_network import described_network
-from wsdet.detectors.rcnn.box_regression import BoxShifts, moved, train_box_regression
-from wsdet.detectors.rcnn.calibration import calibrate
+from wsdet.detectors.rcnn.box_regression import BoxShifts, moved
 from wsdet.detectors.rcnn.features import BoxFeatures, build_features
-from wsdet.detectors.rcnn.map_cache import MapCache
-from wsdet.detectors.rcnn.mining import SvmTrainer, TrainedTasks
-from wsdet.detectors.rcnn.options import SvmOptions
-from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.rcnn.saved_detector import load_network, read_description
 from wsdet.linear_models.calibration import Calibration
-from wsdet.networks.classifier import Network
 from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
-from wsdet.storage.untrusted import read_object
-from wsdet.types import Boxes, Dataset, Detector, Floats, InputError, Sample, readable
+from wsdet.types import Boxes, Detector, Floats, InputError, Sample
 
 log = logging.getLogger(__name__)
 
 FORMAT = "wsdet R-CNN detector 1"
-# what a detector that comes from anywhere may ask for
-_MAX_INPUT, _MAX_SCALES, _MAX_SCALE = 1024, 16, 16.0
 _CLASSIFIERS_FORMAT, _TRUNK_FORMAT = "wsdet linear classifiers 1", "wsdet trunk 1"  # those of earlier versions say none
 _HEAD_FORMAT = "wsdet hidden layers 1"
 
@@ -213,11 +204,11 @@ class RcnnDetector:
                 other features than these.
         """
         folder = Path(folder)
-        metadata = _read_description(folder / "model.json")
+        metadata = read_description(folder / "model.json", FORMAT)
         classifiers, _ = tensors.load(folder / "model.safetensors", infinite=("biases",))
         if metadata["features"].get("kind") == "warp":
             metadata["features"].setdefault("layer", "map")  # of earlier versions
-        network = features.network if features else _load_network(folder, metadata, device, precision)
+        network = features.network if features else load_network(folder, metadata, device, precision)
         if features and (network.fingerprint, features.settings) != (
             metadata["network"].get("fingerprint"),
             metadata["features"],
@@ -263,185 +254,7 @@ def detect_together(detectors: Mapping[str, RcnnDetector], sample: Sample, propo
     return found
 
 
-def train_detectors(
-    dataset: Dataset,
-    ids: Sequence[str],
-    positives: Mapping[str, Mapping[str, Boxes]],
-    proposals: Mapping[str, Boxes],
-    features: BoxFeatures,
-    protocol: TrainingProtocol | None = None,
-    options: SvmOptions | None = None,
-    seed: int = 0,
-    cache: MapCache | None = None,
-    strict: bool = False,
-    proposal_settings: Mapping[str, Any] | None = None,
-) -> dict[str, RcnnDetector]:
-    """Trains one detector for each entry of `positives`, all in the same passes over the images.
-
-    What one detector learns does not depend on the others, unless the examples fill all of `max_rows`. They take
-    `max_rows` x dim x 2 bytes (dim is 4608 for SqueezeNet and a 3 x 3 grid: 1.1 GB for 120,000), whatever the number
-    of images.
-
-    Args:
-        dataset: gives images and their labels.
-        ids: the images to learn from.
-        positives: by detector's name, its labeled boxes by image id, each scored by its weight as a positive: 1 is
-            the usual one. A box flagged difficult is ignored: it is no positive and no negative may overlap it.
-        proposals: boxes by image id that negatives are taken from, best first.
-        features: describes boxes.
-        protocol: the rules; None takes `TrainingProtocol()`.
-        options: how they are solved, and what they detect; None takes `SvmOptions()`.
-        seed: of every random choice.
-        cache: keeps the images' maps between passes; None computes them in every pass.
-        strict: raise the first image's error instead of leaving the image out.
-        proposal_settings: what made `proposals`, for the detectors' files.
-
-    Raises:
-        InputError: there is no positive box at all, or the examples do not fit into `max_rows`; or
-            an argument is out of its range.
-    """
-    protocol, options = protocol or TrainingProtocol(), options or SvmOptions()
-    solver, max_rows = options.solver, options.max_rows
-    trainer = SvmTrainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
-    trained = trainer.run()
-    shifts: Mapping[str, BoxShifts] = {}
-    if options.box_regression:
-        shifts = train_box_regression(
-            ids,
-            trainer.images.maps,
-            positives,
-            proposals,
-            features,
-            len(dataset.classes),
-            trainer.scale,
-            protocol.max_proposals,
-        )
-    calibrations = calibrate(trainer, positives, options.nms_iou)
-    detectors = {}
-    for index, name in enumerate(trained.tasks.detectors):
-        weights, biases, c = _classifiers_of(trained, index, len(dataset.classes))
-        detectors[name] = RcnnDetector(
-            features,
-            dataset.classes,
-            weights,
-            biases,
-            proposal_settings,
-            {"trained_on": name, "c": {dataset.classes[label]: value for label, value in c.items()}},
-            options.nms_iou,
-            options.max_per_class,
-            options.max_per_image,
-            protocol.max_proposals,
-            shifts.get(name),
-            calibrations[name],
-        )
-    return detectors
-
-
-def ground_truth_positives(dataset: Dataset, ids: Sequence[str]) -> dict[str, Boxes]:
-    """The ground-truth boxes of those of `ids` that have any: all of them with weight 1, VOC's difficult ones flagged.
-
-    An annotation that cannot be used is left out, with a warning.
-
-    Raises:
-        InputError: none has.
-    """
-    truth = {
-        image_id: Boxes(true.xyxy, np.ones(len(true), np.float32), true.labels, true.difficult)
-        for image_id, true in readable(dataset.truth, ids, "gives no ground-truth box to train on")
-    }
-    if not truth:
-        raise InputError("train_on=ground_truth needs ground-truth boxes, and no training image has any; leave it out")
-    return truth
-
-
-def best_positives(boxes_by_id: Mapping[str, Boxes], ids: Sequence[str], top_k: int = 1) -> dict[str, Boxes]:
-    """The `top_k` boxes of highest score of each label of each image, from which pseudo-boxes to train on are made.
-
-    Equal scores keep the order in which they came; boxes without a label are left out.
-    """
-    check.at_least(1, top_k=top_k)
-    best = {}
-    for image_id in ids:
-        boxes = boxes_by_id.get(image_id, Boxes.empty())
-        labeled = boxes[boxes.labels >= 0]
-        best[image_id] = labeled[labeled.best_rows(top_k)]
-    return best
-
-
-def _classifiers_of(trained: TrainedTasks, detector: int, n_classes: int) -> tuple[Floats, Floats, dict[int, float]]:
-    """(n_classes, dim) weights, (n_classes,) biases and each class's C; classes without a task never score."""
-    weights = np.zeros((n_classes, len(trained.classifiers.weights)), np.float32)
-    biases, c = np.full(n_classes, -np.inf, np.float32), {}
-    for task, (of, label) in enumerate(trained.tasks.pairs):
-        if of == detector:
-            weights[label] = trained.classifiers.weights[:, task].cpu().numpy()
-            biases[label] = float(trained.classifiers.biases[task])
-            c[label] = float(trained.c[task])
-    return weights, biases, c
-
-
 def load_saved(folder: Path, device: str, precision: str, others: Mapping[str, Detector]) -> RcnnDetector:
     """See `wsdet.detectors.loading`; R-CNNs of one run describe each region once."""
     features = next((one.features for one in reversed(list(others.values())) if isinstance(one, RcnnDetector)), None)
     return RcnnDetector.load(folder, device, precision, features)
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    """What model.json says, with every field that `load` reads of the right kind."""
-    metadata = read_object(path)
-    fields: dict[str, type | tuple[type, ...]] = {
-        "classes": list,
-        "features": dict,
-        "network": dict,
-        "proposals": dict,
-        "nms_iou": (int, float),
-        "max_per_class": int,
-        "max_per_image": int,
-        "max_proposals": int,
-        "box_regression": bool,
-        "info": dict,
-    }
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} does not describe a detector of this version ({FORMAT!r}); train it again")
-    for name, kind in fields.items():
-        if not isinstance(metadata.get(name), kind) or (isinstance(metadata[name], bool) and kind is not bool):
-            raise InputError(f"{path}: {name!r} is missing or of the wrong kind; train the detector again")
-    if not all(isinstance(name, str) for name in metadata["classes"]):
-        raise InputError(f"{path}: 'classes' must be a list of names; train the detector again")
-    _check_sizes(path, metadata["features"])
-    return metadata
-
-
-def _check_sizes(path: Path, features: Mapping[str, Any]) -> None:
-    """Whether features ask for no more memory and time than any that wsdet trains with."""
-    scales = features.get("scales", [])
-    numbers = [
-        *(scales if isinstance(scales, list) else [scales]),
-        *(features.get(k, 1.0) for k in ("target", "longest")),
-    ]
-    if len(numbers) > _MAX_SCALES or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _MAX_SCALE for value in numbers
-    ):
-        raise InputError(
-            f"{path}: 'scales' must be at most {_MAX_SCALES - 2} numbers, and they, 'target' and 'longest' above "
-            f"0 and at most {_MAX_SCALE}; train the detector again"
-        )
-
-
-def _load_network(folder: Path, metadata: Mapping[str, Any], device: str, precision: str) -> Network:
-    """The network with the weights that features need, the trunk's and perhaps hidden layers'; others are random."""
-    named = metadata["network"]
-    backbone = described_network(folder / "model.json", named, folder / "network.safetensors", _MAX_INPUT)
-    parts: list[tuple[str, nn.Module, dict[str, Tensor]]] = [("network.safetensors", backbone.trunk, {})]
-    if metadata["features"].get("layer") == "hidden":
-        head = backbone.head
-        outputs = {name: value for name, value in head.state_dict().items() if name not in backbone.hidden_state}
-        parts.append(("head.safetensors", head, outputs))
-    for name, module, random in parts:
-        given, _ = tensors.load_torch(folder / name)
-        try:
-            module.load_state_dict(random | given, strict=True)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{folder / name} is no part of {backbone.architecture}: {reason}") from error
-    return Network(backbone, (), device=device, precision=precision)

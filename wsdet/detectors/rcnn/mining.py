@@ -63,7 +63,7 @@ class TrainedTasks:
 
 
 class SvmTrainer:
-    """One training run. See `wsdet.detectors.rcnn.detector.train_detectors`, which wraps it.
+    """One training run. See `wsdet.detectors.rcnn.training.train_detectors`, which wraps it.
 
     Args:
         dataset: gives images and their labels.

@@ -24,10 +24,10 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from wsdet.data.loading import ids_with_known_classes
 from wsdet.linear_models.region_classifier import RegionClassifier
+from wsdet.progress import Bar
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
 from wsdet.training.options import RegionClassifierTraining
@@ -237,7 +237,7 @@ class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
 
     def images(self) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:
         """(image id, (n, d) features as they are, labels) of every image that can be read."""
-        for image_id in tqdm(self._ids, desc="refining", unit="image", smoothing=0.1):
+        for image_id in Bar(self._ids, desc="refining", unit="image", smoothing=0.1):
             features = self._described(image_id)
             if features is not None:
                 yield image_id, features, self._dataset.labels(image_id)

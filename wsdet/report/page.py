@@ -18,7 +18,7 @@ import jinja2
 import numpy as np
 
 from wsdet.report import contents
-from wsdet.report.contents import BoxesById, Findings
+from wsdet.report.findings import BoxesById, Findings, findings, low_confidence_first
 from wsdet.report.gallery import gallery
 from wsdet.report.judgments import read_judged
 from wsdet.report.sections import Section, spaced
@@ -65,9 +65,9 @@ def write_report(
     if (out / "judged.json").exists():
         metrics = {**metrics, "judged": read_judged(out / "judged.json")}
     truth = dict(readable(dataset.truth, [*train_ids, *test_ids], "is shown without ground-truth boxes"))
-    found = contents.findings(dataset, metrics, truth, train_ids, test_ids, localized, detections)
+    found = findings(dataset, metrics, truth, train_ids, test_ids, localized, detections)
     firsts = found.firsts.get(found.method, {})
-    first_look = [] if found.measured else contents.low_confidence_first(firsts)[:_LOW_CONFIDENCE]
+    first_look = [] if found.measured else low_confidence_first(firsts)[:_LOW_CONFIDENCE]
     shown = [*first_look, *train_ids[: max_images // 2], *test_ids[: max_images // 2]]
     images = _images(dataset, list(dict.fromkeys(shown)), found, first_look)
     page = _rendered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 import subprocess
 import sys
@@ -16,18 +17,22 @@ from torch import Tensor
 
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
 from wsdet.detectors.neural.training import train_detector
+from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.networks.backbones import build_backbone
+from wsdet.networks.classifier import Network
+from wsdet.stages.region_features import ProposalFeatures
 from wsdet.storage.untrusted import read_json
 from wsdet.training.box_regressor import Examples, train_box_regressor
 from wsdet.training.classifier import train_classifier
-from wsdet.training.options import BoxRegressorTraining, ClassifierTraining
+from wsdet.training.options import BoxRegressorTraining, ClassifierTraining, RegionClassifierTraining
+from wsdet.training.region_classifier import train_region_classifier
 from wsdet.types import Boxes, Sample, Split
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Lightning's about DDP on a CPU
 
 TRAINERS: dict[int, dict[str, Any]] = {
-    1: {"accelerator": "cpu", "devices": 1},
-    2: {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"},
+    1: {"accelerator": "cpu", "devices": 1, "logger": "csv", "log_every_n_steps": 1},
+    2: {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn", "logger": "csv", "log_every_n_steps": 1},
 }
 
 
@@ -63,6 +68,13 @@ def assert_alike(one: dict[str, Tensor], other: dict[str, Tensor], rtol: float =
         assert off.max() <= atol, f"{name}: {off.max()}"
 
 
+def losses_in(folder: Path) -> list[float]:
+    """What was logged of a training, step by step."""
+    (path,) = folder.glob("log/*/metrics.csv")
+    with path.open(encoding="utf-8") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
 def test_the_classifier(tmp_path: Path) -> None:
     dataset, weights, reports = Mirrors(), {}, {}
     for n, trainer in TRAINERS.items():
@@ -77,6 +89,7 @@ def test_the_classifier(tmp_path: Path) -> None:
         weights[n] = build_backbone("tiny", 2, 64, weights=path).state_dict()
         reports[n] = read_json(tmp_path / str(n) / "training.json")
     assert_alike(weights[1], weights[2])
+    assert losses_in(tmp_path / "1") == pytest.approx(losses_in(tmp_path / "2"), rel=1e-3)
     assert reports[1]["images"] == reports[2]["images"] == 16
     start = build_backbone("tiny", 2, 64).last_layer.weight
     assert not torch.allclose(weights[2]["head.fc.weight"], start, rtol=1e-2)  # it has learned
@@ -99,6 +112,35 @@ def test_the_box_regressor(tmp_path: Path) -> None:
         )
         weights[n] = {"weights": torch.from_numpy(regressor.weights), "biases": torch.from_numpy(regressor.biases)}
     assert_alike(weights[1], weights[2], rtol=1e-2, atol=1e-4)
+    assert losses_in(tmp_path / "1") == pytest.approx(losses_in(tmp_path / "2"), rel=1e-2)
+
+
+def test_the_region_classifier(tmp_path: Path) -> None:
+    dataset, grid = Mirrors(), np.arange(0, 64, 16, dtype=np.float32)
+    corners = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    regions = Boxes(np.concatenate([corners, corners + 24], axis=1).clip(0, 64))
+    proposals = dict.fromkeys(dataset.ids("train"), regions)
+    network = Network(build_backbone("tiny", 2, 64, seed=0), [(0,), (1,)], device="cpu", precision="float32")
+    weights = {}
+    for n, trainer in TRAINERS.items():
+        folder = tmp_path / str(n)
+        describe = ProposalFeatures(dataset, proposals, 0, network, folder / "maps")
+        path = train_region_classifier(
+            dataset, dataset.ids("train"), describe, folder,
+            xyxy_of=describe.xyxy_of,
+            evidence=lambda _, features: np.ones((len(features), 2), np.float32),
+            grid=describe.grid, network=network.fingerprint, depends_on={},
+            # each head sees all regions: which ones it sees otherwise, each process samples for itself
+            options=RegionClassifierTraining(heads=2, share=1.0, epochs=4, batch_size=8 // n),
+            trainer_options=trainer,
+        )  # fmt: skip
+        trained = RegionClassifier.load(path)
+        parts = ("class_weights", "class_biases", "region_weights")
+        weights[n] = {name: torch.from_numpy(getattr(trained, name)) for name in parts}
+    assert_alike(weights[1], weights[2], rtol=1e-2, atol=1e-4)
+    losses = losses_in(tmp_path / "1")
+    assert losses == pytest.approx(losses_in(tmp_path / "2"), rel=1e-3)
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_a_detector(tmp_path: Path) -> None:
@@ -123,6 +165,7 @@ def test_a_detector(tmp_path: Path) -> None:
         weights[n] = {name: value for name, value in detector.model.state_dict().items() if value.is_floating_point()}
         losses[n] = read_json(tmp_path / str(n) / "training.json")["loss"]
     assert_alike(weights[1], weights[2], atol=1e-4)
+    assert losses_in(tmp_path / "1") == pytest.approx(losses_in(tmp_path / "2"), rel=5e-3)  # that weights differ by
     name = "backbone.body.features.4.weight"
     moved = (weights[1][name] - build_backbone("tiny", input_size=64).trunk.state_dict()["features.4.weight"]).abs()
     assert moved.max() > 1e-3  # much more than the two differ by

@@ -28,7 +28,6 @@ from wsdet.stages.network import NetworkOptions, network_of, trained_weights
 from wsdet.stages.propose import propose
 from wsdet.stages.recipe import Recipe, with_localized
 from wsdet.storage.box_store import BoxStore
-from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import check_settings, read_settings
 from wsdet.storage.shard import Shard
 from wsdet.storage.timings import Timings
@@ -303,19 +302,10 @@ class Run:
 
     def _region_classifier(self, n_proposals: int, score_exponent: float, proposals: BoxStore) -> Path:
         """The weights of a region classifier for the training images, trained now if they are not there yet."""
-        from wsdet.detectors.rcnn.features import RoiFeatures
-        from wsdet.detectors.rcnn.map_cache import MapCache
+        from wsdet.stages.region_features import ProposalFeatures
         from wsdet.training.region_classifier import train_region_classifier
 
-        features = RoiFeatures(self.network)
-        cache = MapCache(self.shared / "feature_maps", features, fingerprint=Fingerprints(self.dataset, labels=False))
-
-        def describe(image_id: str) -> Tensor:
-            maps = cache.maps(image_id, lambda: features.maps(self.dataset.load(image_id)))
-            return features.features(maps, xyxy_of(image_id))
-
-        def xyxy_of(image_id: str) -> Floats:
-            return proposals[image_id].xyxy[: n_proposals or None]
+        describe = ProposalFeatures(self.dataset, proposals, n_proposals, self.network, self.shared / "feature_maps")
 
         def evidence(image_id: str, described: Tensor) -> Floats:
             seen = self.network.outputs_of_features(described).class_scores
@@ -329,13 +319,13 @@ class Run:
                 [image_id for image_id in self.train_ids if len(proposals.get(image_id, Boxes.empty()))],
                 describe,
                 self.shared / "region_classifier",
-                xyxy_of=xyxy_of,
+                xyxy_of=describe.xyxy_of,
                 evidence=evidence,
-                grid=features.grid,
+                grid=describe.grid,
                 network=self.network.fingerprint,
                 depends_on={
                     "network": self.network.settings,
-                    "features": features.settings,
+                    "features": describe.settings,
                     "n_proposals": n_proposals,
                     "score_exponent": score_exponent,
                 },

@@ -125,7 +125,7 @@ class BoxRegressorModule(pl.LightningModule):
         share = slice(self.global_rank, None, self.trainer.world_size)
         errors = [self._loss(index, (x[share], y[share])) / self.counts[index] for index, (x, y) in enumerate(batch)]
         loss = self.trainer.world_size * torch.stack(errors).sum() + self.penalty * self.weights.square().sum()
-        self.log("loss", loss, batch_size=1)
+        self.log("loss", loss, batch_size=1, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Sequence[Group], batch_idx: int) -> None:

@@ -91,7 +91,7 @@ class ClassifierModule(pl.LightningModule):
         generator = torch.Generator().manual_seed(self._seed_of(1 + batch_idx))
         changed = self._normalized(augment(images.float() / 255, generator, self.options.min_crop, self.options.jitter))
         loss = self._loss(self.backbone(mask_boxes(changed, generator, self.options.masked)), labels)
-        self.log("loss", loss, batch_size=len(labels))
+        self.log("loss", loss, batch_size=len(labels), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

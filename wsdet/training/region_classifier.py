@@ -81,7 +81,7 @@ class RegionModule(pl.LightningModule):
         # both maps side by side: one product of twice the width reads the regions once
         maps = torch.cat([self.class_weights, self.region_weights], dim=2)  # (h, d, 2k)
         loss = torch.stack([self._loss(features, labels, maps, draw) for features, labels in batch]).mean()
-        self.log("loss", loss / len(self.class_weights), batch_size=len(batch))
+        self.log("loss", loss / len(self.class_weights), batch_size=len(batch), sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -98,7 +98,8 @@ class RegionModule(pl.LightningModule):
         seen = (of_classes + self.class_biases[:, None]).softmax(dim=2)
         counts = of_regions.softmax(dim=1)
         image = (seen * counts).sum(dim=1).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
-        return F.binary_cross_entropy(image, labels.expand_as(image), reduction="sum")
+        with torch.autocast(image.device.type, enabled=False):  # which refuses probabilities, as they may round to 1
+            return F.binary_cross_entropy(image.float(), labels.expand_as(image), reduction="sum")
 
 
 def train_region_classifier(
@@ -121,7 +122,8 @@ def train_region_classifier(
     Args:
         dataset: gives the labels; its ground-truth boxes are never looked at.
         ids: images to learn from; those without a label are not trained on.
-        describe: gives the (n, d) features of an image's regions; an `InputError` where it cannot be read.
+        describe: gives the (n, d) features of an image's regions; an `InputError` where it cannot be read. Where
+            several processes train, each is sent a copy.
         out: folder of the training.
         xyxy_of: gives the (n, 4) corners of the same regions.
         evidence: gives the (n, k) prior weights of an image's regions by the network alone, from the id and features.
@@ -129,7 +131,7 @@ def train_region_classifier(
         network: fingerprint of the network that they come from.
         depends_on: what the features depend on, as plain JSON values.
         options: how it learns; None: `RegionClassifierTraining()`.
-        trainer_options: further arguments of `pytorch_lightning.Trainer`, but for the number of processes: it is one.
+        trainer_options: further arguments of `pytorch_lightning.Trainer`.
         seed: of the order, the weights to begin with and the sampling of background.
 
     Returns:
@@ -160,9 +162,7 @@ def train_region_classifier(
         if len(dataset.classes) > 1:
             log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
             batches = Batches(examples, batch_size=options.batch_size, collate=_readable, seed=seed)
-            # in one process: what describes regions holds the network, and cannot be sent to others
-            of_trainer = dict(trainer_options or {}) | {"devices": 1, "strategy": "auto"}
-            fit(module, batches, path.parent, options.epochs, "region classifier", of_trainer)
+            fit(module, batches, path.parent, options.epochs, "region classifier", trainer_options or {})
         else:
             log.info(
                 "region classifier: one class: only refined heads, by what the network sees in %d images", len(ids)

@@ -73,8 +73,8 @@ class DetectorModule(pl.LightningModule):
         self.model.rules.is_warm = done >= self.drop_after  # type: ignore[union-attr]
         losses = self._losses(self.to_learn(batch))
         total = cast(Tensor, sum(losses.values()))
-        self.log("loss", total, batch_size=len(batch[0]), on_step=True, on_epoch=False)
-        self.log_dict(losses, batch_size=len(batch[0]), on_step=True, on_epoch=False)
+        logged = {"loss": total} | losses
+        self.log_dict(logged, batch_size=len(batch[0]), on_step=True, on_epoch=False, sync_dist=True)
         return total
 
     def to_learn(self, batch: Batch) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import numpy as np
@@ -17,7 +18,7 @@ Targets = npt.NDArray[np.int8]
 
 POSITIVE_BOX = -1  # what `boxes` says of a row that is no proposal
 _CHUNK = 4096
-_STORED = torch.float16  # scores change by a thousandth at most, less than the maps' own rounding does to features
+STORED = torch.float16  # scores change by a thousandth at most, less than the maps' own rounding does to features
 _MOST_ROWS = 120_000
 _SHARE = 1 / 3  # of the free memory
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def bytes_of_row(dim: int) -> int:
     """What the features of one example take."""
-    return dim * _STORED.itemsize
+    return dim * STORED.itemsize
 
 
 def rows_that_fit(dim: int, device: torch.device) -> int:
@@ -59,7 +60,7 @@ class ExamplePool:
         check.at_least(1, max_rows=max_rows)
         self.max_rows = max_rows
         self.x = torch.empty(
-            max_rows, dim, dtype=_STORED, device=device
+            max_rows, dim, dtype=STORED, device=device
         )  # a CPU gives the memory page by page, as rows are used
         self.targets: Targets = np.zeros((max_rows, n_tasks), np.int8)
         self.images: Ints = np.zeros(max_rows, np.int64)
@@ -97,6 +98,21 @@ class ExamplePool:
     def rows_of(self, image: int) -> Ints:
         """Rows of an image's proposals."""
         return np.flatnonzero((self.images[: self._n] == image) & (self.boxes[: self._n] != POSITIVE_BOX))
+
+    def known(self, image: int, n_boxes: int) -> Bools:
+        """(n_boxes, n_tasks) whether a proposal of an image is an example of a task."""
+        known = np.zeros((n_boxes, self.targets.shape[1]), bool)
+        rows = self.rows_of(image)
+        known[self.boxes[rows]] = self.targets[rows] != 0
+        return known
+
+    def without_features(self) -> ExamplePool:
+        """The rows in use, without their features, as they are now."""
+        bare = copy.copy(self)
+        bare.x = self.x[:0].cpu()
+        bare.targets, bare.images = self.targets[: self._n].copy(), self.images[: self._n].copy()
+        bare.boxes, bare.weights = self.boxes[: self._n].copy(), self.weights[: self._n].copy()
+        return bare
 
     def keep(self, mask: Bools) -> None:
         """Forgets the rows where the (len(self),) mask is False."""

@@ -5,6 +5,7 @@ With SqueezeNet at three scales a VOC image takes about 3.7 MB; the network's ha
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -66,6 +67,12 @@ class MapCache:
         maps = compute()
         self._keep(path, maps)
         return maps
+
+    def without_network(self) -> MapCache:
+        """The same files, to which none are added; it can be sent to other processes."""
+        reader = copy.copy(self)
+        reader.max_bytes = 0.0
+        return reader
 
     def has(self, image_id: str) -> bool:
         """Whether the maps of an image are kept."""

@@ -10,8 +10,9 @@ Computing features takes nearly all of the time, so one pass over the images ser
 negatives; detectors never do, so that one trained on pseudo-boxes gains nothing from the ground truth of another in the
 same run.
 
-The parts: `tasks` (what is learned, on which images), `training_images` (a pass over them), `negatives` (which
-proposals are taken), `examples` (the pool), `pool_classifiers` (SVMs fitted to it). Here is the order of their work.
+The parts: `tasks` (what is learned, on which images), `training_images` (a pass over them), `pass_jobs` (what it does
+with each, in this process or others), `negatives` (which proposals are taken), `examples` (the pool),
+`pool_classifiers` (SVMs fitted to it). Here is the order of their work.
 
 Sources: R-CNN (Girshick et al. 2014, and its published training code), Uijlings et al. 2013 section 5, and the
 protocol of the self-taught localization authors; conf/detector/protocol/*.yaml name the values.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +33,19 @@ from torch import Tensor
 from wsdet.detectors.rcnn.examples import POSITIVE_BOX, ExamplePool, Targets, rows_that_fit
 from wsdet.detectors.rcnn.features import BoxFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
-from wsdet.detectors.rcnn.negatives import first_negatives, hard_negatives
+from wsdet.detectors.rcnn.pass_jobs import HardJob, Start, StartJob
 from wsdet.detectors.rcnn.pool_classifiers import PoolClassifiers
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.svm import LinearClassifiers
 from wsdet.detectors.rcnn.tasks import Tasks, find_tasks, sample_images
-from wsdet.detectors.rcnn.training_images import TrainingImage, TrainingImages
-from wsdet.sampling import image_generator
+from wsdet.detectors.rcnn.training_images import TrainingImages
+from wsdet.runners.job import Runner
+from wsdet.runners.local import Local
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError
 
 log = logging.getLogger(__name__)
 
-_NORM_IMAGES, _NORM_BOXES = 200, 200  # images, and boxes of each, that R-CNN measures the features' mean norm on
+_NORM_IMAGES = 200  # that R-CNN measures the features' mean norm on
 _FULL = 0.8  # of the pool stays when it had to make room
 
 
@@ -78,6 +80,7 @@ class SvmTrainer:
         max_rows: size of the pool; None: what `rows_that_fit` says.
         cache: keeps the images' maps between passes.
         strict: raise the first image's `InputError` instead of leaving the image out.
+        runner: where images are looked at; None: in this process. What is learned does not depend on it.
 
     Attributes:
         tasks: what is learned.
@@ -99,6 +102,7 @@ class SvmTrainer:
         max_rows: int | None = None,
         cache: MapCache | None = None,
         strict: bool = False,
+        runner: Runner | None = None,
     ) -> None:
         self.tasks = find_tasks(dataset, ids, positives)
         used_by = sample_images(dataset, ids, self.tasks, protocol, seed)
@@ -106,6 +110,7 @@ class SvmTrainer:
             dataset, ids, positives, proposals, features, self.tasks, used_by, protocol, cache, strict
         )
         self.features = features
+        self.runner = runner or Local()
         self.protocol = protocol
         self.seed = seed
         self.scale = 1.0
@@ -155,26 +160,20 @@ class SvmTrainer:
         """Positives, the first negatives, and the scale of the features."""
         start = time.perf_counter()
         drawn = np.random.default_rng(self.seed).permutation(len(self.images.ids))
-        measured = set(drawn[:_NORM_IMAGES].tolist())
+        job = StartJob(self.images, self._random_negatives, self.seed, frozenset(drawn[:_NORM_IMAGES].tolist()))
         norms: list[Tensor] = []
-        wants_whole = self.protocol.whole_first_image
-        for image in self.images.visit("positives and first negatives"):
-            rng = image_generator(image.image_id, self.seed)
-            self._add_positives(image)
-            if wants_whole:
-                negatives = image.negative
-            else:
-                negatives = first_negatives(image, self.protocol, self._random_negatives, rng)
-            wants_whole = wants_whole and not len(image.xyxy)
-            self._add(image, negatives, None)
-            if image.index in measured and len(image.xyxy):
-                boxes = rng.permutation(len(image.xyxy))[:_NORM_BOXES]
-                norms.append(self.features.features(image.maps, image.xyxy[boxes]).norm(dim=1))
+        for found in self.images.results("positives and first negatives", lambda ids: self._started(job, ids)):
+            for of_detector in found.positives:
+                boxes = np.full(len(of_detector.x), POSITIVE_BOX)
+                self.pool.add(of_detector.x, of_detector.targets, found.index, boxes, of_detector.weights)
+            self._add(found.index, found.negatives, found.x)
+            norms.append(found.norms)
         if not len(self.pool):
             raise InputError("no training image gave an example to learn from; the warnings before this say why")
         self._limit_start()
         x = self.pool.x[: len(self.pool)]
-        mean_norm = float(torch.cat(norms).mean()) if norms else float(x.float().norm(dim=1).mean())
+        measured = torch.cat(norms) if sum(map(len, norms)) else x.float().norm(dim=1)
+        mean_norm = float(measured.mean())
         self.scale = self.protocol.feature_norm / max(mean_norm, 1e-12)
         x *= self.scale
         log.info(
@@ -185,25 +184,16 @@ class SvmTrainer:
             time.perf_counter() - start,
         )
 
-    def _add_positives(self, image: TrainingImage) -> None:
-        """Puts each detector's boxes in the image into the pool."""
-        used_by = self.images.used_by[image.image_id]
-        for detector, by_id in enumerate(self.images.positives.values()):
-            boxes = by_id.get(image.image_id, Boxes.empty())
-            boxes = boxes[~boxes.difficult & (boxes.labels >= 0)]
-            tasks = np.array([self.tasks.index_of[detector, int(label)] for label in boxes.labels], np.int64)
-            boxes, tasks = boxes[used_by[tasks]], tasks[used_by[tasks]]
-            if not len(boxes):
-                continue
-            targets: Targets = np.zeros((len(boxes), len(self.tasks)), np.int8)
-            if self.protocol.share_negatives:
-                # a box of another class is a negative like any proposal, but only in its own detector: one that trains
-                # on pseudo-boxes must not learn from the ground truth
-                own = np.array([pair[0] == detector for pair in self.tasks.pairs])
-                targets[self.images.compare(image.image_id, boxes.xyxy)[0] & own] = -1
-            targets[np.arange(len(boxes)), tasks] = 1
-            x = self.features.features(image.maps, boxes.xyxy)
-            self.pool.add(x, targets, image.index, np.full(len(boxes), POSITIVE_BOX), boxes.scores)
+    def _started(self, job: StartJob, ids: Sequence[str]) -> Iterator[tuple[str, Start | InputError]]:
+        """The first pass. Where the first image is to give all negatives, those up to it are looked at here."""
+        n_done = 0
+        if self.protocol.whole_first_image:
+            for image_id, found in replace(job, takes_all=True)(ids):
+                n_done += 1
+                yield image_id, found
+                if not isinstance(found, InputError) and len(found.negatives):
+                    break
+        yield from self.runner.run(job, ids[n_done:])
 
     def _limit_start(self) -> None:
         """Forgets what a task has above `start_negatives`."""
@@ -220,29 +210,24 @@ class SvmTrainer:
         """One pass over the images for negatives that the detectors take for objects."""
         start, added = time.perf_counter(), 0
         new = np.zeros(len(self.tasks), np.int64)
-        for image in self.images.visit(description):
-            if not len(image.xyxy):
-                continue
-            x = self.features.features(image.maps, image.xyxy) * self.scale
-            scores = self._classifiers.current.scores(x).cpu().numpy()
-            hard = hard_negatives(image, scores, self._known(image), self.tasks, self.protocol)
-            added += int(hard.any(axis=1).sum())
-            new += hard.sum(axis=0)
-            self._add(image, hard, x)
+        job = HardJob(self.images, self._classifiers.current, self.scale, self.pool)
+        # training within the pass changes what is hard in the images after it: they are looked at here, in turn
+        runner = Local() if self.protocol.retrain_after else self.runner
+        for found in self.images.results(description, lambda ids: runner.run(job, ids)):
+            if not np.array_equal(found.known, self.pool.known(found.index, len(found.known))):
+                # the pool has made room meanwhile, for which examples of this image were forgotten
+                found = job.look(self.images.look(self.images.ids[found.index]))
+            added += len(found.boxes)
+            new += found.negatives.sum(axis=0)
+            self._add(found.index, found.negatives, found.x)
             # R-CNN retrains in the middle of a pass: later images then add only what is still wrong after that
             due = np.flatnonzero(new > self.protocol.retrain_after)
             if self.protocol.retrain_after and len(due):
                 self._classifiers.fit(due.tolist(), quietly=True)
                 self._evict()
                 new[due] = 0
+                job.classifiers = self._classifiers.current
         log.info("%s: %d boxes, %.1f s", description, added, time.perf_counter() - start)
-
-    def _known(self, image: TrainingImage) -> Bools:
-        """(m, n_tasks) whether a proposal is an example of a task already."""
-        known = np.zeros_like(image.negative)
-        rows = self.pool.rows_of(image.index)
-        known[self.pool.boxes[rows]] = self.pool.targets[rows] != 0
-        return known
 
     def _evict(self) -> None:
         """Forgets easy negatives, which no longer move the classifier: their loss is 0 well before the margin."""
@@ -263,29 +248,25 @@ class SvmTrainer:
     def _targets(self) -> Targets:
         return self.pool.targets[: len(self.pool)]
 
-    def _add(self, image: TrainingImage, negatives: Bools, x: Tensor | None) -> None:
+    def _add(self, image: int, negatives: Bools, x: Tensor) -> None:
         """Puts the proposals that are a negative of some task into the pool; those there already serve more tasks.
 
         Args:
-            image: the image.
+            image: its index.
             negatives: (m, n_tasks).
-            x: (m, dim) scaled features of the proposals, or None: they are computed for those that are needed.
+            x: (k, dim) features, as the pool has them, of the proposals that are a negative of some task.
         """
-        rows = self.pool.rows_of(image.index)
+        rows = self.pool.rows_of(image)
         # a box is one row for all tasks: its features are kept once
         self.pool.targets[rows] -= negatives[self.pool.boxes[rows]] & (self.pool.targets[rows] == 0)
-        fresh = np.asarray(negatives.any(axis=1))
-        fresh[self.pool.boxes[rows]] = False
-        boxes = np.flatnonzero(fresh)
-        if not len(boxes):
+        boxes = np.flatnonzero(negatives.any(axis=1))
+        is_fresh = ~np.isin(boxes, self.pool.boxes[rows])
+        if not is_fresh.any():
             return
-        if x is None:
-            taken = self.features.features(image.maps, image.xyxy[boxes])
-        else:
-            taken = x[torch.from_numpy(boxes).to(x.device)]
+        boxes = boxes[is_fresh]
         if len(boxes) > self.pool.room:
             self._make_room()
-        self.pool.add(taken, -negatives[boxes].astype(np.int8), image.index, boxes)
+        self.pool.add(x[torch.from_numpy(is_fresh)], -negatives[boxes].astype(np.int8), image, boxes)
 
     def _make_room(self) -> None:
         """Forgets the negatives that the detectors score lowest."""

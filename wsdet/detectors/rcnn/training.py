@@ -22,6 +22,7 @@ from wsdet.detectors.rcnn.options import SvmOptions
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.trainer import TrainingSet
 from wsdet.networks.classifier import Network
+from wsdet.runners.job import Runner
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.provenance import check_settings
 from wsdet.types import Boxes, Dataset, Floats
@@ -86,6 +87,7 @@ class RcnnSvm(SvmOptions):
             cache,
             data.strict,
             data.proposal_settings,
+            data.runner,
         )
         for name, trained in detectors.items():
             trained.save(folder / name)
@@ -104,6 +106,7 @@ def train_detectors(
     cache: MapCache | None = None,
     strict: bool = False,
     proposal_settings: Mapping[str, Any] | None = None,
+    runner: Runner | None = None,
 ) -> dict[str, RcnnDetector]:
     """Trains one detector for each entry of `positives`, all in the same passes over the images.
 
@@ -124,6 +127,7 @@ def train_detectors(
         cache: keeps the images' maps between passes; None computes them in every pass.
         strict: raise the first image's error instead of leaving the image out.
         proposal_settings: what made `proposals`, for the detectors' files.
+        runner: where images are looked at; None: in this process.
 
     Raises:
         InputError: there is no positive box at all, or the examples do not fit into `max_rows`; or
@@ -131,7 +135,8 @@ def train_detectors(
     """
     protocol, options = protocol or TrainingProtocol(), options or SvmOptions()
     solver, max_rows = options.solver, options.max_rows
-    trainer = SvmTrainer(dataset, ids, positives, proposals, features, protocol, solver, seed, max_rows, cache, strict)
+    how = (solver, seed, max_rows, cache, strict, runner)
+    trainer = SvmTrainer(dataset, ids, positives, proposals, features, protocol, *how)
     trained = trainer.run()
     shifts: Mapping[str, BoxShifts] = {}
     if options.box_regression:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from wsdet.boxes import iou
-from wsdet.detectors.rcnn.features import BoxFeatures, Maps
+from wsdet.detectors.rcnn.features import BoxFeatures, Maps, build_features
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.tasks import Tasks
+from wsdet.networks.classifier import NetworkParts
 from wsdet.progress import Bar
 from wsdet.types import Bools, Boxes, Dataset, Floats, InputError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,22 +88,77 @@ class TrainingImages:
         self.strict = strict
         self._index_of = {image_id: index for index, image_id in enumerate(self.ids)}
         self._broken: set[str] = set()
+        self._packed: tuple[NetworkParts, Mapping[str, Any]] | None = None  # what features are made of elsewhere
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the features lack their network."""
+        return self._packed is not None
+
+    def packed(self) -> TrainingImages:
+        """As they travel to other processes: with the parts of the network in place of it."""
+        travelling = copy.copy(self)
+        travelling._packed = (self.features.network.parts, self.features.settings)
+        del travelling.features
+        if self.cache is not None:
+            travelling.cache = self.cache.without_network()
+        return travelling
+
+    def opened(self, worker: int) -> TrainingImages:
+        """With a network again; maps are read from the cache, and none are added to it."""
+        if self._packed is None:
+            return self
+        parts, settings = self._packed
+        here = copy.copy(self)
+        here._packed = None
+        here.features = build_features(parts.network(worker), **settings)
+        return here
 
     def visit(self, description: str, ids: Sequence[str] | None = None) -> Iterator[TrainingImage]:
         """The images, or `ids`, that can be read and that a task uses; a broken one is left out, with one warning."""
-        for image_id in Bar(self.ids if ids is None else ids, desc=description, unit="image", smoothing=0.1):
-            if image_id in self._broken or not self.used_by[image_id].any():
+
+        def outcomes(used: Sequence[str]) -> Iterator[tuple[str, TrainingImage | InputError]]:
+            for image_id in used:
+                try:
+                    yield image_id, self.look(image_id)
+                except InputError as error:
+                    yield image_id, error
+
+        yield from self.results(description, outcomes, ids)
+
+    def results(
+        self,
+        description: str,
+        outcomes: Callable[[Sequence[str]], Iterator[tuple[str, T | InputError]]],
+        ids: Sequence[str] | None = None,
+    ) -> Iterator[T]:
+        """What a pass over the images, or `ids`, gives, in their order; one that is broken is left out from then on.
+
+        Args:
+            description: of the pass.
+            outcomes: does it for the images of a list.
+            ids: None: all of them.
+        """
+        wanted = self.ids if ids is None else ids
+        used = [image_id for image_id in wanted if image_id not in self._broken and self.used_by[image_id].any()]
+        for image_id, outcome in Bar(outcomes(used), desc=description, total=len(used), unit="image", smoothing=0.1):
+            if not isinstance(outcome, InputError):
+                yield outcome
                 continue
-            try:
-                xyxy = self.proposals.get(image_id, Boxes.empty()).xyxy[: self.protocol.max_proposals or None]
-                maps = self.maps(image_id)
-            except InputError as error:
-                if self.strict:
-                    raise
-                log.warning("%s is left out: %s", image_id, error)
-                self._broken.add(image_id)
-                continue
-            yield TrainingImage(image_id, self._index_of[image_id], xyxy, maps, *self.compare(image_id, xyxy))
+            if self.strict:
+                raise outcome
+            log.warning("%s is left out: %s", image_id, outcome)
+            self._broken.add(image_id)
+
+    def look(self, image_id: str) -> TrainingImage:
+        """An image with all that a pass needs to know of it.
+
+        Raises:
+            InputError: it, or its proposals, cannot be read.
+        """
+        xyxy = self.proposals.get(image_id, Boxes.empty()).xyxy[: self.protocol.max_proposals or None]
+        maps = self.maps(image_id)
+        return TrainingImage(image_id, self._index_of[image_id], xyxy, maps, *self.compare(image_id, xyxy))
 
     def maps(self, image_id: str) -> Maps:
         """An image's maps, kept or computed now.

@@ -12,17 +12,20 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
+from wsdet.boxes import xywh_to_xyxy
 from wsdet.cli.entry_point import CONF
 from wsdet.cli.saved_parts import check_harmless
 from wsdet.detect import run as run_detect
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import Maps, RoiFeatures
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
+from wsdet.detectors.tiles import inside, merged
 from wsdet.networks.backbones import build_backbone
 from wsdet.networks.classifier import Network
 from wsdet.runners.local import Local
 from wsdet.stages.detect import detect, find_images
 from wsdet.storage.box_store import BoxStore
+from wsdet.tiles import Tiling, cut, shifted
 from wsdet.types import Boxes, Dataset, InputError, Sample
 
 CLASSES = ("bar", "disc <b>")
@@ -273,3 +276,49 @@ def test_every_protocol_is_a_value_of_the_detector(name: str) -> None:
     assert isinstance(instantiate(cfg.protocols[cfg.protocol], _convert_="all"), TrainingProtocol)
     assert set(cfg.train_on) == {"pseudo", "ground_truth", "center_box"}
     assert cfg.features in cfg.feature_kinds
+
+
+class Nearsighted:
+    """Finds bright things that are a hundredth of an image or larger, sees no proposals and is sure."""
+
+    classes = ("thing",)
+    needs_proposals = False
+    device_type = "cpu"
+    precision = "float32"
+
+    def detect(self, sample: Sample, proposals: Boxes) -> Boxes:
+        _, _, stats, _ = cv2.connectedComponentsWithStats((sample.pixels[..., 0] > 200).astype(np.uint8))
+        xywh = stats[1:, :4].astype(np.float32)
+        xywh = xywh[xywh[:, 2] * xywh[:, 3] >= 0.01 * np.prod(sample.size_hw)]
+        return Boxes(xywh_to_xyxy(xywh), np.full(len(xywh), 0.9, np.float32), np.zeros(len(xywh), np.int64))
+
+
+def test_tiles_show_a_detector_what_is_small(tmp_path: Path) -> None:
+    things = [[20, 30, 36, 50], [90, 95, 110, 112], [380, 10, 399, 30], [203, 280, 219, 300], [150, 150, 290, 270]]
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    for x1, y1, x2, y2 in things:
+        pixels[y1:y2, x1:x2] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    dataset = find_images(str(tmp_path / "a.png"), ("thing",))
+    found = {}
+    for name, tiling in (("image", None), ("tiles", Tiling(0.25, 0.3))):
+        store = BoxStore(tmp_path / name, {})
+        detect(dataset, ["a.png"], {"a": Nearsighted()}, None, {"a": store}, tiling=tiling)
+        found[name] = sorted(store["a.png"].xyxy.tolist())
+    assert found["image"] == things[-1:]  # the large one, which no tile shows whole
+    assert found["tiles"] == sorted(things)
+
+
+def test_proposals_are_seen_in_their_tiles(detectors: dict[str, RcnnDetector], photos: Path, tmp_path: Path) -> None:
+    dataset, tiling = find_images(str(photos), CLASSES), Tiling(40, 0.2)
+    stores = {name: BoxStore(tmp_path / name, {}) for name in detectors}
+    proposals = boxes_of(dataset)
+    detect(dataset, dataset.ids("test"), detectors, proposals, stores, tiling=tiling)
+    windows = tiling.windows((60, 80))
+    for name, detector in detectors.items():
+        for image_id, found in stores[name].items():
+            sample = dataset.load(image_id)
+            alone = [shifted(detector.detect(cut(sample, w), inside(proposals[image_id], w)), w) for w in windows]
+            expected = merged(alone, windows)
+            np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+            np.testing.assert_array_equal(found.scores, expected.scores)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 EVERYWHERE = {"types", "check", "sampling", "progress", "version"}
-VOCABULARY = EVERYWHERE | {"boxes", "questions", "engine"}
+VOCABULARY = EVERYWHERE | {"boxes", "tiles", "questions", "engine"}
 PROGRAMS = {
     "train",
     "localize",
@@ -39,7 +39,8 @@ ROOMS: dict[str, set[str]] = {
     "progress": set(),
     "version": set(),
     "boxes": set(),
-    "questions": set(),
+    "tiles": set(),
+    "questions": {"tiles"},
     "engine": {"questions"},
     # what knows no method
     "storage": set(),
@@ -48,21 +49,21 @@ ROOMS: dict[str, set[str]] = {
     "data": {"boxes", "storage", "formats"},
     "metrics": {"boxes"},
     "linear_models": {"storage"},
-    "networks": {"boxes", "questions", "storage"},
+    "networks": {"boxes", "questions", "storage", "tiles"},
     # methods: each kind knows nothing of the others
-    "localizers": {"boxes", "questions", "linear_models", "vision"},
-    "proposals": {"boxes", "data", "storage", "vision"},
+    "localizers": {"boxes", "questions", "linear_models", "tiles", "vision"},
+    "proposals": {"boxes", "data", "storage", "tiles", "vision"},
     "training": {"boxes", "data", "engine", "linear_models", "networks", "questions", "storage"},
-    "detectors": {"boxes", "linear_models", "networks", "runners", "storage", "training"},
+    "detectors": {"boxes", "linear_models", "networks", "runners", "storage", "tiles", "training"},
     # what strings them together
     "report": {"boxes", "data", "metrics", "questions", "storage"},
     "runners": {"storage"},
     "stages": VOCABULARY | {"data", "detectors", "formats", "localizers", "metrics", "networks", "proposals", "report"}
     | {"runners", "storage", "training"},
-    "cli": {"stages", "storage"},
+    "cli": {"stages", "storage", "tiles"},
     **{p: {"cli", "stages", "storage", "report", "runners", "vision", "data", "detectors"} for p in PROGRAMS},
     # what a notebook imports
-    "api": {"cli", "data", "detectors", "report", "stages", "storage"},
+    "api": {"cli", "data", "detectors", "report", "stages", "storage", "tiles"},
     "wsdet": {"api"},
 }  # fmt: skip
 

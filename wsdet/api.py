@@ -16,6 +16,7 @@ import numpy as np
 
 from wsdet.data.auto import open_any as open_dataset
 from wsdet.data.given_images import GivenImage, GivenLabels
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, Dataset, InputError, Split
 
 if TYPE_CHECKING:
@@ -113,11 +114,30 @@ class Detector:
         return self._detector.classes
 
     @overload
-    def predict(self, images: types.Pixels | Image, min_score: float | None = 0.5) -> Detections: ...
-    @overload
-    def predict(self, images: str | Path, min_score: float | None = 0.5) -> Detections | dict[str, Detections]: ...
     def predict(
-        self, images: str | Path | types.Pixels | Image, min_score: float | None = 0.5
+        self,
+        images: types.Pixels | Image,
+        min_score: float | None = 0.5,
+        *,
+        tile: float | None = None,
+        tile_overlap: float = Tiling.overlap,
+    ) -> Detections: ...
+    @overload
+    def predict(
+        self,
+        images: str | Path,
+        min_score: float | None = 0.5,
+        *,
+        tile: float | None = None,
+        tile_overlap: float = Tiling.overlap,
+    ) -> Detections | dict[str, Detections]: ...
+    def predict(
+        self,
+        images: str | Path | types.Pixels | Image,
+        min_score: float | None = 0.5,
+        *,
+        tile: float | None = None,
+        tile_overlap: float = Tiling.overlap,
     ) -> Detections | dict[str, Detections]:
         """Boxes found, best first.
 
@@ -126,6 +146,10 @@ class Detector:
         Args:
             images: one image: a file, an (h, w, 3) uint8 RGB array, a PIL image; or a folder or a pattern.
             min_score: boxes scored lower are left out, in [0, 1]: scores are probabilities; None: none is.
+
+            tile: show the detector tiles of the images, too, for small objects in large ones: their side in pixels, or
+                up to 1 relative to the longer side; None: as it was trained.
+            tile_overlap: share of the side that neighboring tiles have in common, in [0, 0.9].
 
         Returns:
             `Detections` of one image; of a folder or a pattern, a dict of them by the file's path from the folder.
@@ -137,21 +161,20 @@ class Detector:
         from wsdet.data.given_images import OneImage
         from wsdet.stages.detect import find_images
 
-        above = 0.0 if min_score is None else min_score
+        above, tiling = 0.0 if min_score is None else min_score, Tiling.of(tile, tile_overlap)
         if not isinstance(images, str | Path):
-            return next(iter(self._found(OneImage(images), above, strict=True).values()))
+            return next(iter(self._found(OneImage(images), above, tiling, strict=True).values()))
         dataset, single = find_images(str(images), self.classes), Path(images).is_file()
-        found = self._found(dataset, above, strict=single)
+        found = self._found(dataset, above, tiling, strict=single)
         return found[dataset.ids("test")[0]] if single else found
 
-    def _found(self, dataset: Dataset, above: float, strict: bool) -> dict[str, Detections]:
+    def _found(self, dataset: Dataset, above: float, tiling: Tiling | None, strict: bool) -> dict[str, Detections]:
         from wsdet.progress import Bar
         from wsdet.stages.detect import DetectJob
 
         ids = dataset.ids("test")
-        job = DetectJob(
-            dataset, {"detector": self._detector}, self._proposals(dataset, ids, strict), {}, "auto", "auto"
-        )
+        proposals = self._proposals(dataset, ids, tiling, strict)
+        job = DetectJob(dataset, {"detector": self._detector}, proposals, {}, "auto", "auto", tiling)
         found = {}
         for image_id, boxes in Bar(job(ids), total=len(ids), desc="predict", unit="image", disable=len(ids) == 1):
             if not isinstance(boxes, InputError):
@@ -163,16 +186,19 @@ class Detector:
                 log.warning("%s is left out: %s", image_id, boxes)
         return found
 
-    def _proposals(self, dataset: Dataset, ids: Sequence[str], strict: bool) -> dict[str, Boxes] | None:
+    def _proposals(
+        self, dataset: Dataset, ids: Sequence[str], tiling: Tiling | None, strict: bool
+    ) -> dict[str, Boxes] | None:
         from wsdet.cli.build import build
         from wsdet.cli.saved_parts import saved_proposals
         from wsdet.detectors.rcnn.detector import RcnnDetector
-        from wsdet.stages.recipe import Recipe
+        from wsdet.stages.recipe import Recipe, in_tiles
         from wsdet.stages.run import Execution, Run
 
         if not isinstance(self._detector, RcnnDetector):
             return None
         settings = saved_proposals(self._detector.proposals, f"{self.folder}/model.json")
+        settings = in_tiles(settings, tiling) if tiling else settings
         with TemporaryDirectory() as scratch:
             how = Execution(workers=0, strict=strict)
             run = Run(dataset, {}, {"test": ids}, Path(scratch), self._detector.features.network, how)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import entry_point, shard_of
+from wsdet.cli.factories import tiling_of
 from wsdet.cli.planned import planned
 from wsdet.cli.saved_parts import saved_proposals
 
@@ -37,6 +38,7 @@ def run(cfg: DictConfig) -> None:
     from wsdet.storage.box_store import BoxStore
     from wsdet.storage.fingerprints import digest_of_folder
 
+    tiling = tiling_of(cfg)
     detector = load_detectors({"detector": Path(cfg.model)}, cfg.device, cfg.precision)["detector"]
     out, images = Path(cfg.out), str(cfg.images)
     data = {"images": images, "every": cfg.every}
@@ -48,6 +50,7 @@ def run(cfg: DictConfig) -> None:
         made_by = {"proposals": sources.settings, "network": network.fingerprint, "dtype": str(network.dtype)}
     elif cfg.get("proposals"):
         log.warning("%s looks at no proposals; proposals= is not used", cfg.model)
+    made_by |= {"tile": tiling.side, "tile_overlap": tiling.overlap} if tiling else {}
     settings = data | made_by | SCORES | {"model": str(cfg.model), "model_files": digest_of_folder(Path(cfg.model))}
     shard = shard_of(cfg)
     with shard.alone("settings") if shard else nullcontext():
@@ -67,7 +70,7 @@ def run(cfg: DictConfig) -> None:
     n = -(-len(ids) // (shard.of if shard else 1))
     with planned(cfg, "detect", run, (0, n), rest="detect", is_new=not len(store)):
         proposals = run.propose(sources, ids) if run is not None and sources is not None else None
-        where = (runner, {"detector": Path(cfg.model)}, shard)
+        where = (runner, {"detector": Path(cfg.model)}, shard, tiling)
         detect(dataset, ids, {"detector": detector}, proposals, {"detector": store}, cfg.strict, *where)
     if shard:
         log.info("shards write no detections.json and no drawings; the same command without shard= does, at the end")
@@ -95,9 +98,15 @@ def _proposal_settings(cfg: DictConfig, detector: RcnnDetector) -> dict[str, Any
     """What makes the proposals: what the command line says, else what the detector names."""
     from omegaconf import OmegaConf
 
-    if cfg.get("proposals"):
-        return dict(OmegaConf.to_container(cfg.proposals, resolve=True))  # type: ignore[arg-type]
-    return saved_proposals(detector.proposals, f"{cfg.model}/model.json")
+    from wsdet.stages.recipe import in_tiles
+
+    settings = (
+        dict(OmegaConf.to_container(cfg.proposals, resolve=True))  # type: ignore[arg-type]
+        if cfg.get("proposals")
+        else saved_proposals(detector.proposals, f"{cfg.model}/model.json")
+    )
+    tiling = tiling_of(cfg)
+    return in_tiles(settings, tiling) if tiling else settings
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from wsdet.tiles import Tiling
 from wsdet.types import Bools, Boxes, Floats, Ints, Sample
 
 Fill = Literal["mean", "black"]
@@ -143,15 +144,17 @@ class Regions:
 
     Attributes:
         xyxy: (n, 4) boxes.
+        tiling: tiles whose own maps show the boxes that lie in them; None: the image's show all.
     """
 
     xyxy: Floats
+    tiling: Tiling | None = None
 
     batch_key: ClassVar[str] = "regions"
 
     def keys(self) -> list[bytes]:
         """One: all boxes are read off the same maps."""
-        return [b"Regions" + np.asarray(self.xyxy, np.float32).tobytes()]
+        return [f"Regions {self.tiling} ".encode() + np.asarray(self.xyxy, np.float32).tobytes()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,16 +164,18 @@ class RegionFeatures:
     Attributes:
         xyxy: (n, 4) boxes.
         grid: cells along a side of a box.
+        tiling: as in `Regions`.
     """
 
     xyxy: Floats
     grid: int = 3
+    tiling: Tiling | None = None
 
     batch_key: ClassVar[str] = "regions"
 
     def keys(self) -> list[bytes]:
         """One: all boxes are read off the same maps."""
-        return [f"RegionFeatures {self.grid} ".encode() + np.asarray(self.xyxy, np.float32).tobytes()]
+        return [f"RegionFeatures {self.grid} {self.tiling} ".encode() + np.asarray(self.xyxy, np.float32).tobytes()]
 
 
 @dataclass(frozen=True, eq=False)

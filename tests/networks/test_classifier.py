@@ -16,7 +16,20 @@ from wsdet.localizers.dialogue import Dialogue
 from wsdet.networks.backbones import Backbone, build_backbone
 from wsdet.networks.classifier import Network, load_network, resolve_device, resolve_precision
 from wsdet.networks.weights import WeightsMetadata, save_weights
-from wsdet.questions import Cropped, FeatureMap, Fill, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
+from wsdet.questions import (
+    Cropped,
+    FeatureMap,
+    Fill,
+    Kept,
+    Masked,
+    NetworkInput,
+    Outputs,
+    Question,
+    RegionFeatures,
+    Regions,
+    Whole,
+)
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, InputError, Sample
 
 SIDE = 64
@@ -57,6 +70,23 @@ def test_a_masked_picture_is_the_picture_with_its_pixels_at_the_mean(network: Ne
     painted[10:30, 5:25] = 0
     black = ask(network, Masked(np.array([[5, 10, 25, 30]], np.float32), "black"), image)
     np.testing.assert_allclose(black.logits, ask(network, Whole(), Sample("painted", painted)).logits, atol=1e-4)
+
+
+def test_regions_of_a_tile_are_those_of_the_tile_as_an_image(network: Network) -> None:
+    image, tiling = sample((SIDE, 5 * SIDE)), Tiling(2 * SIDE, 0.25)
+    x1 = tiling.windows(image.size_hw)[2, 0]
+    tile = Sample("tile", np.ascontiguousarray(image.pixels[:, x1 : x1 + 2 * SIDE]))
+    box = np.array([[50, 10, 90, 40]], np.float32)
+    there = box + np.array([x1, 0, x1, 0], np.float32)
+    for question in (Regions, RegionFeatures):
+        of_tile, tiled, plain = (
+            ask(network, question(box), tile),
+            ask(network, question(there, tiling=tiling), image),
+            ask(network, question(there), image),
+        )
+        a, b, c = (one if isinstance(one, np.ndarray) else one.logits for one in (of_tile, tiled, plain))
+        np.testing.assert_allclose(a, b, atol=1e-5)
+        assert np.abs(a - c).max() > 1e-3
 
 
 def test_boxes_are_painted_in_pixels_of_their_own_image(network: Network) -> None:

@@ -131,7 +131,7 @@ def test_the_guided_rule_at_relu6_in_place_and_functional() -> None:
     gradients = Gradients(backbone.eval().requires_grad_(False), [(0,)])
     values = torch.tensor([[[1.0]], [[0.1]], [[3.0]]])  # the third lies above the ceiling once tripled
     places = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]])
-    view = View(values[None], values, (1, 1))
+    view = View(values[None], values[None], values, (1, 1))
     (guided,) = gradients.answer([NetworkInput(view, GuidedBackprop(places, "trunk"), 0)])
     passed = guided[:, :, 0, 0]
     np.testing.assert_array_equal(passed, [[3, 0, 0], [0, 0, 0], [0, 0, 0]])  # the second passes back -1: cut

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsdet.cli.build import as_yaml, build, settings_of
 from wsdet.cli.entry_point import shard_of
+from wsdet.tiles import Tiling
 from wsdet.types import Dataset
 
 if TYPE_CHECKING:
@@ -59,10 +60,16 @@ def network_options(cfg: DictConfig) -> NetworkOptions:
 
 
 def recipe(cfg: DictConfig, kind: str) -> Recipe:
-    """The recipe of the part `kind` of a config, by the name that was chosen for it."""
-    from wsdet.stages.recipe import Recipe
+    """The recipe of the part `kind` of a config, by the name that was chosen for it; in tiles where there are any."""
+    from wsdet.stages.recipe import Recipe, in_tiles
 
-    return Recipe(cfg.names[kind], settings_of(cfg, kind)[kind], kind, build)
+    settings, tiling = settings_of(cfg, kind)[kind], tiling_of(cfg)
+    return Recipe(cfg.names[kind], in_tiles(settings, tiling) if tiling else settings, kind, build)
+
+
+def tiling_of(cfg: DictConfig) -> Tiling | None:
+    """The tiles that images are cut into; None for none."""
+    return Tiling.of(cfg.get("tile"), cfg.get("tile_overlap", Tiling.overlap))
 
 
 def experiment_of(cfg: DictConfig) -> Experiment:

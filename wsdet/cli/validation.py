@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from wsdet import check
 from wsdet.storage.shard import Shard
+from wsdet.tiles import Tiling
 from wsdet.types import InputError
 
 Check = Callable[..., None]  # takes values by name; see `wsdet.check`
@@ -44,6 +45,11 @@ def _shard(**arguments: object) -> None:
     for value in arguments.values():
         if value is not None:
             Shard.of_text(str(value), Path())
+
+
+def _tile(**arguments: object) -> None:
+    for value in arguments.values():
+        Tiling.of(value, Tiling.overlap)  # type: ignore[arg-type]
 
 
 def _seed(**arguments: object) -> None:
@@ -95,6 +101,8 @@ SETTINGS: dict[str, Check] = {
     "precision": partial(check.one_of, ("auto", "float32", "bfloat16", "float16")),
     "task": partial(check.one_of, ("experiment", "classifier", "box_regressor", "self_training")),
     "split": partial(check.one_of, ("train", "test", None)),
+    "tile": _tile,
+    "tile_overlap": partial(check.within, "[0, 0.9]"),
     "published": partial(_or_null, _text),
     "n_boxes": partial(_one_or_list_of, _count),
     "min_score": partial(_or_null, _number),

@@ -34,6 +34,7 @@ from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.localizers.dialogue import Dialogue
 from wsdet.localizers.responses import has_output, response_of
 from wsdet.questions import Masked, Note, RegionFeatures, Regions, Whole
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, ProposalSource, Sample
 
 _EPSILON = 1e-3  # e: a class score that is left below this is as good as none
@@ -54,13 +55,15 @@ class Vote:
         score_exponent: of class scores in the prior weights, above 0. The better the network, the higher it may be.
         n_occluded: how many of a label's best boxes are occluded in turn; 0: none.
         occlusion_weight: how much the class score that is left then counts, the exponent above, >= 0.
-        smallest: smaller boxes than this share of the image are no candidates for the object, in [0, 1).
+        smallest: smaller boxes than this share of the image, or of a tile, are no candidates for the object, in [0, 1).
         top_classes: how many classes are localized where there is no label.
         voting_iou: least overlap with a box of what votes for it as the same object, in [0, 1]; 0: everything does.
         nms_iou: overlap above which the lesser box is dropped.
         voting_exponent: of the scores by which overlapping boxes are averaged into a kept one, >= 0: the higher, the
             more the better ones count; None: a box stays where it was proposed.
         max_boxes: maximum number of boxes of a label, 0 for all.
+        tile: side of the tiles off whose maps boxes are read, see `wsdet.tiles.Tiling`; None: off the image's.
+        tile_overlap: see there.
 
     Raises:
         InputError: there is no usable region classifier in the file; or
@@ -81,6 +84,8 @@ class Vote:
         nms_iou: float = 0.5,
         voting_exponent: float | None = 10.0,
         max_boxes: int = 0,
+        tile: float | None = None,
+        tile_overlap: float = Tiling.overlap,
     ) -> None:
         check.at_least(0, n_proposals=n_proposals, max_boxes=max_boxes, n_occluded=n_occluded)
         check.at_least(1, top_classes=top_classes)
@@ -102,6 +107,7 @@ class Vote:
         self.nms_iou = nms_iou
         self.voting_exponent = voting_exponent
         self.max_boxes = max_boxes
+        self.tiling = Tiling.of(tile, tile_overlap)
 
     def check(self, classes: Sequence[str], network: str) -> None:
         """Whether what was learned fits the classes of a data set and the fingerprint of a network.
@@ -115,12 +121,13 @@ class Vote:
     def localize(self, sample: Sample) -> Dialogue[Boxes]:
         """Boxes of each label, scored as above; the whole image where no proposal is large enough."""
         (h, w), xyxy = sample.size_hw, self.source.propose(sample).xyxy[: self.n_proposals or None]
-        xyxy = xyxy[boxes.area(xyxy) >= self.smallest * h * w]
+        x1, y1, x2, y2 = self.tiling.windows((h, w))[-1].tolist() if self.tiling else (0, 0, w, h)
+        xyxy = xyxy[boxes.area(xyxy) >= self.smallest * (x2 - x1) * (y2 - y1)]
         if not len(xyxy):
             xyxy = np.array([[0, 0, w, h]], np.float32)
-        whole, inside = yield [Whole(), Regions(xyxy)]
+        whole, inside = yield [Whole(), Regions(xyxy, self.tiling)]
         if self.classifier:
-            (features,) = yield [RegionFeatures(xyxy, self.classifier.grid)]
+            (features,) = yield [RegionFeatures(xyxy, self.classifier.grid, self.tiling)]
             learned = self.classifier.prior_weights(features, sample.image_id)
         found = []
         for label in sample.labels or (-1,):

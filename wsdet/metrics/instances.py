@@ -9,13 +9,17 @@ on it. Difficult objects are not to be found, and boxes on them count neither wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wsdet.boxes import area
 from wsdet.metrics.average_precision import match
 from wsdet.types import Boxes, Ints
+
+SIZES = {"small": (0, 32), "medium": (32, 96), "large": (96, math.inf)}  # COCO's: square roots of areas in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,22 @@ def count_instances(
         objects=np.array([one.n_objects.sum() for one in matches], np.int64),
         n_images=len(ids),
     )
+
+
+def recall_by_size(
+    boxes: Mapping[str, Boxes], truth: Mapping[str, Boxes], ids: Sequence[str], n_classes: int
+) -> dict[str, tuple[float, int]]:
+    """COCO's small, medium and large objects: (the share of them that a box covers, NaN for none; their number).
+
+    Objects of the other sizes are left out as difficult ones are. Arguments as for `count_instances`.
+    """
+    found = {}
+    for name, (least, most) in SIZES.items():
+        is_other = {i: (area(truth[i].xyxy) < least**2) | (area(truth[i].xyxy) >= most**2) for i in ids}
+        of_size = {i: replace(truth[i], difficult=truth[i].difficult | is_other[i]) for i in ids}
+        counts = count_instances(boxes, of_size, ids, n_classes)
+        found[name] = counts.recall, int(counts.objects.sum())
+    return found
 
 
 def _share(part: int, whole: int) -> float:

@@ -25,11 +25,13 @@ class View:
     """An image on the device.
 
     Attributes:
+        image: (1, 3, h, w) uint8 the original.
         copy: (1, 3, h', w') float32 in [0, 255]: what crops are cut from; no side above 4 network inputs.
         input: (3, s, s) the network's normalized input.
         size_hw: height and width of the original image.
     """
 
+    image: Tensor
     copy: Tensor
     input: Tensor
     size_hw: tuple[int, int]
@@ -57,11 +59,12 @@ class Preprocessor:
 
     def prepare(self, sample: Sample) -> View:
         """The image on the device."""
-        image = self.image(sample.pixels)[None].float()
+        original = self.image(sample.pixels)[None]
+        image = original.float()
         h, w = sample.size_hw
         shrink = min(1.0, _COPY_SIDES * self.input_size / max(h, w))
         copy = image if shrink == 1 else _resize(image, (max(1, round(h * shrink)), max(1, round(w * shrink))))
-        return View(copy, self.resized(image, (self.input_size, self.input_size))[0], sample.size_hw)
+        return View(original, copy, self.resized(image, (self.input_size, self.input_size))[0], sample.size_hw)
 
     def image(self, pixels: Pixels) -> Tensor:
         """(3, h, w) uint8 on the device of (h, w, 3) pixels."""

@@ -2,7 +2,7 @@
 
 A network trained on objects that fill its input does not know the same object three times as large or small, so the
 trunk runs over the image at several scales, and a box is looked at where it comes nearest to the size that the network
-knows best (SPPnet, He et al. 2014, section 4.1).
+knows best (SPPnet, He et al. 2014, section 4.1). An image that is cut into tiles has such a pyramid of its own in each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from wsdet import check
 from wsdet.boxes import clip
 from wsdet.networks.backbones import Backbone
+from wsdet.tiles import Tiling, window_of
 from wsdet.types import Floats, Ints
 
 _LONGEST = 32.0  # network inputs: what a saved detector may ask of the memory
@@ -37,6 +38,7 @@ class Pyramid:
         longest: greatest side of a resized image, in sides of the network's input; narrow images are resized less.
         stride: pixels of a resized image from one position of its map to the next; None: the map covers the image,
             whatever their sizes.
+        tiling: the tiles that have pyramids of their own, beside the image's; None: there are none.
 
     Raises:
         InputError: a scale, the target or the longest side is outside its range.
@@ -47,6 +49,7 @@ class Pyramid:
     target: float = 0.84
     longest: float = 9.0
     stride: int | None = None
+    tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
         check.each(check.positive, scales=self.scales)
@@ -60,11 +63,18 @@ class Pyramid:
         scales: Sequence[float] = scales,
         target: float = target,
         longest: float = longest,
+        tiling: Tiling | None = None,
     ) -> Pyramid:
         """The scales for a network; for one that takes a single size, the image as large as fits into its input."""
         if not backbone.takes_any_size:
             scales, longest = (1.0,), 1.0
-        return cls(backbone.input_size, tuple(float(scale) for scale in scales), target, longest, backbone.stride)
+        return cls(
+            backbone.input_size, tuple(float(scale) for scale in scales), target, longest, backbone.stride, tiling
+        )
+
+    def windows(self, size_hw: tuple[int, int]) -> Ints:
+        """(t, 4) corners xyxy of what has a pyramid in an image of `size_hw` pixels: itself, then its tiles."""
+        return (self.tiling or Tiling(1)).windows(size_hw)
 
     def sizes_hw(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
         """Height and width of an image of `size_hw` pixels at each scale."""
@@ -83,12 +93,26 @@ class Pyramid:
         """(n, grid * grid, d) float32 averages over the cells of boxes, each read off the map that fits it best.
 
         Args:
-            levels: the trunk's map at each scale.
+            levels: the trunk's map at each scale, of each of `windows`.
             size_hw: height and width of the image.
             xyxy: (n, 4) boxes in pixels of the image; what lies outside it is cut off.
             grid: cells along a side of a box.
         """
         xyxy = clip(np.asarray(xyxy, np.float32).reshape(-1, 4), size_hw)
+        windows, n_scales = self.windows(size_hw), len(self.scales)
+        averages = torch.empty(len(xyxy), grid * grid, len(levels[0].mean), device=levels[0].mean.device)
+        of = window_of(xyxy, windows)
+        for number, (x1, y1, x2, y2) in enumerate(windows.tolist()):
+            rows = np.flatnonzero(of == number)
+            if len(rows):
+                own = levels[number * n_scales : (number + 1) * n_scales]
+                in_window = xyxy[rows] - np.array([x1, y1, x1, y1], np.float32)
+                averages[torch.from_numpy(rows).to(averages.device)] = self._in_window(
+                    own, (y2 - y1, x2 - x1), in_window, grid
+                )
+        return averages
+
+    def _in_window(self, levels: Sequence[SummedMap], size_hw: tuple[int, int], xyxy: Floats, grid: int) -> Tensor:
         device, (h, w), sizes_hw = levels[0].mean.device, size_hw, self.sizes_hw(size_hw)
         averages = torch.empty(len(xyxy), grid * grid, len(levels[0].mean), device=device)
         best = self.level_of(size_hw, xyxy)

@@ -14,6 +14,7 @@ from wsdet.networks.class_scores import ClassScores
 from wsdet.networks.preprocessor import Preprocessor, View
 from wsdet.networks.pyramid import Pyramid, SummedMap
 from wsdet.questions import NetworkInput, Question, RegionFeatures, Regions
+from wsdet.tiles import Tiling
 from wsdet.types import Floats
 
 _GRID = 3  # cells along a side of a region that the head is given: more change little and cost more
@@ -28,9 +29,8 @@ class RegionPasses:
         self._backbone = backbone
         self._preprocessor = preprocessor
         self._scores = scores
-        self._pyramid = Pyramid.of(backbone)
         # a localizer asks about the regions of an image again and again: its maps stay as long as its view
-        self._levels: WeakKeyDictionary[View, tuple[SummedMap, ...]] = WeakKeyDictionary()
+        self._levels: WeakKeyDictionary[View, dict[Tiling | None, tuple[SummedMap, ...]]] = WeakKeyDictionary()
 
     def answer(self, inputs: Sequence[NetworkInput]) -> list[Any]:
         """A row for each question: (n, c) logits of its boxes, or (n, d) features."""
@@ -43,7 +43,8 @@ class RegionPasses:
 
     def _read_off(self, view: View, question: Regions | RegionFeatures) -> Floats:
         grid = question.grid if isinstance(question, RegionFeatures) else _GRID
-        averages = self._pyramid.averages(self._levels_of(view), view.size_hw, question.xyxy, grid)
+        pyramid = Pyramid.of(self._backbone, tiling=question.tiling)
+        averages = pyramid.averages(self._levels_of(view, pyramid), view.size_hw, question.xyxy, grid)
         if isinstance(question, RegionFeatures):
             return averages.flatten(1).cpu().numpy()
         return self.logits(averages.flatten(1))
@@ -55,14 +56,19 @@ class RegionPasses:
         parts = [self._backbone.head(part.to(self._preprocessor.dtype)).float() for part in cells.split(_HEAD_BATCH)]
         return torch.cat([features.new_empty(0, self._backbone.n_outputs), *parts]).cpu().numpy()
 
-    def _levels_of(self, view: View) -> tuple[SummedMap, ...]:
+    def _levels_of(self, view: View, pyramid: Pyramid) -> tuple[SummedMap, ...]:
         """The image's maps at several scales, which cost as many passes as the image has network inputs there."""
-        if view not in self._levels:
-            sizes_hw = self._pyramid.sizes_hw(view.size_hw)
-            self.n_forward_passes += round(sum(h * w for h, w in sizes_hw) / self._preprocessor.input_size**2)
-            maps = level_maps(self._backbone, self._preprocessor, view.copy, sizes_hw)
-            self._levels[view] = tuple(map(SummedMap.of, maps))
-        return self._levels[view]
+        of_view = self._levels.setdefault(view, {})
+        if pyramid.tiling not in of_view:
+            maps: list[Tensor] = []
+            for x1, y1, x2, y2 in pyramid.windows(view.size_hw).tolist():
+                # of tiles every pixel counts, of the image alone its smaller copy does
+                image = view.image[..., y1:y2, x1:x2].float() if pyramid.tiling else view.copy
+                sizes_hw = pyramid.sizes_hw((y2 - y1, x2 - x1))
+                self.n_forward_passes += round(sum(h * w for h, w in sizes_hw) / self._preprocessor.input_size**2)
+                maps += level_maps(self._backbone, self._preprocessor, image, sizes_hw)
+            of_view[pyramid.tiling] = tuple(map(SummedMap.of, maps))
+        return of_view[pyramid.tiling]
 
 
 @torch.inference_mode()

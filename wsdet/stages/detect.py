@@ -7,15 +7,18 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from wsdet.detectors.tiles import detect_in_tiles
 from wsdet.formats.contents import added_suffix, file_name
 from wsdet.runners.job import Runner
 from wsdet.runners.local import Local
 from wsdet.storage.box_store import BoxStore, FillReport
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.storage.shard import Shard
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, Dataset, Detector, InputError, Sample
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class DetectJob:
     folders: Mapping[str, Path]
     device: str = "auto"
     precision: str = "auto"
+    tiling: Tiling | None = None
     chunk_size: int = 16
     n_forward_passes: int = 0
 
@@ -65,7 +69,8 @@ class DetectJob:
                 if self.proposals is not None and image_id not in self.proposals:
                     raise InputError(f"{image_id} has no proposals; see why in the failed.json of their store")
                 looked_at = Boxes.empty() if self.proposals is None else self.proposals[image_id]
-                yield image_id, _detections(self.detectors, self.dataset.load(image_id), looked_at)
+                sample, detect = self.dataset.load(image_id), partial(_detections, self.detectors)
+                yield image_id, detect_in_tiles(detect, sample, looked_at, self.tiling)
             except InputError as error:
                 yield image_id, error
 
@@ -80,6 +85,7 @@ def detect(
     runner: Runner | None = None,
     folders: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
+    tiling: Tiling | None = None,
 ) -> dict[str, FillReport]:
     """Fills a store for each detector with its detections in the images `ids`, all in one pass over the images.
 
@@ -93,6 +99,7 @@ def detect(
         runner: where the work is done; None: in this process.
         folders: of the saved detectors, by name: needed where the runner has several workers.
         shard: see `BoxStore.fill`.
+        tiling: tiles that detectors are shown one by one, beside the image; None: the image alone.
 
     Raises:
         ValueError: the names differ.
@@ -100,7 +107,7 @@ def detect(
     """
     if detectors.keys() != stores.keys():
         raise ValueError(f"detectors and stores must have the same names, got {set(detectors)} and {set(stores)}")
-    job = DetectJob(dataset, detectors, proposals, folders or {})
+    job = DetectJob(dataset, detectors, proposals, folders or {}, tiling=tiling)
     where, fingerprints = runner or Local(), Fingerprints(dataset, labels=False)
     return BoxStore.fill_together(
         stores, ids, lambda missing: where.run(job, missing), "detect", strict, fingerprints, shard

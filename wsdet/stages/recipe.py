@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsdet.formats.contents import file_name
+from wsdet.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,20 @@ def with_localized(recipe: Recipe, localized: Callable[[Recipe], Path]) -> Recip
         return {key: value for key, value in part.items() if key not in ("name", "localizer")} | {"path": str(folder)}
 
     return replace(recipe, settings=with_files(recipe.settings))
+
+
+def in_tiles(settings: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
+    """A proposal source's settings with tiles around it, or a localizer's with tiles around each of its sources.
+
+    A localizer then looks at all boxes of its source, which are as many as it would look at of the image and of each
+    tile. Boxes that come from files or from a localizer stay as they are.
+    """
+    tiles = {"_target_": "wsdet.proposals.tiles.Tiles", "tile": tiling.side, "tile_overlap": tiling.overlap}
+    target = str(settings.get("_target_", ""))
+    if target in (tiles["_target_"], "wsdet.proposals.files.Files"):
+        return dict(settings)
+    if target.startswith("wsdet.proposals."):
+        return {**tiles, "source": dict(settings)}
+    changed = {key: in_tiles(part, tiling) for key, part in settings.items() if isinstance(part, Mapping)}
+    all_of_them = {"n_proposals": 0} if "source" in settings and "n_proposals" in settings else {}
+    return {**settings, **changed, **all_of_them}

@@ -13,6 +13,7 @@ from torch import Tensor
 from wsdet.detectors.rcnn.features import RoiFeatures
 from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.storage.fingerprints import Fingerprints
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, Dataset, Floats
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ProposalFeatures:
         n_proposals: maximum number of them in an image; 0: all.
         network: makes the maps.
         cache: folder of the maps.
+        tiling: tiles off whose maps they are read; None: off the image's.
 
     Attributes:
         grid: cells along a side of a region whose averages the features are.
@@ -38,12 +40,19 @@ class ProposalFeatures:
     """
 
     def __init__(
-        self, dataset: Dataset, proposals: Mapping[str, Boxes], n_proposals: int, network: Network, cache: Path
+        self,
+        dataset: Dataset,
+        proposals: Mapping[str, Boxes],
+        n_proposals: int,
+        network: Network,
+        cache: Path,
+        tiling: Tiling | None = None,
     ) -> None:
         self._dataset = dataset
         self._proposals = proposals
         self._n_proposals = n_proposals
         self._cache = cache
+        self._tiles = {"tile": tiling.side, "tile_overlap": tiling.overlap} if tiling else {}
         self._parts = network.parts
         features, maps = self._open(network)
         self.grid, self.settings = features.grid, features.settings
@@ -70,7 +79,7 @@ class ProposalFeatures:
         return self.__dict__ | {"_opened": None}
 
     def _open(self, network: Network) -> tuple[RoiFeatures, MapCache]:
-        features = RoiFeatures(network)
+        features = RoiFeatures(network, **self._tiles)
         return features, MapCache(self._cache, features, fingerprint=Fingerprints(self._dataset, labels=False))
 
 

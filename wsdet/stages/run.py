@@ -31,6 +31,7 @@ from wsdet.storage.box_store import BoxStore
 from wsdet.storage.provenance import check_settings, read_settings
 from wsdet.storage.shard import Shard
 from wsdet.storage.timings import Timings
+from wsdet.tiles import Tiling
 from wsdet.training.loggers import check_logger
 from wsdet.training.options import RegionClassifierTraining
 from wsdet.types import Boxes, Dataset, Floats, InputError, ProposalSource, Split
@@ -288,9 +289,7 @@ class Run:
             store = self.propose(source, ids)
             made["source"] = Files(store.folder)
             if recipe.settings.get("weights") == "labels":
-                made["weights"] = self._region_classifier(
-                    recipe.settings["n_proposals"], recipe.settings["score_exponent"], store
-                )
+                made["weights"] = self._region_classifier(recipe.settings, store)
         if "members" in recipe.settings:
             members = recipe.part("members", name)
             made["members"] = {
@@ -300,12 +299,20 @@ class Run:
         localizer: Localizer = recipe.build(**made)
         return localizer
 
-    def _region_classifier(self, n_proposals: int, score_exponent: float, proposals: BoxStore) -> Path:
-        """The weights of a region classifier for the training images, trained now if they are not there yet."""
+    def _region_classifier(self, localizer: Mapping[str, Any], proposals: BoxStore) -> Path:
+        """The weights of a region classifier for the training images, trained now if they are not there yet.
+
+        Args:
+            localizer: the settings of the one that looks at them.
+            proposals: its source's boxes.
+        """
         from wsdet.stages.region_features import ProposalFeatures
         from wsdet.training.region_classifier import train_region_classifier
 
-        describe = ProposalFeatures(self.dataset, proposals, n_proposals, self.network, self.shared / "feature_maps")
+        n_proposals, score_exponent = localizer["n_proposals"], localizer["score_exponent"]
+        tiling = Tiling.of(localizer.get("tile"), localizer.get("tile_overlap", Tiling.overlap))
+        maps = self.shared / "feature_maps"
+        describe = ProposalFeatures(self.dataset, proposals, n_proposals, self.network, maps, tiling)
 
         def evidence(image_id: str, described: Tensor) -> Floats:
             seen = self.network.outputs_of_features(described).class_scores

@@ -81,6 +81,24 @@ def test_a_box_is_looked_at_where_its_size_is_nearest_to_the_target(network: Any
     assert [tuple(level.shape) for level in features.maps(sample).levels] == [(4, 4, 3), (8, 8, 3), (16, 16, 3)]
 
 
+def test_a_box_in_a_tile_has_the_features_that_it_has_where_the_tile_is_an_image(network: Any) -> None:
+    sample = Sample("a", np.random.default_rng(0).integers(0, 256, (64, 160, 3), dtype=np.uint8))
+    tiled = RoiFeatures(network, tile=96, tile_overlap=0.3)  # tiles begin at 0 and 64
+    maps = tiled.maps(sample)
+    assert len(maps.levels) == 3 * len(tiled.pyramid.scales)
+    plain = RoiFeatures(network)
+    xyxy = np.array([[100, 10, 130, 40], [5, 5, 25, 60], [20, 0, 150, 64]], np.float32)
+    windows = [(64, 0, 160, 64), (0, 0, 96, 64), (0, 0, 160, 64)]  # the last box is in no tile
+    found = tiled.features(maps, xyxy)
+    for row, (x1, y1, x2, y2) in enumerate(windows):
+        tile = Sample("tile", np.ascontiguousarray(sample.pixels[y1:y2, x1:x2]))
+        box = xyxy[row : row + 1] - np.array([x1, y1, x1, y1], np.float32)
+        torch.testing.assert_close(plain.features(plain.maps(tile), box)[0], found[row])
+    again = build_features(network, **tiled.settings)
+    torch.testing.assert_close(again.features(again.maps(sample), xyxy), found)
+    assert "tile" not in plain.settings
+
+
 def test_an_extreme_image_is_neither_huge_nor_lost(network: Any) -> None:
     features = RoiFeatures(network, longest=8.0)
     maps = features.maps(Sample("a", np.zeros((1, 3000, 3), np.uint8)))

@@ -22,6 +22,7 @@ from wsdet import check
 from wsdet.boxes import clip
 from wsdet.networks.classifier import Network
 from wsdet.networks.pyramid import Pyramid, SummedMap
+from wsdet.tiles import Tiling
 from wsdet.types import Floats, InputError, Sample
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class RoiFeatures:
         scales: see `wsdet.networks.pyramid.Pyramid`, as for the next two.
         target: wanted square root of a box's area after resizing.
         longest: greatest side of a resized image.
+        tile: side of the tiles that are looked at like images, see `wsdet.tiles.Tiling`; None: there are none.
+        tile_overlap: see there.
     """
 
     def __init__(
@@ -85,11 +88,13 @@ class RoiFeatures:
         scales: Sequence[float] = Pyramid.scales,
         target: float = Pyramid.target,
         longest: float = Pyramid.longest,
+        tile: float | None = None,
+        tile_overlap: float = Tiling.overlap,
     ) -> None:
         _check_grid(grid)
         self.network = network
         self.grid = grid
-        self.pyramid = Pyramid.of(network.backbone, scales, target, longest)
+        self.pyramid = Pyramid.of(network.backbone, scales, target, longest, Tiling.of(tile, tile_overlap))
         self.dim = _channels(network) * grid**2
 
     @property
@@ -101,13 +106,19 @@ class RoiFeatures:
             "scales": list(self.pyramid.scales),
             "target": self.pyramid.target,
             "longest": self.pyramid.longest,
-        }
+        } | ({"tile": tiling.side, "tile_overlap": tiling.overlap} if (tiling := self.pyramid.tiling) else {})
 
     def maps(self, sample: Sample) -> Maps:
-        """The trunk's map at every scale."""
-        image = self.network.preprocessor.image(sample.pixels)[None].float()
-        levels = self.network.levels(image, self.pyramid.sizes_hw(sample.size_hw))
-        return Maps(tuple(_to_float16(level) for level in levels), sample.size_hw)
+        """The trunk's map at every scale, of the image and of every tile."""
+        image = self.network.preprocessor.image(sample.pixels)[None]
+        levels = [
+            _to_float16(level)
+            for x1, y1, x2, y2 in self.pyramid.windows(sample.size_hw).tolist()
+            for level in self.network.levels(
+                image[..., y1:y2, x1:x2].float(), self.pyramid.sizes_hw((y2 - y1, x2 - x1))
+            )
+        ]
+        return Maps(tuple(levels), sample.size_hw)
 
     def features(self, maps: Maps, xyxy: Floats) -> Tensor:
         """(n, dim) averages, cell by cell in rows, the channels of a cell side by side."""

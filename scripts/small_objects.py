@@ -20,6 +20,7 @@ from PIL import Image
 
 import wsdet
 from wsdet.data.auto import open_any
+from wsdet.data.synthetic.dataset import Synthetic
 from wsdet.formats.contents import Contents, ExportedImage
 from wsdet.formats.voc import image_path, write_voc
 from wsdet.metrics.instances import SIZES, count_instances, recall_by_size
@@ -30,7 +31,7 @@ from wsdet.types import Boxes, Dataset, Pixels, Split
 
 def make(root: str, out: Path, n_train: int, n_test: int, size_hw: tuple[int, int], side: int, seed: int) -> None:
     """Writes canvases with photos of a data set, each with its longer side at `side` pixels or a little off."""
-    dataset = open_any(root)
+    dataset = Synthetic(n_train=240, n_test=60) if root == "synthetic" else open_any(root)
     images = []
     for split, n in (("train", n_train), ("test", n_test)):
         rng = np.random.default_rng([seed, n_train if split == "train" else n_test])
@@ -98,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     maker = commands.add_parser("make", help="write canvases")
-    maker.add_argument("root", help="a labeled data set with ground truth")
+    maker.add_argument("root", help="a labeled data set with ground truth, or synthetic: the built-in scenes")
     maker.add_argument("out", type=Path)
     maker.add_argument("--train", type=int, default=40)
     maker.add_argument("--test", type=int, default=12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ COLORS = ((230, 40, 40), (40, 60, 230))
 class Patches:
     """Gray images with a patch of the color of each of their classes; regions are a 4 x 4 grid of places."""
 
-    classes = ("red", "blue")
+    classes: tuple[str, ...] = ("red", "blue")
 
     def __init__(self, n_images: int = 24) -> None:
         self.places: dict[str, dict[int, int]] = {}
@@ -61,7 +62,13 @@ def no_evidence(image_id: str, described: Tensor) -> np.ndarray:
     return np.ones((len(described), 2), np.float32)
 
 
-def train(features: RoiFeatures, folder: Path, epochs: int = 6, patches: Patches | None = None) -> Path:
+def train(
+    features: RoiFeatures,
+    folder: Path,
+    epochs: int = 6,
+    patches: Patches | None = None,
+    evidence: Callable[[str, Tensor], np.ndarray] = no_evidence,
+) -> Path:
     patches = patches or Patches()
     maps = {}
 
@@ -76,7 +83,7 @@ def train(features: RoiFeatures, folder: Path, epochs: int = 6, patches: Patches
         describe,
         folder,
         xyxy_of=lambda _: patches.xyxy(range(16)),
-        evidence=no_evidence,
+        evidence=evidence,
         grid=1,
         network=features.network.fingerprint,
         depends_on={},
@@ -116,6 +123,47 @@ def test_refined_heads_label_what_they_did_not_learn_from(features: RoiFeatures,
             right += [int(refined[:, label].argmax() == place) for label, place in places.items()]
     assert np.mean(right) > 0.9
     assert not (tmp_path / "regions.npy").exists()
+
+
+def test_images_of_background_teach_one_class_what_it_is_not(features: RoiFeatures, tmp_path: Path) -> None:
+    """Blue is in every image of red, where it is as likely the object; and in the background, where red is not."""
+
+    class OneClass(Patches):
+        classes = ("red",)
+
+        def __init__(self) -> None:
+            super().__init__(60)
+            rng = np.random.default_rng(1)
+            self.places = {
+                f"i{n}": dict(zip((0, 1) if n < 30 else (1,), rng.permutation(16)[:2].tolist(), strict=False))
+                for n in range(60)
+                if n != 3
+            }
+
+        def labels(self, image_id: str) -> tuple[int, ...]:
+            return (0,) if 0 in self.places[image_id] else ()
+
+        def is_background(self, image_id: str) -> bool:
+            return known and not self.labels(image_id)
+
+    def patches_stand_out(image_id: str, described: Tensor) -> np.ndarray:
+        weights = np.full((len(described), 1), 0.1, np.float32)
+        weights[list(patches.places[image_id].values())] = 1
+        return weights
+
+    right = {}
+    for known in (False, True):
+        patches = OneClass()
+        path = train(features, tmp_path / str(known), patches=patches, evidence=patches_stand_out)
+        classifier = RegionClassifier.load(path)
+        found = []
+        for image_id, places in list(patches.places.items())[:29]:
+            described = features.features(features.maps(patches.load(image_id)), patches.xyxy(range(16))).numpy()
+            refined = classifier.refined(described, image_id)[:, 0]
+            found.append(refined[places[0]] > refined[places[1]])
+        right[known] = np.mean(found)
+    assert right[True] > 0.9
+    assert right[True] > right[False]
 
 
 def test_a_killed_training_goes_on_to_the_same_classifier(

@@ -15,6 +15,7 @@ from wsdet.types import Dataset
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from wsdet.data.background import WithBackground
     from wsdet.stages.experiment import Experiment
     from wsdet.stages.network import NetworkOptions
     from wsdet.stages.positives import Positives
@@ -34,10 +35,16 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
 
     data = settings_of(cfg, "data")["data"]
     dataset: Dataset = build(cfg.data, "data")
+    limit = cfg.limit if limit is None else limit
+    ids = {split: limited(dataset.ids(split), limit, cfg.seed) for split in SPLITS}
+    if cfg.get("background"):
+        dataset = _with_background(cfg, dataset)
+        data["background"] = cfg.background
+        ids["train"] += limited(dataset.background_ids, limit, cfg.seed)
     return Run(
         dataset,
         data,
-        {split: limited(dataset.ids(split), cfg.limit if limit is None else limit, cfg.seed) for split in SPLITS},
+        ids,
         Path(cfg.out),
         network_options(cfg),
         Execution(**{field.name: cfg[field.name] for field in fields(Execution)}),
@@ -49,6 +56,15 @@ def open_run(cfg: DictConfig, limit: int | None = None) -> Run:
         config=as_yaml(cfg),
         shard=shard_of(cfg),
     )
+
+
+def _with_background(cfg: DictConfig, dataset: Dataset) -> WithBackground:
+    """The data with the negatives of `cfg.background`: a folder's images, or painted ones."""
+    from wsdet.data.background import WithBackground, write_textures
+
+    if cfg.background != "textures":
+        return WithBackground(dataset, cfg.background)
+    return WithBackground(dataset, write_textures(Path(cfg.get("shared", cfg.out)) / "textures", cfg.seed))
 
 
 def network_options(cfg: DictConfig) -> NetworkOptions:

@@ -91,7 +91,7 @@ SETTINGS: dict[str, Check] = {
     "shard": _shard,
     "device": _device,
     **dict.fromkeys(("images", "shared", "logger"), _text),
-    **dict.fromkeys(("model", "corrections", "run"), partial(_or_null, _text)),
+    **dict.fromkeys(("model", "corrections", "run", "background"), partial(_or_null, _text)),
     **dict.fromkeys(("budget", "sample"), partial(check.at_least, 1)),
     **dict.fromkeys(("trust", "serve"), _flag),
     **dict.fromkeys(("boxes", "proposal_stores", "detections"), _stores),

@@ -206,7 +206,7 @@ def _examples(
         weights[closer] = scores[chosen][overlaps.argmax(axis=1)][closer]
     positive = np.flatnonzero(classes < n_classes)
     background = rng.permutation(np.flatnonzero(classes == n_classes))[: options.background]
-    weights[background] = weights.max(initial=0)
+    weights[background] = weights.max(initial=0) if image.labels else 1.0  # where nothing is labeled, all of it is sure
     rows = np.concatenate([positive, background])
     return _Examples(first + rows, classes[rows], weights[rows])
 

@@ -52,7 +52,8 @@ class ProposalFeatures:
         self._proposals = proposals
         self._n_proposals = n_proposals
         self._cache = cache
-        self._tiles = {"tile": tiling.side, "tile_overlap": tiling.overlap} if tiling else {}
+        self._tile = tiling.side if tiling else None
+        self._tile_overlap = tiling.overlap if tiling else Tiling.overlap
         self._parts = network.parts
         features, maps = self._open(network)
         self.grid, self.settings = features.grid, features.settings
@@ -79,7 +80,7 @@ class ProposalFeatures:
         return self.__dict__ | {"_opened": None}
 
     def _open(self, network: Network) -> tuple[RoiFeatures, MapCache]:
-        features = RoiFeatures(network, **self._tiles)
+        features = RoiFeatures(network, tile=self._tile, tile_overlap=self._tile_overlap)
         return features, MapCache(self._cache, features, fingerprint=Fingerprints(self._dataset, labels=False))
 
 

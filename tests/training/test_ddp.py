@@ -1,4 +1,7 @@
-"""Two processes (DDP, gloo) learn what one learns from batches twice as large; one test takes most of a minute."""
+"""Two processes (DDP, gloo) learn what one learns from batches twice as large.
+
+trainer=ddp spawns its processes, each of which loads the libraries: the classifier does, the others are forked.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,20 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
+from tests import programs
+from wsdet import train
+from wsdet.cli.entry_point import compose
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
 from wsdet.detectors.neural.training import train_detector
 from wsdet.linear_models.region_classifier import RegionClassifier
@@ -26,14 +35,26 @@ from wsdet.training.box_regressor import Examples, train_box_regressor
 from wsdet.training.classifier import train_classifier
 from wsdet.training.options import BoxRegressorTraining, ClassifierTraining, RegionClassifierTraining
 from wsdet.training.region_classifier import train_region_classifier
-from wsdet.types import Boxes, Sample, Split
+from wsdet.types import Boxes, InputError, Sample, Split
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Lightning's about DDP on a CPU
 
-TRAINERS: dict[int, dict[str, Any]] = {
-    1: {"accelerator": "cpu", "devices": 1, "logger": "csv", "log_every_n_steps": 1},
-    2: {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn", "logger": "csv", "log_every_n_steps": 1},
-}
+
+class Forked(DDPStrategy):
+    """Forks processes, and fails where spawning them would: on what cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__(start_method="fork")
+
+    def connect(self, model: pl.LightningModule) -> None:
+        ForkingPickler.dumps(model)
+        super().connect(model)
+
+
+def trainers(strategy: str | DDPStrategy) -> dict[int, dict[str, Any]]:
+    """Options of Lightning's Trainer for one process and for two."""
+    of_one: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": "csv", "log_every_n_steps": 1}
+    return {1: of_one, 2: of_one | {"devices": 2, "strategy": strategy}}
 
 
 @dataclass
@@ -77,7 +98,7 @@ def losses_in(folder: Path) -> list[float]:
 
 def test_the_classifier(tmp_path: Path) -> None:
     dataset, weights, reports = Mirrors(), {}, {}
-    for n, trainer in TRAINERS.items():
+    for n, trainer in trainers("ddp_spawn").items():
         options = ClassifierTraining(
             head_only=True, epochs=3, batch_size=8 // n, min_crop=1.0, jitter=0.0, masked=0.0, validation=0.0
         )
@@ -105,7 +126,7 @@ def test_the_box_regressor(tmp_path: Path) -> None:
         return Examples(maps, corners.astype(np.float32), np.arange(n) % 2)
 
     learned, chosen_by, weights = examples(200), examples(40), {}
-    for n, trainer in TRAINERS.items():
+    for n, trainer in trainers(Forked()).items():
         options = BoxRegressorTraining(per_class="nothing", mirror=False, epochs=3, penalties=[1e-4])
         regressor, _ = train_box_regressor(
             learned, chosen_by, tmp_path / str(n), ("one", "two"), "0123", 16, options, trainer
@@ -122,7 +143,7 @@ def test_the_region_classifier(tmp_path: Path) -> None:
     proposals = dict.fromkeys(dataset.ids("train"), regions)
     network = Network(build_backbone("tiny", 2, 64, seed=0), [(0,), (1,)], device="cpu", precision="float32")
     weights = {}
-    for n, trainer in TRAINERS.items():
+    for n, trainer in trainers(Forked()).items():
         folder = tmp_path / str(n)
         describe = ProposalFeatures(dataset, proposals, 0, network, folder / "maps")
         path = train_region_classifier(
@@ -148,7 +169,7 @@ def test_a_detector(tmp_path: Path) -> None:
     dataset, losses, weights = Mirrors(), {}, {}
     for image_id in dataset.ids("train"):
         dataset.load(image_id)
-    for n, trainer in TRAINERS.items():
+    for n, trainer in trainers(Forked()).items():
         detector = train_detector(
             dataset,
             dataset.ids("train"),
@@ -182,19 +203,23 @@ def test_the_classifier_under_torchrun_on_two_nodes(tmp_path: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1")
     place = ("--master-addr=127.0.0.1", f"--master-port={port}")
 
-    def start(node: int, task: str) -> subprocess.Popen[str]:
-        program = ("-m", "wsdet.train", f"task={task}", "trainer=torchrun", "trainer.accelerator=cpu")
+    def start(node: int) -> subprocess.Popen[str]:
+        program = ("-m", "wsdet.train", "task=classifier", "trainer=torchrun", "trainer.accelerator=cpu")
         command = [*torchrun, f"--node-rank={node}", *place, *program, "trainer.precision=32-true", *settings]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    said = [process.communicate(timeout=300)[0] for process in [start(node, "classifier") for node in (0, 1)]]
+    said = [process.communicate(timeout=300)[0] for process in [start(node) for node in (0, 1)]]
     assert "the classifier is in" in said[0], said
     assert "the classifier is in" not in said[1], said
     report = read_json(tmp_path / "classifier" / "training.json")
     assert report["images"] == 10  # and two for validation
     assert not (tmp_path / "classifier" / "checkpoints").exists()
-    again = [sys.executable, "-m", "wsdet.train", "task=classifier", "trainer=cpu", *settings]
-    done = subprocess.run(again, capture_output=True, text=True, check=True, timeout=300)
+    done = programs.run("train", "task=classifier", "trainer=cpu", *settings)
     assert "classifier: trained already" in done.stdout + done.stderr
-    refused = [process.communicate(timeout=300)[0] for process in [start(node, "experiment") for node in (0, 1)]]
-    assert "train the classifier so, by task=classifier" in refused[0]
+
+
+def test_under_torchrun_all_but_the_classifier_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(InputError, match="train the classifier so, by task=classifier"):
+        train.run(compose("train", ["task=experiment"]))

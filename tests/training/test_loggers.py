@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import programs
 from wsdet.training import loggers
 from wsdet.training.loggers import check_logger, loggers_of
 from wsdet.types import InputError
@@ -46,20 +45,13 @@ def test_a_tracker_gets_the_losses_without_a_network(name: str, tmp_path: Path) 
     for package in loggers.PACKAGES[name]:
         pytest.importorskip(package)
     program = (
-        "import sys; from pathlib import Path; from wsdet.training.loggers import loggers_of\n"
+        "import os, sys; from pathlib import Path; from wsdet.training.loggers import loggers_of\n"
+        "os.environ.update(WANDB_MODE='offline', HOME=sys.argv[1])\n"
         "_, logger = loggers_of(Path(sys.argv[1]), 'classifier', sys.argv[2])\n"
         "logger.log_metrics({'loss': 0.625}, step=3); logger.finalize('success')\n"
+        "getattr(logger.experiment, 'finish', int)()\n"  # of wandb, which waits for the end of a program
     )
-    environment = {"WANDB_MODE": "offline", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), name],
-        cwd=Path(__file__).resolve().parents[2],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = programs.run(program, str(tmp_path), name)
     assert done.returncode == 0, done.stderr
     if name == "tensorboard":
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -170,9 +170,10 @@ class Detector:
 
     def _found(self, dataset: Dataset, above: float, tiling: Tiling | None, strict: bool) -> dict[str, Detections]:
         from wsdet.progress import Bar
-        from wsdet.stages.detect import DetectJob
+        from wsdet.stages.detect import DetectJob, check_tiles
 
         ids = dataset.ids("test")
+        check_tiles(self._detector, tiling)
         proposals = self._proposals(dataset, ids, tiling, strict)
         job = DetectJob(dataset, {"detector": self._detector}, proposals, {}, "auto", "auto", tiling)
         found = {}

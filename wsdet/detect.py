@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     from wsdet.detectors.rcnn.detector import RcnnDetector
     from wsdet.report.box_drawing import write_contact_sheet
     from wsdet.sampling import limited
-    from wsdet.stages.detect import SCORES, detect, draw_detections, find_images, write_coco
+    from wsdet.stages.detect import SCORES, check_tiles, detect, draw_detections, find_images, write_coco
     from wsdet.stages.recipe import Recipe
     from wsdet.stages.run import Execution, Run
     from wsdet.storage.box_store import BoxStore
@@ -40,6 +40,7 @@ def run(cfg: DictConfig) -> None:
 
     tiling = tiling_of(cfg)
     detector = load_detectors({"detector": Path(cfg.model)}, cfg.device, cfg.precision)["detector"]
+    check_tiles(detector, tiling)
     out, images = Path(cfg.out), str(cfg.images)
     data = {"images": images, "every": cfg.every}
     sources = None

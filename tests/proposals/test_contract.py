@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+from tests.proposals.small_sam import save_small_sam
 from wsdet.cli.build import build, settings_of
 from wsdet.cli.entry_point import CONF
 from wsdet.stages.recipe import Recipe, with_localized
@@ -40,6 +41,9 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProposalS
     overrides = [f"proposals={request.param}"]
     if request.param == "bing":
         overrides.append(f"proposals.model={request.getfixturevalue('shared')}/models/BING")
+    if request.param == "sam":
+        pytest.importorskip("transformers")
+        overrides += [f"proposals.model={save_small_sam(tmp_path / 'sam')}", "proposals.points=2"]
     if request.param == "files":
         boxes = {name: [[0, 0, w, h, 0.5], [0, 0, w / 2, h, 0.9]] for name, (h, w) in SIZES.items()}
         (tmp_path / "boxes.json").write_text(json.dumps(boxes))

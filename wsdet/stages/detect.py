@@ -114,6 +114,17 @@ def detect(
     )
 
 
+def check_tiles(detector: Detector, tiling: Tiling | None) -> None:
+    """Whether a detector is shown tiles by one of both only: by itself, as it was trained, or by whoever asks it.
+
+    Raises:
+        InputError: by both.
+    """
+    own: Tiling | None = getattr(detector, "tiling", None)
+    if own and tiling:
+        raise InputError(f"the detector was trained with tile={own.side:g} and looks at tiles by itself; give no tile=")
+
+
 def _detections(detectors: Mapping[str, Detector], sample: Sample, proposals: Boxes) -> dict[str, Boxes]:
     """What each detector finds; detectors of one kind may share work."""
     from wsdet.detectors.rcnn.detector import RcnnDetector, detect_together

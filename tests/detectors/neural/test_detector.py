@@ -16,6 +16,9 @@ from torch import nn
 from tests.conftest import TinyDataset
 from wsdet.detectors.neural.detector import NeuralDetector, fastest_layout
 from wsdet.detectors.neural.options import KINDS, Kind, ModelOptions
+from wsdet.detectors.tiles import merged
+from wsdet.stages.detect import check_tiles
+from wsdet.tiles import Tiling, cut, shifted
 from wsdet.types import Boxes, InputError, Sample
 
 Build = Callable[[Kind], NeuralDetector]
@@ -158,3 +161,21 @@ def test_depthwise_convolutions_keep_the_usual_layout_on_a_gpu() -> None:
     plain, depthwise = nn.Sequential(nn.Conv2d(8, 8, 3)), nn.Sequential(nn.Conv2d(8, 8, 3, groups=8))
     assert fastest_layout(plain, "cuda") == fastest_layout(depthwise, "cpu") == torch.channels_last
     assert fastest_layout(depthwise, "cuda") == torch.contiguous_format
+
+
+def test_one_of_tiles_looks_at_them_by_itself(detector_of: Build) -> None:
+    plain = detector_of("fcos")
+    raise_class(plain.model, "fcos", 1)
+    options = replace(plain.options, tile=64, tile_overlap=0.25)
+    tiled = NeuralDetector(plain.model, plain.classes, options, plain.network, "cpu")
+    image = Sample("x", np.random.default_rng(0).integers(0, 255, (64, 120, 3)).astype(np.uint8))
+    windows = Tiling(64, 0.25).windows(image.size_hw)
+    expected = merged([shifted(plain.detect(cut(image, window)), window) for window in windows], windows)
+    found = tiled.detect(image)
+    assert len(windows) == 4
+    np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+    assert tiled.tiling == Tiling(64, 0.25)
+    assert plain.tiling is None
+    with pytest.raises(InputError, match="was trained with tile=64 and looks at tiles by itself; give no tile="):
+        check_tiles(tiled, Tiling(0.5))
+    check_tiles(plain, Tiling(0.5))

@@ -120,3 +120,54 @@ def test_processes_share_the_batches() -> None:
     assert [len(part) for part in parts] == [3, 3]
     for mine, yours, together in zip(*parts, whole, strict=True):
         assert {*mine, *yours} == {*together}
+
+
+class OnePhoto:
+    """160 x 80 pixels with a red square and a blue bar, far apart."""
+
+    classes = ("square", "bar")
+    boxes = boxes_of([[10, 10, 30, 30], [130, 40, 150, 70]], [0, 1])
+
+    def labels(self, image_id: str) -> tuple[int, ...]:
+        return 0, 1
+
+    def load(self, image_id: str) -> Sample:
+        pixels = np.full((80, 160, 3), 90, np.uint8)
+        for (x1, y1, x2, y2), color in zip(self.boxes.xyxy.astype(int).tolist(), COLORS, strict=False):
+            pixels[y1:y2, x1:x2] = color
+        return Sample(image_id, pixels, (0, 1))
+
+
+def test_tiles_that_show_an_object_are_examples_beside_the_image() -> None:
+    model = ModelOptions("fcos", short_side=80, tile=80, tile_overlap=0.0)  # tiles begin at 0 and 80
+    training = TrainingOptions(flip=0.0, color_jitter=0.0, scale_jitter=0.0)
+    photo = OnePhoto()
+    examples = Examples(photo, ["a"], {"a": photo.boxes}, model, training)  # type: ignore[arg-type]
+    assert examples.ids == ["a"] * 3
+    assert examples.sizes_hw == [(80, 160), (80, 80), (80, 80)]
+    found = [examples[Draw(number, 0, 1.0)] for number in range(3)]
+    assert [target["labels"].tolist() for _, target in found] == [[1, 2], [1], [2]]
+    assert [target["present"].tolist() for _, target in found] == [
+        [False, True, True],
+        [False, True, False],
+        [False, False, True],
+    ]
+    assert not any(target["unboxed"].any() for _, target in found)
+    assert found[2][1]["boxes"].tolist() == [[50, 40, 70, 70]]
+    for image, target in found[1:]:
+        x1, y1, x2, y2 = target["boxes"][0].int().tolist()
+        assert (image[:, y1:y2, x1:x2] == image[:, y1, x1][:, None, None]).all()
+        assert (image[:, y1 - 1, x1] == 90).all()
+    alone = Examples(photo, ["a"], {"a": photo.boxes[0]}, model, training)  # type: ignore[arg-type]
+    assert len(alone) == 2  # no tile without a box
+
+
+def test_what_a_tile_cuts_off_is_ignored_in_it() -> None:
+    model = ModelOptions("fcos", short_side=80, tile=80, tile_overlap=0.0)
+    photo, boxes = OnePhoto(), boxes_of([[40, 10, 90, 30], [10, 10, 30, 30], [130, 10, 150, 30]], [0, 1, 1])
+    training = TrainingOptions(flip=0.0, color_jitter=0.0, scale_jitter=0.0)
+    examples = Examples(photo, ["a"], {"a": boxes}, model, training)  # type: ignore[arg-type]
+    left, right = (examples[Draw(number, 0, 1.0)][1] for number in (1, 2))
+    assert left["boxes"].tolist() == [[40, 10, 80, 30], [10, 10, 30, 30]]  # four fifths of the first are there
+    assert right["boxes"].tolist() == [[50, 10, 70, 30]]
+    assert right["ignored"].tolist() == [[0, 10, 10, 30]]

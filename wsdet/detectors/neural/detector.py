@@ -27,11 +27,13 @@ from wsdet.detectors.neural.options import ModelOptions, WeakLosses
 from wsdet.detectors.neural.pyramid import Pyramid
 from wsdet.detectors.neural.supervision import LossRules
 from wsdet.detectors.neural.torchvision_models import build_model
+from wsdet.detectors.tiles import detect_in_tiles
 from wsdet.networks.backbones import Backbone
 from wsdet.networks.classifier import resolve_device, resolve_precision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, Detector, InputError, Pixels, Sample
 
 FORMAT = "wsdet neural detector 1"
@@ -84,6 +86,11 @@ class NeuralDetector:
         return False
 
     @property
+    def tiling(self) -> Tiling | None:
+        """The tiles that it looks at beside the image."""
+        return self.options.tiling
+
+    @property
     def device_type(self) -> str:
         """Where it runs, "cpu" or "cuda"."""
         return self.device.type
@@ -103,10 +110,17 @@ class NeuralDetector:
 
     def detect(self, sample: Sample, proposals: Boxes | None = None) -> Boxes:
         """Scored and labeled boxes of an image, best first; proposals are not looked at."""
-        return self._detect_batch([sample])[0]
+
+        def of_part(part: Sample, _: Boxes) -> dict[str, Boxes]:
+            return {"": self._detect_batch([part])[0]}
+
+        return detect_in_tiles(of_part, sample, Boxes.empty(), self.tiling)[""]
 
     def detect_all(self, samples: Iterable[Sample], batch_size: int = 8) -> Iterator[Boxes]:
-        """The boxes of each of many images, computed `batch_size` at once; padding may move them by rounding."""
+        """The boxes of each of many images, computed `batch_size` at once; padding may move them by rounding.
+
+        Tiles are not looked at.
+        """
         waiting = iter(samples)
         while batch := list(islice(waiting, batch_size)):
             yield from self._detect_batch(batch)

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils import data
 from torchvision.transforms.v2 import functional as change
 
-from wsdet.boxes import area, clip, scale
+from wsdet.boxes import area, clip, intersection, scale
 from wsdet.detectors.neural.detector import resize
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
 from wsdet.progress import Bar
-from wsdet.types import Boxes, Dataset, Floats, InputError, Pixels
+from wsdet.tiles import Tiling
+from wsdet.types import Boxes, Dataset, Floats, InputError, Ints, Pixels
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Draw(NamedTuple):
 class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
     """Images of a data set with the boxes that a detector takes for true.
 
+    With tiles, an example is an image, or a tile of one in which some of a box lies.
+
     Args:
         dataset: gives the images and their labels.
         ids: which.
@@ -50,8 +53,8 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
         workers: processes that read them the first time.
 
     Attributes:
-        ids: the images that could be read.
-        sizes_hw: of each, height and width.
+        ids: the image of each example.
+        sizes_hw: height and width of each.
 
     Raises:
         InputError: none can be read.
@@ -73,11 +76,14 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
         self.training = training
         self.ids: list[str] = []
         self.sizes_hw: list[tuple[int, int]] = []
+        self._windows: list[Ints] = []
         self._kept: dict[str, Pixels] = {}
         room = memory_gib * 2**30
         for image_id, size_hw, pixels in _read(self, ids, workers):
-            self.ids.append(image_id)
-            self.sizes_hw.append(size_hw)
+            for x1, y1, x2, y2 in (windows := self._shown(image_id, size_hw)).tolist():
+                self.ids.append(image_id)
+                self.sizes_hw.append((y2 - y1, x2 - x1))
+            self._windows += list(windows)
             if room > pixels.nbytes:
                 self._kept[image_id] = pixels
                 room -= pixels.nbytes
@@ -91,11 +97,14 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
         """A (3, h, w) uint8 image and its target (see `wsdet.detectors.neural.supervision`)."""
         image_id, size_hw = self.ids[draw.image], self.sizes_hw[draw.image]
         pixels = self._kept[image_id] if image_id in self._kept else self.read(image_id)[1]
-        boxes = self.positives.get(image_id, Boxes.empty())
+        boxes, window = self.positives.get(image_id, Boxes.empty()), self._windows[draw.image]
         rng = np.random.default_rng(draw.seed)
         to_hw = self.model.size_of(size_hw, draw.factor)
-        pixels, xyxy = resize(pixels, to_hw), clip(scale(boxes.xyxy, size_hw, to_hw), to_hw)
-        whole = area(xyxy)
+        if self.model.tiling:
+            pixels = pixels[window[1] : window[3], window[0] : window[2]]
+        in_window = scale(boxes.xyxy - np.tile(window[:2], 2).astype(np.float32), size_hw, to_hw)
+        whole = area(in_window)
+        pixels, xyxy = resize(pixels, to_hw), clip(in_window, to_hw)
         if self.model.square:
             pixels, xyxy = _fit_square(pixels, xyxy, self.model.short_side, rng)
         if rng.random() < self.training.flip:
@@ -103,7 +112,7 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         cut = area(xyxy) < _LEAST_VISIBLE * whole
         ignored = Boxes(xyxy, boxes.scores, boxes.labels, boxes.difficult | cut)
-        target = make_target(ignored, self.dataset.labels(image_id), len(self.dataset.classes))
+        target = make_target(ignored, self._labels(image_id, window), len(self.dataset.classes))
         return jitter_color(image, self.training.color_jitter, rng), target
 
     def read(self, image_id: str) -> tuple[tuple[int, int], Pixels]:
@@ -113,9 +122,26 @@ class Examples(data.Dataset[tuple[Tensor, dict[str, Tensor]]]):
             InputError: it cannot be read.
         """
         sample = self.dataset.load(image_id)
+        if self.model.tiling:
+            return sample.size_hw, sample.pixels
         h, w = self.model.size_of(sample.size_hw, 1 + self.training.scale_jitter)
         smaller = h * w < sample.size_hw[0] * sample.size_hw[1]
         return sample.size_hw, resize(sample.pixels, (h, w)) if smaller else sample.pixels
+
+    def _shown(self, image_id: str, size_hw: tuple[int, int]) -> Ints:
+        """(t, 4) the windows of an image that are examples, itself first."""
+        windows = (self.model.tiling or Tiling(1)).windows(size_hw)
+        boxes = self.positives.get(image_id, Boxes.empty())
+        shared = intersection(windows.astype(np.float32), boxes.xyxy)  # (t, n)
+        shows = (shared >= _LEAST_VISIBLE * area(boxes.xyxy)).any(axis=1)
+        return windows[shows | (np.arange(len(windows)) == 0)]
+
+    def _labels(self, image_id: str, window: Ints) -> list[int]:
+        """The labels of an example: a tile has not those whose boxes all lie elsewhere in the image."""
+        boxes = self.positives.get(image_id, Boxes.empty())
+        here = intersection(boxes.xyxy, window[None].astype(np.float32))[:, 0] > 0
+        elsewhere = {*boxes.labels.tolist()} - {*boxes.labels[here].tolist()}
+        return [label for label in self.dataset.labels(image_id) if label not in elsewhere]
 
 
 class BatchOrder(data.Sampler[list[Draw]]):

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from wsdet import check
+from wsdet.tiles import Tiling
 from wsdet.training.loggers import check_logger
 from wsdet.types import InputError
 
@@ -31,6 +32,9 @@ class ModelOptions:
         square: squeeze images to squares of the short side instead, as SSD does.
         score_threshold: detections scored lower are dropped.
         nms_iou: of two detections of a class that overlap more, the lower one is dropped.
+        tile: side of the tiles that it is trained on and looks at beside the image, see `wsdet.tiles.Tiling`; None:
+            the image alone.
+        tile_overlap: see there.
 
     Raises:
         InputError: a value is out of its range.
@@ -45,6 +49,8 @@ class ModelOptions:
     square: bool = False
     score_threshold: float = 0.01
     nms_iou: float = 0.5
+    tile: float | None = None
+    tile_overlap: float = Tiling.overlap
 
     def __post_init__(self) -> None:
         check.one_of(KINDS, kind=self.kind)
@@ -57,6 +63,7 @@ class ModelOptions:
         check.within("[0, 1)", score_threshold=self.score_threshold)
         check.within("(0, 1]", nms_iou=self.nms_iou)
         check.within("[64, 4096]", channels=self.channels)
+        Tiling.of(self.tile, self.tile_overlap)
         if self.channels % 32:
             raise InputError(f"channels must be a multiple of 32, got {self.channels}")
         if self.short_side:
@@ -64,6 +71,11 @@ class ModelOptions:
             check.within(f"[32, {_MOST_PIXELS}]", short_side=self.short_side)
         if self.long_side:
             check.within(f"[{self.short_side}, {_MOST_PIXELS}]", long_side=self.long_side)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiles; None for none."""
+        return Tiling.of(self.tile, self.tile_overlap)
 
     def fitted_to(self, input_size: int) -> ModelOptions:
         """The same with a short side: where none is given, 1.5 times the classifier's input, in steps of 32 pixels."""

@@ -27,6 +27,7 @@ from wsdet.linear_models.calibration import Calibration
 from wsdet.networks.torchvision_import import import_torchvision
 from wsdet.storage import tensors
 from wsdet.storage.files import write_json
+from wsdet.tiles import Tiling
 from wsdet.types import Boxes, Detector, Floats, InputError, Sample
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,12 @@ class RcnnDetector:
     def needs_proposals(self) -> bool:
         """Whether `detect` looks at proposals."""
         return True
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiles off whose maps it reads boxes."""
+        settings = self.features.settings
+        return Tiling.of(settings.get("tile"), settings.get("tile_overlap", Tiling.overlap))
 
     @property
     def device_type(self) -> str:

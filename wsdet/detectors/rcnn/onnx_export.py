@@ -54,6 +54,8 @@ def export_onnx(detector: RcnnDetector, path: Path, samples: Sequence[Sample]) -
     features = detector.features
     if not isinstance(features, RoiFeatures):
         raise InputError("format=onnx is for SVMs over detector.features=roi; those of warped crops cannot be exported")
+    if detector.tiling:
+        raise InputError("format=onnx is for detectors of whole images; this one was trained with tile=")
     by_id = {f"{number}: {sample.image_id}": sample for number, sample in enumerate(samples)}
     inputs = [(key, _inputs(sample, seed)) for seed, (key, sample) in enumerate(by_id.items())]
     of_inputs = {id(arrays): by_id[key] for key, arrays in inputs}

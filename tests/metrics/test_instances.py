@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from wsdet.metrics.instances import count_instances
+from wsdet.metrics.instances import count_instances, recall_by_size
 from wsdet.types import Boxes
 
 LEFT, RIGHT, BELOW = [0, 0, 10, 10], [20, 0, 30, 10], [0, 20, 10, 30]
@@ -55,3 +55,11 @@ def test_boxes_without_a_label_are_left_out() -> None:
     counted = count_instances({"a": boxes([LEFT], [-1])}, {"a": boxes([LEFT], [0])}, ["a"], 1)
     assert counted.boxes.tolist() == [0]
     assert counted.recall == 0
+
+
+def test_recall_by_size_counts_the_objects_of_each_size() -> None:
+    truth = {"a": boxes([[0, 0, 20, 20], [100, 0, 150, 50], [0, 100, 200, 300], [50, 50, 70, 70]], [0, 0, 1, 0])}
+    found = {"a": boxes([[0, 0, 20, 19], [100, 0, 150, 45], [0, 0, 9, 9]], [0, 0, 0], [0.9, 0.8, 0.7])}
+    assert recall_by_size(found, truth, ["a"], 2) == {"small": (0.5, 2), "medium": (1.0, 1), "large": (0.0, 1)}
+    none = recall_by_size({}, {"a": Boxes.empty()}, ["a"], 2)
+    assert [(np.isnan(recall), n) for recall, n in none.values()] == [(True, 0)] * 3

@@ -13,6 +13,7 @@ from wsdet.metrics.localization import center_correct
 from wsdet.report.charts import histogram, line_chart
 from wsdet.report.findings import BoxesById, Findings
 from wsdet.report.sections import Card, Section, Table, Tile, between, number, spaced
+from wsdet.report.size_cards import size_cards
 
 _MARGINS = np.linspace(0, 0.5, 11)
 
@@ -95,7 +96,8 @@ def _instances(metrics: Mapping[str, Any]) -> list[Card]:
         [spaced(name), *(number(of.get(key)) for key in names)] for name, of in metrics.get("instances", {}).items()
     ]
     headers = ["method", "recall", "precision", "boxes per image", "objects per image"]
-    return [Card("All objects, all boxes that training takes", Table(headers, rows), width="wide")] if rows else []
+    card = Card("All objects, all boxes that training takes", Table(headers, rows), width="wide")
+    return [card, *size_cards(metrics["instances"])] if rows else []
 
 
 def _without_truth(found: Findings, sizes_wh: Mapping[str, Sequence[int]]) -> Section | None:

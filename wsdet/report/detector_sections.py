@@ -10,6 +10,7 @@ from wsdet.report.charts import legend, line_chart, scatter_chart
 from wsdet.report.findings import Findings
 from wsdet.report.precision_recall import precision_recall_charts
 from wsdet.report.sections import Card, Section, Table, number, spaced
+from wsdet.report.size_cards import size_cards
 
 
 def detectors_section(metrics: Mapping[str, Any]) -> Section | None:
@@ -30,6 +31,7 @@ def detectors_section(metrics: Mapping[str, Any]) -> Section | None:
         points = [(name, best[name], ours[name]) for name in best if name in ours]
         chart = scatter_chart(points, "AP, trained on ground truth", "AP, on pseudo-boxes")
         cards.append(Card("Each class", svg=chart))
+    cards += size_cards(detectors)
     note = "VOC's average precision with 11 points, IoU above 0.5."
     return Section("detectors", "Detectors", "Detectors on the test images", note, cards)
 

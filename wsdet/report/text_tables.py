@@ -66,7 +66,12 @@ def instances_table(instances: Mapping[str, Mapping[str, Any]]) -> str:
     """One row a localizer, from the `instances` part of `metrics.json`."""
     names = ("recall", "precision", "boxes_per_image", "objects_per_image", "images")
     headers = ["pseudo-boxes of", "recall", "precision", "boxes/image", "objects/image", "images"]
-    return table(headers, [[name, *(figures[of] for of in names)] for name, figures in instances.items()])
+    sizes = ("small", "medium", "large")
+    rows = []
+    for name, figures in instances.items():
+        by_size = figures.get("recall_by_size", {})
+        rows.append([name, *(figures[of] for of in names), *(by_size.get(size, {}).get("recall") for size in sizes)])
+    return table([*headers, *(f"recall, {size}" for size in sizes)], rows)
 
 
 def detectors_table(detectors: Mapping[str, Mapping[str, Any]]) -> str:

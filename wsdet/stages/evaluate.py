@@ -18,7 +18,7 @@ from wsdet.metrics import average_precision as ap
 from wsdet.metrics import localization, proposals
 from wsdet.metrics.bootstrap import bootstrap_interval, nanmean
 from wsdet.metrics.calibration import LEAST, reliability_of_detections
-from wsdet.metrics.instances import count_instances
+from wsdet.metrics.instances import count_instances, recall_by_size
 from wsdet.storage.files import write_csv
 from wsdet.types import Boxes, Dataset, Doubles, readable
 
@@ -80,12 +80,22 @@ def evaluate_instances(boxes: Mapping[str, Boxes], dataset: Dataset, ids: Sequen
         ids: the images; those without boxes or without ground truth are left out.
 
     Returns:
-        `recall` and `precision` over all objects, `boxes_per_image`, `objects_per_image` and `images`.
+        `recall` and `precision` over all objects, `boxes_per_image`, `objects_per_image`, `images`, and
+        `recall_by_size`, see `_by_size`.
     """
     truth = {image_id: _labeled(true, dataset.labels(image_id)) for image_id, true in _truth(dataset, boxes, ids)}
     counted = count_instances(boxes, truth, list(truth), len(dataset.classes))
     names = ("recall", "precision", "boxes_per_image", "objects_per_image")
-    return {name: _plain(getattr(counted, name)) for name in names} | {"images": len(truth)}
+    return {name: _plain(getattr(counted, name)) for name in names} | {
+        "images": len(truth),
+        "recall_by_size": _by_size(boxes, truth, len(dataset.classes)),
+    }
+
+
+def _by_size(boxes: Mapping[str, Boxes], truth: Mapping[str, Boxes], n_classes: int) -> dict[str, dict[str, Any]]:
+    """`recall` among the `objects` of COCO's sizes: small, medium, large."""
+    found = recall_by_size(boxes, truth, list(truth), n_classes)
+    return {size: {"recall": _plain(recall), "objects": n} for size, (recall, n) in found.items()}
 
 
 def evaluate_detections(
@@ -102,7 +112,8 @@ def evaluate_detections(
 
     Returns:
         The contract's `map` and `ap` (by class, 11-point), and `map_interval` (95 %), `map_all_point`,
-        `ap_all_point`, `coco` (`ap`, `ap_50`, `ap_75`), `images` and `detections` (how many), and `calibration`:
+        `ap_all_point`, `coco` (`ap`, `ap_50`, `ap_75`), `recall_by_size` of all detections (see `_by_size`),
+        `images` and `detections` (how many), and `calibration`:
         `expected_calibration_error` of detections that score at least `from`, and `bins` (mean `score`, share
         `correct`, `detections`); None where scores are no probabilities.
     """
@@ -122,6 +133,7 @@ def evaluate_detections(
             name: _plain(value)
             for name, value in ap.coco_average_precision(detections, truth, counted, n_classes).items()
         },
+        "recall_by_size": _by_size(detections, truth, n_classes),
         "calibration": _calibration(matches),
         "images": len(counted),
         "detections": sum(len(one.scores) for one in matches),

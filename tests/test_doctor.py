@@ -15,7 +15,7 @@ from wsdet.cli.factories import experiment_of, open_run
 from wsdet.doctor import plan_of
 from wsdet.stages.experiment import run_experiment
 from wsdet.stages.plan import Plan, Stage, plan_table
-from wsdet.stages.rehearsal import plan
+from wsdet.stages.rehearsal import plan, plans
 from wsdet.types import InputError
 from wsdet.vision import opencv
 
@@ -108,6 +108,16 @@ def test_workers_divide_what_is_done_image_by_image() -> None:
     alone, many = planned(), planned("runner=ray", "runner.address=local", "runner.workers=20")
     assert many["propose"] < alone["propose"] / 4
     assert many["train_detectors"] > alone["train_detectors"] / 4
+
+
+@pytest.mark.usefixtures("_two_rehearsals")
+def test_plans_for_several_sizes_are_of_the_same_rehearsals() -> None:
+    cfg = compose("train", [*_SMALL, "localizer=center_box"])
+    few, many = plans(open_run(cfg), experiment_of(cfg), [(10, 10), (1000, 1000)])
+    assert few.rehearsed == many.rehearsed
+    for one, other in zip(few.stages, many.stages, strict=True):
+        if one.name in ("propose", "localize/center_box"):
+            assert other.seconds > 5 * one.seconds
 
 
 @pytest.mark.parametrize(("free", "word"), [(4e9, "enough"), (2.5e9, "TOO LITTLE")])

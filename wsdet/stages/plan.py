@@ -9,12 +9,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from wsdet.report.text_tables import table
 from wsdet.runners.local import Local
-from wsdet.stages.experiment import BASELINES
-from wsdet.stages.run import Run
 from wsdet.storage.amounts import amount, duration
+
+if TYPE_CHECKING:
+    from wsdet.stages.run import Run
 
 _SPARE = 1e9  # bytes that a disk should keep
 _APART = 1.5  # how many times as many images a line's last point has as its first
@@ -123,6 +125,8 @@ def images_of(stage: str, counts: tuple[int, int], localizer: str | None, n_verd
             and all stages go over all images.
         n_verdict: maximum number of images that the verdict looks at; 0: not known.
     """
+    from wsdet.stages.experiment import BASELINES  # with all that experiments need, and evaluate does not
+
     n_train, n_test = counts
     kind, _, of = stage.partition("/")
     n = n_train + n_test

@@ -22,7 +22,7 @@ from wsdet.detectors.self_training import MeanTeacher
 from wsdet.sampling import limited
 from wsdet.stages.experiment import Experiment, run_experiment
 from wsdet.stages.plan import Plan, Stage, images_of, line, workers_of
-from wsdet.stages.run import SPLITS, Run
+from wsdet.stages.run import Run
 from wsdet.types import Split
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 BUDGET = 25.0  # seconds of the processor that rehearsals may take: on a machine that others use, more go by
 FEWEST, MOST = 3, 24  # training images of a rehearsal; a classifier needs two to learn from and one to measure on
 
+_LOOKED_AT = 1000  # images whose labels are looked at for those of a rehearsal
 _SURE = 0.7  # share of the time left that a larger rehearsal is to take by what a smaller one took
 _FOLDERS = {  # whose stage is not of their name
     "localization": "localize/",  # and the store's name
@@ -76,6 +77,13 @@ def plan(run: Run, experiment: Experiment | None, budget: float = BUDGET) -> Pla
     Raises:
         InputError: the configuration is not possible, or none of the images can be read.
     """
+    return plans(run, experiment, [(len(run.train_ids), len(run.test_ids))], budget)[0]
+
+
+def plans(
+    run: Run, experiment: Experiment | None, counts: Sequence[tuple[int, int]], budget: float = BUDGET
+) -> list[Plan]:
+    """The same for other numbers of training and test images like the run's, all from the same rehearsals."""
     start, begun = time.perf_counter(), time.process_time()
 
     def left() -> float:
@@ -92,9 +100,11 @@ def plan(run: Run, experiment: Experiment | None, budget: float = BUDGET) -> Pla
         more = min(MOST, len(run.train_ids), wanted)
         if more > few:  # where it does not get to the end, its first stages count all the same
             rehearsals.append(_rehearse(run, shortened, more, left()))
-    counts = len(run.train_ids), len(run.test_ids)
-    stages = [_scaled(name, rehearsals, run, experiment) for name in cold.seconds]
-    return Plan(stages, counts, [one.counts[0] for one in rehearsals], time.perf_counter() - start)
+    numbers, took = [one.counts[0] for one in rehearsals], time.perf_counter() - start
+    return [
+        Plan([_scaled(name, rehearsals, of, run, experiment) for name in cold.seconds], of, numbers, took)
+        for of in counts
+    ]
 
 
 # --- rehearsals
@@ -135,10 +145,9 @@ class _TimeIsOver(BaseException):
 def _rehearse(run: Run, experiment: Experiment | None, n: int, seconds: float) -> _Measured:
     """The run with `n` training images and its share of test images, in this process."""
     n_test = min(len(run.test_ids), max(1, round(n * len(run.test_ids) / max(1, len(run.train_ids)))))
-    seed = run.execution.seed
     ids: dict[Split, Sequence[str]] = {
-        split: limited(of, k, seed)
-        for split, of, k in zip(SPLITS, (run.train_ids, run.test_ids), (n, n_test), strict=True)
+        "train": _of_many_classes(run, n),
+        "test": limited(run.test_ids, n_test, run.execution.seed),
     }
     with tempfile.TemporaryDirectory(prefix="wsdet-plan-") as folder:
         small = run.rehearsal(ids, Path(folder))
@@ -157,6 +166,20 @@ def _rehearse(run: Run, experiment: Experiment | None, n: int, seconds: float) -
         disk = _disk_by_stage(Path(folder))
     bytes_held = {name: 1e6 * mb for name, mb in peaks.items()}
     return _Measured((n, n_test), taken, bytes_held, disk, grown, [*taken, ""][-2 if taken else -1] if is_over else "")
+
+
+def _of_many_classes(run: Run, n: int) -> list[str]:
+    """Sampled training images, first those that show a class which those before them do not.
+
+    The whole run has all classes, and what trains a detector takes time for each.
+    """
+    sampled = limited(run.train_ids, min(_LOOKED_AT, len(run.train_ids)), run.execution.seed)
+    seen: set[int] = set()
+    new, others = [], []
+    for image_id in sampled:
+        (others if seen.issuperset(run.dataset.labels(image_id)) else new).append(image_id)
+        seen.update(run.dataset.labels(image_id))
+    return [*new, *others][:n]
 
 
 def _grown(small: Run, experiment: Experiment, n: int) -> dict[str, float]:
@@ -217,8 +240,10 @@ def _disk_by_stage(folder: Path) -> dict[str, tuple[float, float]]:
 # --- from rehearsals to the run
 
 
-def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Experiment | None) -> Stage:
-    """A stage of the whole run, from that of a cold, a warm and a larger rehearsal, or of as many as there are."""
+def _scaled(
+    name: str, rehearsals: Sequence[_Measured], counts: tuple[int, int], run: Run, experiment: Experiment | None
+) -> Stage:
+    """A stage of a whole run, from that of a cold, a warm and a larger rehearsal, or of as many as there are."""
     cold, *later = rehearsals
     # one that was broken off may have ended before it came to proposals a second time, for the test images
     warm = [
@@ -232,7 +257,7 @@ def _scaled(name: str, rehearsals: Sequence[_Measured], run: Run, experiment: Ex
             return images_of(name, counts, "")
         return images_of(name, counts, experiment.localizer.name, experiment.verdict)
 
-    wanted = images((len(run.train_ids), len(run.test_ids)))
+    wanted = images(counts)
     points = [(images(one.counts), one.seconds[name]) for one in warm or [cold]]
     once, rate = line(points)
     start_up = max(0.0, cold.seconds[name] - points[0][1])

@@ -50,8 +50,10 @@ def test_a_moved_box_stays_in_the_image_and_finite() -> None:
 
 
 @pytest.mark.parametrize("ridge", [1.0, 1000.0])
-def test_equals_scikit_learn_on_whitened_targets(rng: np.random.Generator, ridge: float) -> None:
-    n, dim = 1500, 12  # more than one batch of sums
+@pytest.mark.parametrize(
+    ("n", "dim"), [(1500, 12), (30, 40), (2, 12)]
+)  # more than one batch of sums; fewer than features
+def test_equals_scikit_learn_on_whitened_targets(rng: np.random.Generator, n: int, dim: int, ridge: float) -> None:
     x = rng.normal(size=(n, dim)).astype(np.float32) * 6 + 1
     targets = (x @ rng.normal(size=(dim, 4)) * 0.01 + rng.normal(size=(n, 4)) * [0.1, 0.2, 0.05, 0.1] + 0.3).astype(
         np.float32

@@ -65,7 +65,8 @@ def train_box_regression(
 ) -> dict[str, BoxShifts]:
     """The shifts of each detector, class by class in one pass over the images of the class.
 
-    It takes (dim + 1)^2 x 8 bytes a detector, and as much again, whatever the number of images.
+    It takes (dim + 1)^2 x 8 bytes a detector, and as much again, whatever the number of images; less while a class has
+    fewer examples than features.
 
     Args:
         ids: the images to learn from; one that cannot be read is left out.
@@ -120,6 +121,7 @@ class RegressionSums:
         self._xx = torch.zeros(0)  # (dim + 1, dim + 1) with the first example: a class without one costs nothing
         self._xt = torch.zeros(dim + 1, 4, dtype=torch.float64, device=device)
         self._tt = torch.zeros(4, 4, dtype=torch.float64, device=device)
+        self._dim = dim
         self._waiting: list[tuple[Tensor, Tensor]] = []
         self.n_examples = 0
 
@@ -132,14 +134,25 @@ class RegressionSums:
 
     def solve(self, ridge: float) -> tuple[Tensor, Tensor]:
         """(4, dim) weights and (4,) biases, float32, that give targets as they were added; there must be an example."""
+        if not len(self._xx) and self.n_examples < self._dim:
+            return self._solve_dual(ridge)
         self._sum_up()
         mean = self._xt[-1] / self.n_examples  # the constant feature's row: the targets' sum
-        eigenvalues, axes = torch.linalg.eigh(self._tt / self.n_examples - mean.outer(mean))
-        spread = (eigenvalues.clamp(min=0) + _WHITENING).sqrt()
-        whiten, unwhiten = axes / spread @ axes.T, axes * spread @ axes.T
+        whiten, unwhiten = _whitening(self._tt / self.n_examples - mean.outer(mean))
         whitened = (self._xt - self._xx[:, -1:] * mean) @ whiten
         penalized = self._xx + ridge * torch.eye(len(self._xx), dtype=torch.float64, device=self._xx.device)
         solution = torch.cholesky_solve(whitened, torch.linalg.cholesky(penalized)) @ unwhiten
+        return solution[:-1].T.float(), (solution[-1] + mean).float()
+
+    def _solve_dual(self, ridge: float) -> tuple[Tensor, Tensor]:
+        """The same by a system with a row for each example, which is smaller where these are fewer than features."""
+        x, targets = (torch.cat(rows).double() for rows in zip(*self._waiting, strict=True))
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        mean = targets.mean(dim=0)
+        centered = targets - mean
+        whiten, unwhiten = _whitening(centered.T @ centered / len(x))
+        kernel = x @ x.T + ridge * torch.eye(len(x), dtype=torch.float64, device=x.device)
+        solution = x.T @ torch.cholesky_solve(centered @ whiten, torch.linalg.cholesky(kernel)) @ unwhiten
         return solution[:-1].T.float(), (solution[-1] + mean).float()
 
     def _sum_up(self) -> None:
@@ -153,6 +166,13 @@ class RegressionSums:
         self._xt += x.T.double() @ targets
         self._tt += targets.T @ targets
         self._waiting = []
+
+
+def _whitening(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """(4, 4) what gives targets unit covariance, and what takes that back."""
+    eigenvalues, axes = torch.linalg.eigh(covariance)
+    spread = (eigenvalues.clamp(min=0) + _WHITENING).sqrt()
+    return axes / spread @ axes.T, axes * spread @ axes.T
 
 
 def offsets_to(xyxy: Floats, objects: Floats) -> Floats:

@@ -33,6 +33,8 @@ def test_a_program_says_what_it_will_take_and_what_it_took(tmp_path: Path) -> No
 def test_the_kind_of_a_run_is_of_what_changes_an_images_cost() -> None:
     kind = kind_of(compose("train", []), "train")
     assert kind.parts["detector"] == "RcnnSvm"
+    assert kind_of(compose("evaluate", []), "evaluate").parts["data"] == "synthetic"
+    assert kind_of(compose("detect", ["model=m", "images=i"]), "detect").parts["data"] == "images"
     for free in ("seed=1", "limit=5", "data.n_train=9", "out=elsewhere", "report=false"):
         assert kind_of(compose("train", [free]), "train") == kind
     for costly in ("data.size=99", "detector.protocol=rcnn", "network.input_size=64"):

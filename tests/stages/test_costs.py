@@ -93,6 +93,12 @@ def test_a_smaller_program_is_told_by_experiments() -> None:
     assert "wsdet.train" in found[1]
 
 
+def test_of_small_scenes_nothing_is_told_for_photos() -> None:
+    ran(100, 50, replace(KIND, parts={**PARTS, "data": "synthetic"}))
+    assert forecast(Kind("detect", {"data": "images"}, "89ab"), (0, 50), one) is None
+    assert forecast(Kind("evaluate", {"data": "synthetic"}, "89ab"), (0, 50), one) is not None
+
+
 def test_what_comes_with_the_package_is_used_until_there_is_better(tmp_path: Path) -> None:
     ran(100, 50, factor=2)
     content = json.loads((tmp_path / "costs.json").read_text())

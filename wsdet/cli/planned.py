@@ -89,6 +89,8 @@ def kind_of(cfg: DictConfig, program: str) -> Kind:
     parts = {part: str(cfg.names[part]) for part in cfg.get("names", ())}
     if "detector" in cfg:
         parts["detector"] = str(cfg.detector["_target_"]).rpartition(".")[2]
+    if "data" not in parts:  # a program that needs no name for it
+        parts["data"] = str(cfg.data["_target_"]).rpartition(".")[2].lower() if "data" in cfg else "images"
     settings: dict[str, Any] = {
         key: value for key, value in flatten(settings_of(cfg, *cfg)).items() if not _FREE & set(key.split("."))
     }

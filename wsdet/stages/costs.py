@@ -43,7 +43,8 @@ class Kind:
 
     Attributes:
         program: its name; of `train` with another task than the experiment, its task too.
-        parts: what was chosen of data, network, localizer, proposals, detector, as far as the program has it.
+        parts: what was chosen of data, network, localizer, proposals, detector, as far as the program has it; data
+            always, "synthetic" for the built-in scenes.
         settings: a digest of all that may change the cost of an image.
         n_verdict: maximum number of images that the verdict looks at; 0: not known.
     """
@@ -143,8 +144,8 @@ def _fits(there: Kind, wanted: Kind) -> bool:
         return False
     if any(wanted.parts[part] != there.parts.get(part) for part in _DECISIVE if part in wanted.parts):
         return False
-    of_data = {kind.parts.get("data") == "synthetic" for kind in (there, wanted) if "data" in kind.parts}
-    return len(of_data) < 2  # built-in scenes are small, photos are not
+    # built-in scenes are small, photos are not
+    return (there.parts.get("data") == "synthetic") == (wanted.parts.get("data") == "synthetic")
 
 
 def _likeness(one: Record, wanted: Kind) -> tuple[bool, bool, bool, bool, int]:

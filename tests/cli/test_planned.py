@@ -39,3 +39,5 @@ def test_the_kind_of_a_run_is_of_what_changes_an_images_cost() -> None:
         assert kind_of(compose("train", [free]), "train") == kind
     for costly in ("data.size=99", "detector.protocol=rcnn", "network.input_size=64"):
         assert kind_of(compose("train", [costly]), "train") != kind
+    fcos = [kind_of(compose("train", ["detector=fcos", f"detector.model.channels={n}"]), "train") for n in (32, 64)]
+    assert fcos[0] != fcos[1]

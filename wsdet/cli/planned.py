@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wsdet.cli.build import settings_of
 from wsdet.stages.costs import REST, Kind, forecast, keep
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 
 # settings that change nothing of what an image costs; how many images there are is counted, and workers are
 _FREE = {
-    *("out", "shared", "root", "model", "run", "images", "limit", "seed", "strict", "shard", "prepare", "trust"),
-    *("workers", "runner", "logger", "report", "visualize", "draw", "names", "n_train", "n_test"),
+    *("out", "shared", "model", "run", "images", "limit", "seed", "strict", "shard", "prepare", "trust"),
+    *("workers", "runner", "logger", "report", "visualize", "draw", "names"),
 }
+_FREE_OF_DATA = {"data.root", "data.n_train", "data.n_test"}
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def kind_of(cfg: DictConfig, program: str) -> Kind:
         parts["detector"] = str(cfg.detector["_target_"]).rpartition(".")[2]
     if "data" not in parts:  # a program that needs no name for it
         parts["data"] = str(cfg.data["_target_"]).rpartition(".")[2].lower() if "data" in cfg else "images"
-    settings: dict[str, Any] = {
-        key: value for key, value in flatten(settings_of(cfg, *cfg)).items() if not _FREE & set(key.split("."))
-    }
+    given = flatten(settings_of(cfg, *(set(cfg) - _FREE)))
+    free = {key for key in given if key in _FREE_OF_DATA or key.rpartition(".")[2] == "seed"}
+    settings = {key: given[key] for key in given.keys() - free}
     return Kind(program, parts, digest(settings | {"threads": threads()}), int(cfg.get("verdict", 0)))

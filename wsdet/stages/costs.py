@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +119,9 @@ def keep(kind: Kind, counts: tuple[int, int], stages: Sequence[Stage], workers: 
 
 
 def _own_path() -> Path:
-    of_all = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # of a user without a home the system's folder for what may be lost
+    home = Path("~").expanduser() if os.environ.get("HOME") or os.name == "nt" else Path(tempfile.gettempdir())
+    of_all = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     return Path(os.environ.get("WSDET_CACHE") or of_all / "wsdet", "costs.json")
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 BUDGET = 25.0  # seconds of the processor that rehearsals may take: on a machine that others use, more go by
 FEWEST, MOST = 3, 24  # training images of a rehearsal; a classifier needs two to learn from and one to measure on
 
+_VERDICT = 1  # image that the verdict of a rehearsal looks at
 _LOOKED_AT = 1000  # images whose labels are looked at for those of a rehearsal
 _SURE = 0.7  # share of the time left that a larger rehearsal is to take by what a smaller one took
 _FOLDERS = {  # whose stage is not of their name
@@ -111,7 +112,11 @@ def plans(
 
 
 def _shortened(experiment: Experiment) -> Experiment:
-    """Where detectors are trained in epochs: with one detector and one epoch, which `_repetitions` makes up for."""
+    """With a verdict on one image, each of which costs as much as localizing it several times.
+
+    Where detectors are trained in epochs: with one detector and one epoch, which `_repetitions` makes up for.
+    """
+    experiment = replace(experiment, verdict=min(experiment.verdict, _VERDICT))
     if _repetitions("train_detectors", experiment) == 1:
         return experiment
     train_on, self_training = experiment.positives.train_on, experiment.self_training
@@ -175,7 +180,8 @@ def _of_many_classes(run: Run, n: int) -> list[str]:
     """
     sampled = limited(run.train_ids, min(_LOOKED_AT, len(run.train_ids)), run.execution.seed)
     seen: set[int] = set()
-    new, others = [], []
+    new: list[str] = []
+    others: list[str] = []
     for image_id in sampled:
         (others if seen.issuperset(run.dataset.labels(image_id)) else new).append(image_id)
         seen.update(run.dataset.labels(image_id))
@@ -251,18 +257,18 @@ def _scaled(
     ]
     last = [cold, *warm][-1]
 
-    def images(counts: tuple[int, int]) -> int:
+    def images(counts: tuple[int, int], n_verdict: int) -> int:
         """How many the stage goes over."""
-        if experiment is None:
-            return images_of(name, counts, "")
-        return images_of(name, counts, experiment.localizer.name, experiment.verdict)
+        return images_of(name, counts, experiment.localizer.name if experiment else "", n_verdict)
 
-    wanted = images(counts)
-    points = [(images(one.counts), one.seconds[name]) for one in warm or [cold]]
-    once, rate = line(points)
-    start_up = max(0.0, cold.seconds[name] - points[0][1])
+    n_verdict = experiment.verdict if experiment else 0
+    wanted = images(counts, n_verdict)
+    points = [(images(one.counts, min(n_verdict, _VERDICT)), one.seconds[name]) for one in warm or [cold]]
     trained, others = last.disk.get(name, (0.0, 0.0))
-    others *= wanted / images(last.counts)
+    # a classifier that is loaded takes as long for any number of images; of one size all else comes with the images
+    once, rate = (points[-1][1], 0.0) if name == "classifier" and not trained else line(points)
+    start_up = max(0.0, cold.seconds[name] - points[0][1])
+    others *= wanted / points[-1][0]
     if name == "train_detectors" and experiment is not None:  # feature maps are kept up to a limit
         others = min(others, 1e9 * experiment.detector.settings.get("cache_gigabytes", 0))
     return Stage(

@@ -39,6 +39,7 @@ _SMALL = ["data.n_train=9", "data.n_test=4", "data.size=48", "network.input_size
 _SMALL += ["network.training.epochs=1", "report=false"]
 
 
+@pytest.mark.slow
 def test_a_plan_has_the_stages_of_the_run_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cfg = compose("train", [*_SMALL, "localizer=fuse", f"out={tmp_path / 'run'}"])
@@ -69,6 +70,7 @@ def test_a_localizer_that_learns_from_labels_is_planned_with_its_training() -> N
     assert names[:4] == ["classifier", "propose", "region_classifier", "localize/wsddn"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_rehearsals")
 def test_a_detector_trained_in_epochs_rehearses_one_of_them() -> None:
     detector = ["detector=ssdlite", "detector.model.short_side=64", "detector.model.channels=64"]
@@ -99,6 +101,7 @@ def test_a_plan_ends_when_its_time_is_over_and_says_so() -> None:
     assert "time was over" in plan_table(planned, 4e9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_rehearsals")
 def test_workers_divide_what_is_done_image_by_image() -> None:
     def planned(*overrides: str) -> dict[str, float]:

@@ -120,6 +120,7 @@ def composed(*overrides: str) -> None:
     run_train(cfg)
 
 
+@pytest.mark.slow
 def test_self_training_goes_on_from_a_finished_run(run: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
     composed("task=self_training", f"run={run}", "folds=2", "device=cpu", f"out={tmp_path}")
@@ -146,6 +147,7 @@ def test_self_training_says_what_it_needs(tmp_path: Path) -> None:
         composed(*SCENES, "self_training=mean_teacher", f"out={tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_neural_detector_under_a_mean_teacher(tmp_path: Path) -> None:
     composed(
         *SCENES,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from wsdet.detectors.neural import training
 from wsdet.detectors.neural.detector import NeuralDetector, build_detector
 from wsdet.detectors.neural.options import Kind, ModelOptions, WeakLosses
 from wsdet.networks.backbones import Backbone, build_backbone
+from wsdet.training.resumable import fit
 from wsdet.types import Boxes
 
 N_CLASSES = 3
+
+Kill = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +30,28 @@ def backbone() -> Backbone:
 
 def small_options(kind: Kind) -> ModelOptions:
     return ModelOptions(kind, channels=64, short_side=64, square=kind == "ssdlite")
+
+
+@pytest.fixture
+def kill_in_second_epoch(monkeypatch: pytest.MonkeyPatch) -> Kill:
+    """Runs a training of a detector that is killed when its second epoch starts."""
+
+    class Stop(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyError("killed")
+
+    def fit_and_stop(*arguments: Any) -> Any:
+        module, batches, out, epochs, name, options, callbacks = arguments
+        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()])
+
+    def run(train: Callable[[], object]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "fit", fit_and_stop)
+            with pytest.raises(KeyError, match="killed"):
+                train()
+
+    return run
 
 
 @pytest.fixture

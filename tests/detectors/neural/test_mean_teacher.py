@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from tests.conftest import TinyDataset
-from tests.detectors.neural.conftest import small_options, target
+from tests.detectors.neural.conftest import Kill, small_options, target
 from tests.detectors.neural.test_training import CPU, QUICK, as_positives, train
-from wsdet.detectors.neural import training
 from wsdet.detectors.neural.detector import NeuralDetector
 from wsdet.detectors.neural.mean_teacher import StrongChanges, Teacher, Teaching, taught
 from wsdet.detectors.neural.training import train_detector
 from wsdet.detectors.self_training import MeanTeacher
 from wsdet.networks.backbones import Backbone
-from wsdet.training.resumable import fit
 from wsdet.types import InputError
 
 
@@ -90,26 +86,13 @@ def test_strong_changes_keep_the_shape_and_follow_the_seed() -> None:
 
 
 def test_a_stopped_training_under_a_teacher_ends_with_the_same_weights(
-    tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, kill_in_second_epoch: Kill
 ) -> None:
     start = train(tiny_dataset, backbone, tmp_path / "start")
     teaching = Teaching(MeanTeacher(threshold=0.05, epochs=2), start)
     whole = train(tiny_dataset, backbone, tmp_path / "whole", teaching=teaching)
     assert whole.fingerprint != start.fingerprint
-
-    class Stop(pl.Callback):
-        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            if trainer.current_epoch == 1:
-                raise KeyError("killed")
-
-    def fit_and_stop(*arguments: Any) -> Any:
-        module, batches, out, epochs, name, options, callbacks = arguments
-        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()])
-
-    monkeypatch.setattr(training, "fit", fit_and_stop)
-    with pytest.raises(KeyError, match="killed"):
-        train(tiny_dataset, backbone, tmp_path / "stopped", teaching=teaching)
-    monkeypatch.undo()
+    kill_in_second_epoch(lambda: train(tiny_dataset, backbone, tmp_path / "stopped", teaching=teaching))
     resumed = train(tiny_dataset, backbone, tmp_path / "stopped", teaching=teaching)
     assert resumed.fingerprint == whole.fingerprint
     with pytest.raises(InputError, match=r"teaching\.threshold"):

@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 
 from tests.conftest import TinyDataset
-from tests.detectors.neural.conftest import boxes_of, small_options
+from tests.detectors.neural.conftest import Kill, boxes_of, small_options
 from wsdet.boxes import iou
 from wsdet.detectors.neural import training
 from wsdet.detectors.neural.detector import NeuralDetector
 from wsdet.detectors.neural.options import KINDS, Kind, TrainingOptions, WeakLosses
 from wsdet.detectors.neural.training import train_detector, training_precision
 from wsdet.networks.backbones import Backbone, build_backbone
-from wsdet.training.resumable import fit
 from wsdet.types import Boxes, InputError, Sample
 
 CPU = {"accelerator": "cpu", "devices": 1}
@@ -59,9 +57,9 @@ def test_it_learns_six_images_by_heart(kind: Kind, tiny_dataset: TinyDataset, sh
         as_positives(tiny_dataset),
         network,
         tmp_path,
-        model=replace(small_options(kind), short_side=128),
+        model=replace(small_options(kind), short_side=96),
         training=TrainingOptions(
-            epochs=60, batch_size=6, learning_rate=0.02, precision="32-true", flip=0, scale_jitter=0, average=0
+            epochs=40, batch_size=6, learning_rate=0.02, precision="32-true", flip=0, scale_jitter=0, average=0
         ),
         trainer_options=CPU,
         device="cpu",
@@ -74,24 +72,11 @@ def test_it_learns_six_images_by_heart(kind: Kind, tiny_dataset: TinyDataset, sh
 
 @pytest.mark.parametrize("kind", ["faster_rcnn", "ssdlite"])  # one samples at random, one does not
 def test_a_stopped_training_ends_with_the_same_weights(
-    kind: Kind, tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, kill_in_second_epoch: Kill
 ) -> None:
     averaged = TrainingOptions(epochs=2, batch_size=3, precision="32-true", average=0.5)
     whole = train(tiny_dataset, backbone, tmp_path / "whole", kind, training=averaged)
-
-    class Stop(pl.Callback):
-        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            if trainer.current_epoch == 1:
-                raise KeyError("killed")
-
-    def fit_and_stop(*arguments: Any) -> Any:
-        module, batches, out, epochs, name, options, callbacks = arguments
-        return fit(module, batches, out, epochs, name, options, [*callbacks, Stop()])
-
-    monkeypatch.setattr(training, "fit", fit_and_stop)
-    with pytest.raises(KeyError, match="killed"):
-        train(tiny_dataset, backbone, tmp_path / "stopped", kind, training=averaged)
-    monkeypatch.undo()
+    kill_in_second_epoch(lambda: train(tiny_dataset, backbone, tmp_path / "stopped", kind, training=averaged))
     assert not (tmp_path / "stopped" / "model.json").exists()
     resumed = train(tiny_dataset, backbone, tmp_path / "stopped", kind, training=averaged)
     assert resumed.fingerprint == whole.fingerprint

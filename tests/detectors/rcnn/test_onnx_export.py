@@ -56,7 +56,10 @@ def shifts_of(dim: int) -> BoxShifts:
     return BoxShifts(weights, rng.normal(0, 0.1, (3, 4)).astype(np.float32))
 
 
-@pytest.mark.parametrize(("architecture", "moves"), [("tiny", True), ("squeezenet1_0", False)])  # of two kinds of maps
+@pytest.mark.parametrize(
+    ("architecture", "moves"),  # of two kinds of maps
+    [("tiny", True), pytest.param("squeezenet1_0", False, marks=pytest.mark.slow)],
+)
 def test_the_file_finds_what_the_detector_finds(architecture: str, moves: bool, tmp_path: Path) -> None:
     path, detector = tmp_path / "model.onnx", detector_of(architecture)
     if moves:

@@ -117,12 +117,12 @@ INVENTORY = {
     "tensors that are not finite": "storage/test_tensors.py::test_what_is_not_finite_is_neither_written_nor_read",
     "damaged part of a store": "storage/test_box_store.py::test_a_damaged_part_is_named_with_the_remedy",
     "store with NaN, nulls, uneven or wrong columns": (
-        "storage/test_box_store.py::test_what_is_no_box_is_refused_by_name"
+        "storage/test_foreign_stores.py::test_what_is_no_box_is_refused_by_name"
     ),
     "store of few bytes and very many boxes": (
-        "storage/test_box_store.py::test_few_bytes_that_stand_for_very_many_boxes_are_refused"
+        "storage/test_foreign_stores.py::test_few_bytes_that_stand_for_very_many_boxes_are_refused"
     ),
-    "part of another store": "storage/test_box_store.py::test_a_part_of_another_store_is_noticed",
+    "part of another store": "storage/test_foreign_stores.py::test_a_part_of_another_store_is_noticed",
     "damaged settings of a store": "storage/test_box_store.py::test_damaged_settings_are_named",
     "store of other settings": "storage/test_box_store.py::test_other_settings_are_refused_by_the_first_key",
     # checkpoints
@@ -151,7 +151,7 @@ INVENTORY = {
     "JSON that is deep, or has half of a surrogate pair": "storage/test_untrusted.py::test_json_beyond_the_limits",
     "YAML that is deep, or grows by its aliases": "storage/test_untrusted.py::test_yaml_beyond_the_limits",
     # the machine, and what was asked for
-    "full disk": "storage/test_box_store.py::test_a_full_disk_is_named_and_loses_nothing",
+    "full disk": "storage/test_killed_stores.py::test_a_full_disk_is_named_and_loses_nothing",
     "folder that cannot be written": "storage/test_lock.py::test_a_command_says_both_before_any_work",
     "second process on a run folder": "storage/test_lock.py::test_the_second_process_is_told_who_the_first_is",
     "settings of impossible values": "test_hostile.py::test_impossible_settings_are_said_before_any_work",

@@ -3,8 +3,8 @@
 python scripts/small_objects.py make FRUIT CANVASES      # VOC's layout, both splits
 python scripts/small_objects.py measure CANVASES RUN/detectors/pseudo --tile 0.25 --drawn DRAWN
 
-`measure` prints the share of objects that are found (IoU > 0.5, score >= 0.5) by their size, and the share of boxes
-that are right, with the image alone and with tiles; `--drawn` writes both sets of boxes of the first images.
+`measure` prints the share of objects that are found (IoU > 0.5, score >= --min-score) by their size, and the share of
+boxes that are right, with the image alone and with tiles; `--drawn` writes both sets of boxes of the first images.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def _canvas(
     return pixels, Boxes.concatenate(placed)
 
 
-def measure(canvases: Path, folder: Path, tile: float, overlap: float, drawings: Path | None) -> None:
+def measure(canvases: Path, folder: Path, tile: float, overlap: float, min_score: float, drawings: Path | None) -> None:
     """Prints what a detector finds in the test canvases, without and with tiles."""
     detector, dataset = wsdet.load(folder), open_any(str(canvases))
     ids = dataset.ids("test")
     rows = []
     for name, side in (("image", None), (f"tile={tile:g}", tile)):
         start = time.process_time()
-        found = {i: detector.predict(dataset.load(i).pixels, tile=side, tile_overlap=overlap) for i in ids}
+        found = {i: detector.predict(dataset.load(i).pixels, min_score, tile=side, tile_overlap=overlap) for i in ids}
         seconds = (time.process_time() - start) / len(ids)
         counts = count_instances(found, dataset.truth, ids, len(dataset.classes))
         by_size = recall_by_size(found, dataset.truth, ids, len(dataset.classes)).values()
@@ -111,12 +111,13 @@ def main() -> None:
     measurer.add_argument("detector", type=Path, help="RUN/detectors/NAME")
     measurer.add_argument("--tile", type=float, default=0.25)
     measurer.add_argument("--overlap", type=float, default=0.25)
+    measurer.add_argument("--min-score", type=float, default=0.5)
     measurer.add_argument("--drawn", type=Path)
     given = parser.parse_args()
     if given.command == "make":
         make(given.root, given.out, given.train, given.test, given.size, given.side, given.seed)
     else:
-        measure(given.canvases, given.detector, given.tile, given.overlap, given.drawn)
+        measure(given.canvases, given.detector, given.tile, given.overlap, given.min_score, given.drawn)
 
 
 if __name__ == "__main__":

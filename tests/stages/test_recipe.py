@@ -21,9 +21,9 @@ def test_tiles_go_around_a_source_once_and_not_around_files() -> None:
     assert in_tiles(files, tiling) == files
 
 
-def test_a_localizer_looks_at_all_boxes_of_its_tiled_source_and_its_members_too() -> None:
+def test_a_localizer_looks_at_more_boxes_of_its_tiled_source_and_its_members_do() -> None:
     vote = {"_target_": "wsdet.localizers.vote.Vote", "source": SOURCE, "n_proposals": 400}
-    tiled = vote | {"source": TILED, "n_proposals": 0}
+    tiled = vote | {"source": TILED, "n_proposals": 2000}
     assert in_tiles(vote, Tiling(0.5)) == tiled
     fuse = {"_target_": "wsdet.localizers.fuse.Fuse", "members": {"a": vote, "b": {"_target_": "c", "k": 1}}}
     assert in_tiles(fuse, Tiling(0.5)) == fuse | {"members": {"a": tiled, "b": {"_target_": "c", "k": 1}}}

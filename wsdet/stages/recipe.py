@@ -10,6 +10,8 @@ from typing import Any
 from wsdet.formats.contents import file_name
 from wsdet.tiles import Tiling
 
+_IN_TILES = 2000  # proposals that a localizer looks at: it compares each with each, 16 MB for every matrix of them
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -67,8 +69,8 @@ def with_localized(recipe: Recipe, localized: Callable[[Recipe], Path]) -> Recip
 def in_tiles(settings: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
     """A proposal source's settings with tiles around it, or a localizer's with tiles around each of its sources.
 
-    A localizer then looks at all boxes of its source, which are as many as it would look at of the image and of each
-    tile. Boxes that come from files or from a localizer stay as they are.
+    A localizer then looks at more boxes of its source: as many, of the image and of each tile, as make `_IN_TILES`
+    together. Boxes that come from files or from a localizer stay as they are.
     """
     tiles = {"_target_": "wsdet.proposals.tiles.Tiles", "tile": tiling.side, "tile_overlap": tiling.overlap}
     target = str(settings.get("_target_", ""))
@@ -77,5 +79,5 @@ def in_tiles(settings: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
     if target.startswith("wsdet.proposals."):
         return {**tiles, "source": dict(settings)}
     changed = {key: in_tiles(part, tiling) for key, part in settings.items() if isinstance(part, Mapping)}
-    all_of_them = {"n_proposals": 0} if "source" in settings and "n_proposals" in settings else {}
-    return {**settings, **changed, **all_of_them}
+    more = {"n_proposals": _IN_TILES} if "source" in settings and "n_proposals" in settings else {}
+    return {**settings, **changed, **more}

@@ -301,10 +301,12 @@ def _well_conditioned(problem: SvmProblem) -> Tensor:
 
 def _exactly(column: SvmProblem) -> tuple[LinearClassifiers, float]:
     """The classifier of a problem of one column, and its relative duality gap."""
-    gram = Gram(column.examples, column.bias_multiplier, column.gram)
-    beta, gap = solve_exactly(
-        gram, column.targets[:, 0].double(), column.costs()[:, 0].double(), column.loss == "squared_hinge"
-    )
+    gram, device = Gram(column.examples, column.bias_multiplier, column.gram), column.targets.device
+    targets, costs = column.targets[:, 0].double(), column.costs()[:, 0].double()
+    if gram.kept is not None:  # thousands of small steps, each of which would wait for a GPU
+        gram.kept, targets, costs = gram.kept.cpu(), targets.cpu(), costs.cpu()
+    beta, gap = solve_exactly(gram, targets, costs, column.loss == "squared_hinge")
+    beta = beta.to(device)
     bias = gram.bias * beta.sum()
     return LinearClassifiers(gram.weights(beta).float()[:, None], bias.float()[None]), gap
 

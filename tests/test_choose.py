@@ -10,32 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wsdet.metrics.average_precision import match
 from wsdet.stages.choose import Candidate, chances_of_being_best, ranked
-from wsdet.stages.evidence import Evidence
+from wsdet.stages.found_again import FoundAgain
+from wsdet.types import Boxes
 
 N = 24
 
 
-def candidate(name: str, stable_share: float, ids: int = N) -> Candidate:
-    """A localizer whose boxes are found again in a share of the images."""
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 0.8, (ids, 2))
-    boxes = np.concatenate([corner, corner + 0.2], axis=1).astype(np.float32)
-    found = np.where(np.arange(ids)[:, None] < stable_share * ids, boxes, np.array([0, 0, 0.01, 0.01], np.float32))
-    images, nothing = np.arange(ids), np.zeros((0, 4), np.float32)
-    one = Evidence(
-        [f"{i:02d}" for i in range(ids)],
-        images,
-        np.zeros(ids, np.int64),
-        boxes,
-        {"flip": (images, boxes, found)},
-        nothing,
-        np.tile(np.array([[0.5, 0.5]], np.float32), (ids, 1)),
-        np.ones(ids, np.int64),
-        np.full((ids, 1), np.nan, np.float32),
-        np.ones((ids, 1), bool),
-    )
-    return Candidate(("net", name), one, 0.1)
+def candidate(name: str, share: float) -> Candidate:
+    """A localizer of whose boxes a share is found again, first images first; none at all of a share of 0."""
+    box = Boxes(np.array([[0, 0, 10, 10]], np.float32), np.ones(1, np.float32), np.array([0]))
+    ids = [f"{i:02d}" for i in range(N)]
+    wanted = dict.fromkeys(ids, box if share else Boxes.empty())
+    found = dict.fromkeys(ids[: round(share * N)], box)
+    return Candidate(("net", name), FoundAgain(ids, match(found, wanted, ids, 1)), 0.1)
 
 
 def test_the_best_is_sure_where_it_is_far_ahead() -> None:
@@ -49,12 +38,12 @@ def test_the_best_is_sure_where_it_is_far_ahead() -> None:
 
 
 def test_a_localizer_without_boxes_is_never_best() -> None:
-    assert chances_of_being_best([candidate("a", 0.1), candidate("none", 1.0, ids=0)]) == [1, 0]
-    assert chances_of_being_best([candidate("none", 1.0, ids=0)]) == [0]
+    assert chances_of_being_best([candidate("a", 0.1), candidate("none", 0)]) == [1, 0]
+    assert chances_of_being_best([candidate("none", 0)]) == [0]
 
 
 def test_the_table_has_the_best_first() -> None:
-    order, text = ranked([candidate("worse", 0.2), candidate("better", 0.8), candidate("none", 1.0, ids=0)])
+    order, text = ranked([candidate("worse", 0.2), candidate("better", 0.8), candidate("none", 0)])
     assert [one.name[1] for one, _ in order] == ["better", "worse", "none"]
     assert "better" in text.splitlines()[2]
 

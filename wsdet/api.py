@@ -269,7 +269,14 @@ def localize(
     title = " · ".join([Path(cfg.data.root).resolve().name, network, localizer])
     with run_folder(cfg):
         title = title if cfg.report else ""
-        return pseudo_label(open_run(cfg), recipe(cfg, "localizer"), Exports(), title=title, n_verdict=cfg.verdict)
+        return pseudo_label(
+            open_run(cfg),
+            recipe(cfg, "localizer"),
+            Exports(),
+            title=title,
+            proposals=recipe(cfg, "proposals"),
+            n_verdict=cfg.verdict,
+        )
 
 
 def train_detector(

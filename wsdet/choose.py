@@ -35,12 +35,12 @@ def run(cfg: DictConfig) -> None:
         where = [*own, f"out={Path(cfg.out) / network}"]
         run = open_run(compose("localize", where))
         recipes = [recipe(compose("localize", [*where, f"localizer={name}"]), "localizer") for name in cfg.localizers]
-        candidates += tried(run, network, recipes, cfg.sample)
+        candidates += tried(run, network, recipes, recipe(compose("localize", where), "proposals"), cfg.sample)
     if not candidates:
         raise InputError(f"localizers: none of {', '.join(cfg.localizers)} can be tried; the log has the reasons")
     order, text = ranked(candidates)
     described = [
-        {"network": one.name[0], "localizer": one.name[1], "trust": one.trust, "is_best": chance}
+        {"network": one.name[0], "localizer": one.name[1], "trust": one.again.mean(), "is_best": chance}
         for one, chance in order
     ]
     write_json(Path(cfg.out) / "choice.json", {"candidates": described, "images": cfg.sample})

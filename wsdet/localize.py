@@ -49,7 +49,8 @@ def _localize(cfg: DictConfig, run: Run, exports: Exports, title: str) -> None:
         run.localize(recipe(cfg, "localizer"), run.ids, run.out / "masks" / cfg.names.localizer if cfg.masks else None)
         log.info("shards write no exports and no report; the same command without shard= does, once all are through")
         return
-    pseudo_label(run, recipe(cfg, "localizer"), exports, cfg.masks, cfg.visualize, title, cfg.verdict)
+    parts = recipe(cfg, "localizer"), recipe(cfg, "proposals")
+    pseudo_label(run, parts[0], exports, cfg.masks, cfg.visualize, title, parts[1], cfg.verdict)
 
 
 def main() -> None:

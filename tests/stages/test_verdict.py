@@ -1,8 +1,7 @@
-"""The verdict: good boxes, boxes that are always the same, and boxes anywhere; what it gathers on real dialogue."""
+"""The verdict: boxes that are found again and boxes that are not, and why; what it gathers on real dialogue."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,13 @@ import numpy as np
 import pytest
 
 from wsdet.localizers.constant_boxes import CenterBox
+from wsdet.metrics.average_precision import match
 from wsdet.stages.evidence import Evidence, gather
+from wsdet.stages.found_again import FoundAgain
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Execution, Run
-from wsdet.stages.verdict import CAUSES, judge, text_of, trust, verdict_of
+from wsdet.stages.verdict import CAUSES, judge, text_of, verdict_of
+from wsdet.types import Boxes, Sample
 
 N = 40
 
@@ -51,25 +53,44 @@ def evidence(kind: str, **changed: Any) -> Evidence:
     return replace(one, **changed)
 
 
+def again(share: float, n: int = N, n_classes: int = 2) -> FoundAgain:
+    """Of as many images, a share of whose boxes detectors find, and nothing else."""
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    ids = [f"{i}" for i in range(n)]
+    wanted = {one: Boxes(box, labels=np.array([i % n_classes])) for i, one in enumerate(ids)}
+    found = {
+        one: Boxes(box, np.ones(1, np.float32), np.array([i % n_classes])) for i, one in enumerate(ids) if i < share * n
+    }
+    return FoundAgain(ids, match(found, wanted, ids, n_classes))
+
+
 def names(verdict: dict[str, Any]) -> set[str]:
     return {one["name"] for one in verdict["causes"]}
 
 
-def test_right_boxes_are_trusted() -> None:
-    found = verdict_of(evidence("right"), ("a", "b"))
-    assert found["trust"] > 0.8
+def test_boxes_that_are_found_again_are_trusted() -> None:
+    found = verdict_of(again(1), evidence("right"), ("a", "b"))
+    assert found["trust"] == 1
     assert (found["level"], found["causes"]) == ("good", [])
-    assert set(found["by_class"]) == {"a", "b"}
-    assert found["interval"][0] <= found["trust"] <= found["interval"][1] + 1e-9
+    assert found["by_class"] == {"a": 1, "b": 1}
+    assert found["interval"] == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["center", "anywhere"])
 def test_boxes_that_say_nothing_are_not(kind: str) -> None:
-    found = verdict_of(evidence(kind), ("a", "b"))
-    assert found["trust"] < 0.15
+    found = verdict_of(again(0), evidence(kind), ("a", "b"))
+    assert found["trust"] == 0
     assert found["level"] == "bad"
     assert "unstable" in names(found)
     assert ("fixed boxes" in names(found)) == (kind == "center")
+
+
+def test_trust_is_average_precision() -> None:
+    half = verdict_of(again(0.5), evidence("right"), ("a", "b"))
+    assert half["trust"] == pytest.approx(6 / 11)  # right to a recall of a half: six of the eleven points
+    assert half["interval"][0] < half["trust"] < half["interval"][1]
+    few = verdict_of(again(1, n=9), evidence("right"), ("a", "b"))
+    assert few["by_class"] == {"a": 1}  # the other has four images
 
 
 @pytest.mark.parametrize(
@@ -82,8 +103,8 @@ def test_boxes_that_say_nothing_are_not(kind: str) -> None:
     ],
 )
 def test_the_cause_is_named(name: str, changed: dict[str, Any], classes: tuple[str, ...]) -> None:
-    assert name in names(verdict_of(evidence("anywhere", **changed), classes))
-    plain = verdict_of(evidence("anywhere"), ("a", "b"))
+    assert name in names(verdict_of(again(0, n_classes=len(classes)), evidence("anywhere", **changed), classes))
+    plain = verdict_of(again(0), evidence("anywhere"), ("a", "b"))
     assert name not in names(plain)
 
 
@@ -96,20 +117,13 @@ def test_remedies_name_keys_that_there_are() -> None:
                 assert key.split(".")[-1] in reference, word
 
 
-def test_trust_is_the_mean_of_what_was_measured() -> None:
-    signals = {"stable_beyond_chance": 0.6, "agrees_with_heat_map_beyond_chance": math.nan, "occlusion": 0.7}
-    assert trust(signals) == pytest.approx((0.6 + 0.4) / 2)
-    assert trust(signals | {"stable_beyond_chance": -0.5, "occlusion": 0.2}) == 0
-    assert math.isnan(trust(dict.fromkeys(signals, math.nan)))
-
-
 def test_nothing_to_look_at_says_nothing() -> None:
     none = np.zeros(0, np.int64)
     empty = Evidence(
         [], none, none, np.zeros((0, 4), np.float32), {}, np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32),
         none, np.zeros((0, 2), np.float32), np.zeros((0, 2), bool),
     )  # fmt: skip
-    found = verdict_of(empty, ("a", "b"))
+    found = verdict_of(again(1, n=0), empty, ("a", "b"))
     assert found["trust"] is None
     assert "trust in the boxes, without ground truth: -" in text_of(found, Path("RUN"))
 
@@ -132,6 +146,17 @@ CENTER = Recipe(
 )
 
 
+class Corners:
+    """Nine boxes in an image."""
+
+    def propose(self, sample: Sample) -> Boxes:
+        corners = np.stack(np.meshgrid(*[np.arange(0, 24, 8)] * 2), axis=-1).reshape(-1, 2)
+        return Boxes(np.concatenate([corners, corners + 16], axis=1).astype(np.float32))
+
+
+CORNERS = Recipe("corners", {"_target_": "corners"}, "proposals", lambda settings, kind: Corners())
+
+
 def test_center_boxes_are_seen_through(run: Run) -> None:
     store, _ = run.localize(CENTER, run.train_ids)
     seen = gather(run, CENTER, store, n_images=40)
@@ -149,8 +174,8 @@ def test_center_boxes_are_seen_through(run: Run) -> None:
 
 def test_the_number_of_images_is_bounded(run: Run) -> None:
     store, _ = run.localize(CENTER, run.train_ids)
-    assert judge(run, CENTER, store, 0) is None
-    found = judge(run, CENTER, store, 2)
+    assert judge(run, CENTER, CORNERS, store, 0) is None
+    found = judge(run, CENTER, CORNERS, store, 2)
     assert found is not None
     assert found["images"] <= 2
     views = [path for path in (run.shared / "views").rglob("settings.json") if "localization" in path.parts]

@@ -82,9 +82,10 @@ def verdict_section(metrics: Mapping[str, Any]) -> Section | None:
     if verdict["by_class"]:
         cards.append(Card("Trust by class", shares=verdict["by_class"]))
     note = (
-        f"Seen without ground truth on {verdict['images']} training images: whether boxes stay on their objects when "
-        "the image is mirrored or cut, more than boxes of other images would, agree with a heat map's, and whether "
-        "occluding them costs more of the class score than occluding as much elsewhere. No measurement of CorLoc."
+        f"Without ground truth: average precision with which a detector trained on the boxes of one half of "
+        f"{verdict['images']} training images finds those of the other half. What was seen, on some of them: whether "
+        "boxes stay on their objects when the image is mirrored or cut, more than boxes of other images would, agree "
+        "with a heat map's, and whether occluding them costs more of the class score than as much elsewhere."
     )
     return Section("verdict", "Verdict", "How far to trust the boxes", note, cards, [tile])
 

@@ -50,7 +50,7 @@ class Experiment:
         depends_on: all that the experiment depends on, as plain JSON values.
         visualize: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
-        verdict: maximum number of images that are looked at again, see `wsdet.stages.verdict.judge`.
+        verdict: maximum number of images for the verdict, see `wsdet.stages.verdict.judge`.
         self_training: rounds of it, or one under a mean teacher, from the detector that is trained on pseudo-boxes.
         trained_in: folder of a run whose detectors and detections are taken, those that are there; None: of this one.
         corrected: for each detector that is trained with corrections, all boxes of the training images that a person
@@ -104,7 +104,9 @@ def run_experiment(run: Run, experiment: Experiment) -> None:
                 name: evaluate_instances(chosen(experiment.positives, boxes, run.train_ids), run.dataset, run.train_ids)
                 for name, boxes in localized.items()
             }
-    found = judge(run, experiment.localizer, localized[experiment.localizer.name], experiment.verdict)
+    found = judge(
+        run, experiment.localizer, experiment.proposals, localized[experiment.localizer.name], experiment.verdict
+    )
     metrics |= {"verdict": found} if found else {}
     if _self_trains(experiment) and "pseudo" in detectors:
         with run.timings.stage("self_training"):

@@ -119,7 +119,8 @@ def positives_of(
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
         positives[name] = weigh(best, confidence, options.weighting, options.low_confidence_below)
         if name in corrected:
-            positives[name] = {**positives[name], **_weight_one(corrected[name], ids)}
+            own = {image_id: corrected[name][image_id] for image_id in ids if image_id in corrected[name]}
+            positives[name] = {**positives[name], **equally_weighted(own)}
     return positives
 
 
@@ -128,6 +129,6 @@ def _of_the_labels(dataset: Dataset, boxes: Mapping[str, Boxes]) -> dict[str, Bo
     return {image_id: of[np.isin(of.labels, dataset.labels(image_id))] for image_id, of in boxes.items()}
 
 
-def _weight_one(boxes: Mapping[str, Boxes], ids: Sequence[str]) -> dict[str, Boxes]:
-    found = {image_id: boxes[image_id] for image_id in ids if image_id in boxes}
-    return {image_id: replace(of, scores=np.ones(len(of), np.float32)) for image_id, of in found.items()}
+def equally_weighted(boxes: Mapping[str, Boxes]) -> dict[str, Boxes]:
+    """The boxes as positives of weight 1, which is what their scores become."""
+    return {image_id: replace(of, scores=np.ones(len(of), np.float32)) for image_id, of in boxes.items()}

@@ -46,6 +46,7 @@ def pseudo_label(
     masks: bool = False,
     n_evidence: int = 0,
     title: str = "",
+    proposals: Recipe | None = None,
     n_verdict: int = 0,
 ) -> BoxStore:
     """Localizes all images of a run; writes exports, `metrics.json` and the report.
@@ -57,7 +58,8 @@ def pseudo_label(
         masks: keep the masks that the localizer makes beside its boxes.
         n_evidence: number of images in which to draw what the localizer saw.
         title: of the report; empty: no report.
-        n_verdict: maximum number of images that are looked at again, see `wsdet.stages.verdict.judge`.
+        proposals: where the verdict's detectors look; None: there is no verdict.
+        n_verdict: maximum number of images for it, see `wsdet.stages.verdict.judge`.
     """
     from wsdet.report.text_tables import boxes_table, localization_table
 
@@ -78,7 +80,7 @@ def pseudo_label(
     if any(image_id in dataset.truth for image_id in ids):
         metrics["localization"] = {recipe.name: evaluate_localization(store, dataset, ids)}
         log.info("against the ground truth\n%s", localization_table(metrics["localization"]))
-    verdict = judge(run, recipe, store, n_verdict)
+    verdict = judge(run, recipe, proposals, store, n_verdict) if proposals else None
     metrics |= {"verdict": verdict} if verdict else {}
     write_json(run.out / "metrics.json", metrics)
     if title:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from wsdet.detectors.filtering import Filtering, filtered
 from wsdet.detectors.self_training import MeanTeacher, SelfTraining, agreement, class_divergence, parts
 from wsdet.detectors.trainer import DetectorTrainer, StepwiseTrainer, TrainingSet
 from wsdet.stages.detect import SCORES, detect
 from wsdet.stages.evaluate import evaluate_detections, evaluate_localization
+from wsdet.stages.positives import equally_weighted
 from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, Detector, InputError
 
@@ -78,7 +77,7 @@ def self_train(
         if figures["agreement"] >= options.stop_agreement:
             log.info("round %d: boxes agree with those before to %.3f; it is the last", number, figures["agreement"])
             return [*measured, figures]
-        positives = {i: Boxes(one.xyxy, np.ones(len(one), np.float32), one.labels) for i, one in boxes.items()}
+        positives = equally_weighted(boxes)
         detector = _trained(trainer, set_of(train_ids, {NAME: positives}), own / "detectors")
         found = BoxStore(own / "detections", dict(data.depends_on) | {"round": number} | SCORES)
         detector.detect(test_ids, found, proposals, data)

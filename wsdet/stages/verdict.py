@@ -1,8 +1,8 @@
 """How far a run's boxes can be trusted, said without ground truth, with the likely cause where they cannot.
 
-The verdict is a number in [0, 1], the mean of what `wsdet.metrics.signals` measures on the images that were looked at
-again (`wsdet.stages.evidence`): agreement beyond chance between views, agreement beyond chance with a heat map's boxes,
-and how much more occluding the boxes costs than occluding as much elsewhere. docs/trust.md says how well it ranks runs.
+The verdict is a number in [0, 1]: the mean average precision with which detectors find boxes again in images that they
+were not trained on (`wsdet.stages.found_again`). What `wsdet.metrics.signals` measures on some images that are looked
+at again (`wsdet.stages.evidence`) points to causes. docs/trust.md says how well it ranks runs.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from wsdet.metrics.bootstrap import bootstrap_interval
+from wsdet.sampling import limited
 from wsdet.stages.evidence import Evidence, gather
+from wsdet.stages.found_again import FoundAgain, found_again
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
-from wsdet.types import Boxes, Doubles, InputError, Ints
+from wsdet.types import Boxes, InputError
 
 log = logging.getLogger(__name__)
 
 Signals = Mapping[str, float]
 
-GOOD, BAD = 0.5, 0.3  # from which on, and below which, see docs/trust.md
+GOOD, BAD = 0.3, 0.1  # from which on, and below which, see docs/trust.md
 _LEVELS = {  # no more than what was measured of trust allows to say
-    "good": "they are stable, which does not show that they are correct",
+    "good": "a detector finds them again in images that it has not seen",
     "unsure": "look at them first",
     "bad": "look at them before anything else",
 }
-_RESAMPLES = 200
+_LOOKED_AT_AGAIN = 30  # images, at most: each costs two localizations
 _FEWEST = 5  # images of a class to say anything of it
 
 
@@ -93,42 +94,18 @@ CAUSES = (
 )
 
 
-def trust(signals: Signals) -> float:
-    """The verdict's number, in [0, 1]: the mean of the signals that could be measured; NaN without any."""
-    parts = [
-        signals["stable_beyond_chance"],
-        signals["agrees_with_heat_map_beyond_chance"],
-        2 * signals["occlusion"] - 1,  # 0.5 is chance
-    ]
-    there = [min(max(part, 0.0), 1.0) for part in parts if not math.isnan(part)]
-    return float(np.mean(there)) if there else math.nan
-
-
-def trust_interval(evidence: Evidence) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the verdict's number over the images; NaN where there is none."""
-    if not len(evidence.ids):
-        return math.nan, math.nan
-    rows = np.arange(len(evidence.labels))
-
-    def resampled(counts: Doubles) -> float:
-        return trust(evidence.of(np.repeat(rows, counts[evidence.images].astype(int))))
-
-    return bootstrap_interval(resampled, len(evidence.ids), _RESAMPLES)
-
-
-def verdict_of(evidence: Evidence, classes: Sequence[str]) -> dict[str, Any]:
+def verdict_of(again: FoundAgain, evidence: Evidence, classes: Sequence[str]) -> dict[str, Any]:
     """What `metrics.json` has as `verdict`: plain values, None where there is nothing to say.
 
     Returns:
         `trust`, its 95 % `interval` over the images, `level` (good, unsure, bad), `says`, `causes` (`name`, `text`,
         `remedy`), `signals`, `by_class` (trust, of classes with enough images), `images`.
     """
-    rows = np.arange(len(evidence.labels))
-    signals = evidence.of(rows)
-    value = trust(signals)
-    low, high = trust_interval(evidence)
+    signals = evidence.of(np.arange(len(evidence.labels)))
+    value, (low, high) = again.mean(), again.interval()
     level = "unsure" if math.isnan(value) or BAD <= value < GOOD else "good" if value >= GOOD else "bad"
     causes = [] if level == "good" else [one for one in CAUSES if one.holds(signals, len(classes))]
+    of, enough = again.by_class(), again.n_images() >= _FEWEST
     return {
         "trust": _plain(value),
         "interval": None if math.isnan(low) else [low, high],
@@ -136,33 +113,46 @@ def verdict_of(evidence: Evidence, classes: Sequence[str]) -> dict[str, Any]:
         "says": _LEVELS[level],
         "causes": [{"name": one.name, "text": one.text.format(**signals), "remedy": one.remedy} for one in causes],
         "signals": {name: _plain(signal) for name, signal in signals.items()},
-        "by_class": _by_class(evidence, classes),
-        "images": len(evidence.ids),
+        "by_class": {name: float(of[label]) for label, name in enumerate(classes) if enough[label]},
+        "images": len(again.ids),
     }
 
 
-def judge(run: Run, recipe: Recipe, store: Mapping[str, Boxes], n_images: int) -> dict[str, Any] | None:
+def judge(
+    run: Run, recipe: Recipe, proposals: Recipe, store: Mapping[str, Boxes], n_images: int
+) -> dict[str, Any] | None:
     """The verdict on a localizer's boxes of the training images; None where none is to be had.
 
     Args:
         run: gives images and network.
         recipe: of the localizer.
+        proposals: where detectors look for its boxes.
         store: its boxes.
-        n_images: maximum number of images that are looked at again; 0: there is no verdict.
+        n_images: maximum number of images that detectors are trained on and look at; 0: there is no verdict.
     """
     if not n_images:
         return None
-    log.info("verdict: at most %d images are localized again, mirrored and cut (verdict=0: none)", n_images)
+    ids = limited(with_boxes(run, store), n_images, run.execution.seed)
+    if not ids:
+        log.info("there is no verdict: no image with a label has a box")
+        return None
+    log.info(
+        "verdict: of %d images, does a detector trained on the boxes of one half find the other's? (verdict=0: none)",
+        len(ids),
+    )
     try:
         with run.timings.stage("verdict"):
-            evidence = gather(run, recipe, store, n_images)
+            again = found_again(run, proposals, store, ids)
+            evidence = gather(run, recipe, store, min(n_images, _LOOKED_AT_AGAIN))
     except InputError as error:
         log.warning("there is no verdict: %s", error)
         return None
-    if not len(evidence.ids):
-        log.info("there is no verdict: no image with a label has a box")
-        return None
-    return verdict_of(evidence, run.dataset.classes)
+    return verdict_of(again, evidence, run.dataset.classes)
+
+
+def with_boxes(run: Run, store: Mapping[str, Boxes]) -> list[str]:
+    """The training images with a label in which a localizer found something."""
+    return [i for i in run.train_ids if i in store and len(store[i]) and run.dataset.labels(i)]
 
 
 def text_of(verdict: Mapping[str, Any], out: Path) -> str:
@@ -172,19 +162,10 @@ def text_of(verdict: Mapping[str, Any], out: Path) -> str:
     lines = [
         f"trust in the boxes, without ground truth: {said} of 1, {verdict['says']}",
         *(f"{one['text']}: {one['remedy']}" for one in verdict["causes"]),
-        "this is a weak sign (docs/trust.md); "
-        f"thirty boxes judged by you say more: python -m wsdet.review run={out} judge=30",
+        "no proof (docs/trust.md): boxes that are always wrong alike are found again, too; "
+        f"thirty judged by you say more: python -m wsdet.review run={out} judge=30",
     ]
     return "\n  ".join(lines)
-
-
-def _by_class(evidence: Evidence, classes: Sequence[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for label, name in enumerate(classes):
-        rows: Ints = np.flatnonzero(evidence.labels == label)
-        if len(np.unique(evidence.images[rows])) >= _FEWEST and not math.isnan(value := trust(evidence.of(rows))):
-            found[name] = value
-    return found
 
 
 def _plain(value: float) -> float | None:

@@ -4,8 +4,9 @@ With more than one class, WSDDN's heads are trained first; refined heads (`wsdet
 A single label tells nothing of which regions show it: then there are refined heads alone, trained on the network's own
 evidence, against the regions of the images that stand apart from the best ones.
 
-Features are made anew from the images' maps in every epoch, so memory holds those of one batch, whatever the number of
-images. The training's folder is that of `wsdet.training.resumable`, with
+Features are made from the images' maps once and lie on disk for all passes (`wsdet.training.kept_features`), so memory
+holds those of one batch, whatever the number of images. The training's folder is that of `wsdet.training.resumable`,
+with
 
     model.safetensors   the classifier
 """
@@ -30,6 +31,7 @@ from wsdet.linear_models.region_classifier import RegionClassifier
 from wsdet.progress import Bar
 from wsdet.storage.fingerprints import Fingerprints
 from wsdet.training.batches import Batches
+from wsdet.training.kept_features import KeptFeatures
 from wsdet.training.options import RegionClassifierTraining
 from wsdet.training.region_refinement import ImageRegions, refine
 from wsdet.training.resumable import fit, train_once
@@ -157,7 +159,7 @@ def train_region_classifier(
     path = Path(out) / "model.safetensors"
 
     def train() -> dict[str, Any]:
-        examples = _TrainingExamples(dataset, ids, describe)
+        examples = _TrainingExamples(dataset, ids, KeptFeatures(describe, path.parent))
         module = RegionModule(len(examples.mean), len(dataset.classes), options, seed)
         if len(dataset.classes) > 1:
             log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
@@ -193,11 +195,14 @@ def _refined(
     if not options.stages:
         return classifier
 
+    weights_of: dict[str, Floats] = {}
+
     def read() -> Iterator[ImageRegions]:
         for image_id, features, labels in examples.images():
             plain = features.cpu().numpy()
-            weights = evidence(image_id, features) * classifier.prior_weights(plain, image_id)
-            yield ImageRegions(image_id, xyxy_of(image_id), plain, weights, labels)
+            if image_id not in weights_of:
+                weights_of[image_id] = evidence(image_id, features) * classifier.prior_weights(plain, image_id)
+            yield ImageRegions(image_id, xyxy_of(image_id), plain, weights_of[image_id], labels)
 
     start = time.perf_counter()
     weights, biases = refine(read, len(classifier.classes), options, folder, seed)
@@ -213,7 +218,7 @@ class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
         scale: what features are divided by after the mean is taken off.
     """
 
-    def __init__(self, dataset: Dataset, ids: Sequence[str], describe: Callable[[str], Tensor]) -> None:
+    def __init__(self, dataset: Dataset, ids: Sequence[str], describe: KeptFeatures) -> None:
         self._dataset = dataset
         self._ids = tuple(ids)
         self._describe = describe
@@ -245,7 +250,7 @@ class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
     def _described(self, image_id: str) -> Tensor | None:
         """(n, d) features; None of an image that cannot be read."""
         try:
-            return self._describe(image_id).clone()  # made in inference mode, perhaps, which training cannot save
+            return self._describe(image_id)
         except InputError as error:
             log.warning("%s is not trained on: %s", image_id, error)
             return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from wsdet.questions import Masked, Note, Whole
 from wsdet.sampling import limited
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
-from wsdet.types import Bools, Boxes, Doubles, Floats, Ints, Sample
+from wsdet.types import Bools, Boxes, Floats, Ints, Sample
 
 _SUGGESTED = 0.5  # score relative to the best box's, from which on a further box suggests a further object
 _FOLLOWED = 5  # outputs that are followed for a class without one
@@ -82,13 +81,8 @@ class Evidence:
             "center_box": signals.center_box_share(self.xyxy[rows]),
             "area": _median((self.xyxy[rows, 2:] - self.xyxy[rows, :2]).prod(axis=1)),
             "suggested_objects": float(self.suggested[rows].mean()) if len(rows) else float("nan"),
-            "class_ranking": nanmean(self._class_ranking[own]),
+            "class_ranking": nanmean(signals.class_ranking(self.class_scores, self.has)[own]),
         }
-
-    @cached_property
-    def _class_ranking(self) -> Doubles:
-        """(k,) of all images, whatever the rows: computed once for a bootstrap's hundreds of them."""
-        return signals.class_ranking(self.class_scores, self.has)
 
     def _views_of(self, rows: Ints) -> tuple[Floats, Floats, Ints]:
         """Expected and found boxes of some rows in all views, and their images, a view's apart from another's."""

@@ -30,7 +30,7 @@ _MOST = 300  # runs that are kept
 _SIZES = 3  # of equal settings: that many numbers of images
 # stages of an experiment that a smaller program has, too: where nothing is better, experiments tell what it costs
 _STAGES = {
-    "localize": ("classifier", "propose", "region_classifier", "localize", "verdict"),
+    "localize": ("classifier", "propose", "region_classifier", "localize", "verdict", "look_again"),
     "propose": ("propose",),
     "detect": ("propose", "detect"),
     "evaluate": ("evaluate",),

@@ -126,6 +126,7 @@ def images_of(stage: str, counts: tuple[int, int], localizer: str | None, n_verd
         n_verdict: maximum number of images that the verdict looks at; 0: not known.
     """
     from wsdet.stages.experiment import BASELINES  # with all that experiments need, and evaluate does not
+    from wsdet.stages.verdict import LOOKED_AT_AGAIN
 
     n_train, n_test = counts
     kind, _, of = stage.partition("/")
@@ -136,7 +137,8 @@ def images_of(stage: str, counts: tuple[int, int], localizer: str | None, n_verd
         kind in ("propose", "evaluate") or (kind == "localize" and of not in {*BASELINES, localizer})
     ):
         n = n_train
-    return max(1, min(n, n_verdict) if kind == "verdict" and n_verdict else n)
+    most = {"verdict": n_verdict or n, "look_again": min(n_verdict or n, LOOKED_AT_AGAIN)}
+    return max(1, min(n, most.get(kind, n)))
 
 
 def workers_of(stage: str, run: Run) -> int:

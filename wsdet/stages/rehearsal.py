@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BUDGET = 25.0  # seconds of the processor that rehearsals may take: on a machine that others use, more go by
 FEWEST, MOST = 3, 24  # training images of a rehearsal; a classifier needs two to learn from and one to measure on
 
-_VERDICT = 1  # image that the verdict of a rehearsal looks at
+_VERDICT = 2  # images that the verdict of a rehearsal looks at: one in each half
 _LOOKED_AT = 1000  # images whose labels are looked at for those of a rehearsal
 _SURE = 0.7  # share of the time left that a larger rehearsal is to take by what a smaller one took
 _FOLDERS = {  # whose stage is not of their name
@@ -112,7 +112,7 @@ def plans(
 
 
 def _shortened(experiment: Experiment) -> Experiment:
-    """With a verdict on one image, each of which costs as much as localizing it several times.
+    """With a verdict on two images, each of which costs as much as localizing it several times.
 
     Where detectors are trained in epochs: with one detector and one epoch, which `_repetitions` makes up for.
     """

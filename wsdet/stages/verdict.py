@@ -33,7 +33,7 @@ _LEVELS = {  # no more than what was measured of trust allows to say
     "unsure": "look at them first",
     "bad": "look at them before anything else",
 }
-_LOOKED_AT_AGAIN = 30  # images, at most: each costs two localizations
+LOOKED_AT_AGAIN = 30  # images, at most: each costs two localizations
 _FEWEST = 5  # images of a class to say anything of it
 
 
@@ -143,7 +143,8 @@ def judge(
     try:
         with run.timings.stage("verdict"):
             again = found_again(run, proposals, store, ids)
-            evidence = gather(run, recipe, store, min(n_images, _LOOKED_AT_AGAIN))
+        with run.timings.stage("look_again"):
+            evidence = gather(run, recipe, store, min(n_images, LOOKED_AT_AGAIN))
     except InputError as error:
         log.warning("there is no verdict: %s", error)
         return None

@@ -12,6 +12,7 @@ from wsdet.stages import costs
 from wsdet.stages.costs import REST, Kind, forecast, keep
 from wsdet.stages.plan import Stage
 
+SHIPPED = costs._SHIPPED
 PARTS = {"data": "voc", "network": "tiny", "localizer": "cam", "proposals": "fast", "detector": "RcnnSvm"}
 KIND = Kind("train", PARTS, "0123", 30)
 
@@ -114,6 +115,17 @@ def test_what_comes_with_the_package_is_used_until_there_is_better(tmp_path: Pat
     found = forecast(KIND, (100, 50), one)
     assert found is not None
     assert found[0].seconds_expected == pytest.approx(36 + 5)
+
+
+@pytest.mark.parametrize("parts", [{"data": "synthetic", "network": "tiny"}, {"data": "auto", "network": "vgg16"}])
+def test_the_package_brings_costs_of_its_defaults(parts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "_SHIPPED", SHIPPED)
+    kind = Kind("localize", {**parts, "localizer": "wsddn"}, "89ab")
+    few, many = (forecast(kind, (n, 0), one) for n in (100, 10_000))
+    assert few is not None
+    assert many is not None
+    assert 1 < few[0].seconds_expected < many[0].seconds_expected
+    assert many[1].startswith("roughly, by runs with wsdet.train")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"runs": [1]}', '{"runs": [{"kind": {}, "images": [1, 2]}]}'])

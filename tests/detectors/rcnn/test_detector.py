@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wsdet.detectors.loading import load_detectors
 from wsdet.detectors.positives import best_positives, ground_truth_positives
 from wsdet.detectors.rcnn.detector import RcnnDetector
 from wsdet.detectors.rcnn.features import RoiFeatures, WarpFeatures
@@ -104,6 +105,19 @@ def test_a_saved_detector_is_the_same(saved: tuple[Path, RcnnDetector], rng: np.
     assert 1 not in after.labels
     assert loaded.classes == detector.classes
     assert (loaded.proposals, loaded.info) == (detector.proposals, detector.info)
+
+
+def test_saved_detectors_of_one_trained_network_share_its_features(tmp_path: Path) -> None:
+    trunk_and_outputs = build_backbone("tiny", 5, 64, seed=1)  # outputs that were trained are not saved with a detector
+    other = build_backbone("tiny", 5, 64, seed=2)
+    for name, backbone in (("a", trunk_and_outputs), ("b", trunk_and_outputs), ("c", other)):
+        features = RoiFeatures(Network(backbone, (), device="cpu"), grid=1, scales=(1.0,))
+        weights, biases = np.zeros((1, features.dim), np.float32), np.zeros(1, np.float32)
+        RcnnDetector(features, ("thing",), weights, biases).save(tmp_path / name)
+    loaded = load_detectors({name: tmp_path / name for name in "abc"}, "cpu")
+    of = [one.features for one in loaded.values() if isinstance(one, RcnnDetector)]
+    assert of[0] is of[1]
+    assert of[0] is not of[2]
 
 
 def test_features_can_be_shared(saved: tuple[Path, RcnnDetector], network: Any) -> None:

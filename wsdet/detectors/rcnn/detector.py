@@ -262,6 +262,12 @@ def detect_together(detectors: Mapping[str, RcnnDetector], sample: Sample, propo
 
 
 def load_saved(folder: Path, device: str, precision: str, others: Mapping[str, Detector]) -> RcnnDetector:
-    """See `wsdet.detectors.loading`; R-CNNs of one run describe each region once."""
-    features = next((one.features for one in reversed(list(others.values())) if isinstance(one, RcnnDetector)), None)
-    return RcnnDetector.load(folder, device, precision, features)
+    """See `wsdet.detectors.loading`; R-CNNs of one network and kind of features describe each region once."""
+    loaded = RcnnDetector.load(folder, device, precision)
+    # of a saved network only what features need is there, so its fingerprint is another than when it was trained
+    key = (loaded.features.network.fingerprint, loaded.features.settings)
+    for other in others.values():
+        if isinstance(other, RcnnDetector) and key == (other.features.network.fingerprint, other.features.settings):
+            loaded.features = other.features
+            break
+    return loaded

@@ -51,7 +51,8 @@ OVERRIDES = (
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    of_run = [path for path in folder.rglob("*") if path.is_file() and "log" not in path.parts]  # a file for each start
+    files = {str(path.relative_to(folder)): path for path in of_run}
     found = {name: path.read_bytes() for name, path in files.items() if path.name not in TIMES}
     trained = json.loads(found.pop("run/classifier/training.json"))
     return found | {"trained": json.dumps({key: trained[key] for key in trained if key != "seconds"}).encode()}

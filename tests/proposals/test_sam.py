@@ -113,7 +113,7 @@ def test_another_model_or_damaged_weights_are_refused(folder: Path, tmp_path: Pa
         with pytest.raises(InputError, match=message):
             Sam(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(described))
-    with pytest.raises(InputError, match="holds no usable Segment Anything"):
+    with pytest.raises(InputError, match="is no readable file of tensors"):
         Sam(tmp_path).propose(sample())
 
 

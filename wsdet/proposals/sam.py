@@ -15,6 +15,7 @@ import numpy as np
 
 from wsdet import check
 from wsdet.boxes import clip, nms
+from wsdet.storage import tensors
 from wsdet.storage.untrusted import read_object
 from wsdet.types import Boxes, Floats, InputError, ProposalSource, Sample
 
@@ -169,15 +170,15 @@ def _checked(folder: Path) -> Path:
 
 def _load(folder: Path, device: str) -> Any:
     import torch
-    from safetensors import SafetensorError
 
     transformers = _transformers()
-    transformers.utils.logging.disable_progress_bar()
+    weights, _ = tensors.load_torch(folder / _FILES[1])
     try:
+        config = transformers.SamConfig.from_dict(read_object(folder / _FILES[0]))
         model, info = transformers.SamModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            None, config=config, state_dict=weights, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{folder} holds no usable Segment Anything: {reason}") from error
     if info["missing_keys"]:

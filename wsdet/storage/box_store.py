@@ -247,7 +247,9 @@ class BoxStore(Mapping[str, Boxes]):
             # what a killed run left of other images waits until they are asked for, for the part that they belong to
             if missing or any(image_id in store._pending for image_id in ids):
                 store._flush(places[name], shard)
-                store._clear(shard)
+                store._clear((store.folder / "pending").glob("*.parquet"), shard)
+            else:
+                store._clear(store._left_over, shard)
             failed_here = store._note_failed(ids, failed, shard)
             reports[name] = FillReport(done[name], kept[name], failed_here, time.perf_counter() - start)
             reports[name].log(description, store.folder, len(set(ids)))
@@ -262,6 +264,7 @@ class BoxStore(Mapping[str, Boxes]):
 
     def _read_pending(self) -> dict[str, Boxes]:
         pending: dict[str, Boxes] = {}
+        self._left_over: list[Path] = []
         for path in sorted((self.folder / "pending").glob("*.parquet")):
             try:
                 table = self._read_table(path)
@@ -273,10 +276,11 @@ class BoxStore(Mapping[str, Boxes]):
                 log.warning("%s; its image is done again", error)
                 continue
             for image_id, fingerprint, boxes in rows:
-                # else killed after its part was written, before this file was removed
                 if image_id not in self._where or fingerprint != self._fingerprints[image_id]:
                     pending[image_id] = boxes
                     self._fingerprints[image_id] = fingerprint
+                else:  # killed after its part was written, before this file was removed
+                    self._left_over.append(path)
         return pending
 
     def _read_part(self, path: Path) -> list[Boxes]:
@@ -354,10 +358,10 @@ class BoxStore(Mapping[str, Boxes]):
         self._record_failed(ids, failed_here, shard)
         return failed_here
 
-    def _clear(self, shard: Shard | None) -> None:
-        """Removes what killed runs left: pending images that are in a part now, files half written."""
+    def _clear(self, in_parts: Iterable[Path], shard: Shard | None) -> None:
+        """Removes what killed runs left: files of pending images that are in a part now, and files half written."""
         pending, parts = self.folder / "pending", self.folder / "parts"
-        numbered = [(path, number_of(path) // self.part_size) for path in pending.glob("*.parquet")]
+        numbered = [(path, number_of(path) // self.part_size) for path in in_parts]
         numbered += [(path, number_of(path) // self.part_size) for path in pending.glob(".*.part")]
         numbered += [(path, number_of(path)) for path in parts.glob(".*.part")]
         for leftover, part in numbered:

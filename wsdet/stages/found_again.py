@@ -68,7 +68,6 @@ def found_again(run: Run, proposals: Recipe, store: Mapping[str, Boxes], ids: Se
         ids: the images, in the order in which they are dealt out to the halves.
     """
     from wsdet.detectors.rcnn.features import build_features
-    from wsdet.detectors.rcnn.options import SvmOptions
     from wsdet.detectors.rcnn.protocol import TrainingProtocol
     from wsdet.detectors.rcnn.training import train_detectors
 
@@ -79,7 +78,14 @@ def found_again(run: Run, proposals: Recipe, store: Mapping[str, Boxes], ids: Se
     for own, others in ((ids[::2], ids[1::2]), (ids[1::2], ids[::2])):
         try:
             learned = train_detectors(
-                run.dataset, own, {"boxes": wanted}, where, features, protocol, SvmOptions(), run.execution.seed
+                run.dataset,
+                own,
+                {"boxes": wanted},
+                where,
+                features,
+                protocol,
+                seed=run.execution.seed,
+                calibrated=False,
             )
         except InputError:  # no box at all to learn from
             continue

@@ -132,7 +132,8 @@ def _newest_checkpoint(folder: Path, name: str) -> Path | None:
         try:
             torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can fail anywhere inside the reader
-            log.warning("%s cannot be read (%s); going on from the checkpoint before it", path, error)
+            reason = type(error).__name__  # its text tells to trust the file
+            log.warning("%s is damaged (%s); going on from the checkpoint before it", path, reason)
             path.unlink()
         else:
             log.info("%s: going on from %s", name, path)

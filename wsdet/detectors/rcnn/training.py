@@ -107,6 +107,7 @@ def train_detectors(
     strict: bool = False,
     proposal_settings: Mapping[str, Any] | None = None,
     runner: Runner | None = None,
+    calibrated: bool = True,
 ) -> dict[str, RcnnDetector]:
     """Trains one detector for each entry of `positives`, all in the same passes over the images.
 
@@ -128,6 +129,8 @@ def train_detectors(
         strict: raise the first image's error instead of leaving the image out.
         proposal_settings: what made `proposals`, for the detectors' files.
         runner: where images are looked at; None: in this process.
+        calibrated: scores are probabilities by images that classifiers had not seen; else by a fixed curve, which is
+            enough to rank by.
 
     Raises:
         InputError: there is no positive box at all, or the examples do not fit into `max_rows`; or
@@ -150,7 +153,7 @@ def train_detectors(
             trainer.scale,
             protocol.max_proposals,
         )
-    calibrations = calibrate(trainer, positives, options.nms_iou)
+    calibrations = calibrate(trainer, positives, options.nms_iou) if calibrated else {}
     detectors = {}
     for index, name in enumerate(trained.tasks.detectors):
         weights, biases, c = _classifiers_of(trained, index, len(dataset.classes))
@@ -166,7 +169,7 @@ def train_detectors(
             options.max_per_image,
             protocol.max_proposals,
             shifts.get(name),
-            calibrations[name],
+            calibrations.get(name),
         )
     return detectors
 

@@ -17,6 +17,7 @@ from wsdet.metrics.bootstrap import bootstrap_interval, nanmean
 from wsdet.stages.positives import equally_weighted
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.types import Boxes, Doubles, InputError
 
 _RESAMPLES = 200
@@ -67,28 +68,28 @@ def found_again(run: Run, proposals: Recipe, store: Mapping[str, Boxes], ids: Se
         store: boxes of a localizer by image id.
         ids: the images, in the order in which they are dealt out to the halves.
     """
-    from wsdet.detectors.rcnn.features import build_features
+    from wsdet.detectors.rcnn.features import Maps, RoiFeatures
+    from wsdet.detectors.rcnn.map_cache import MapCache
     from wsdet.detectors.rcnn.protocol import TrainingProtocol
     from wsdet.detectors.rcnn.training import train_detectors
 
     where = run.propose(proposals, ids)
     wanted = equally_weighted(choose_instances(store, ids))
-    protocol = TrainingProtocol(max_proposals=_N_PROPOSALS, rounds=1)
-    features, found = build_features(run.network, "roi"), {}
+    features, protocol = RoiFeatures(run.network), TrainingProtocol(max_proposals=_N_PROPOSALS, rounds=1)
+    cache = MapCache(run.shared / "feature_maps", features, fingerprint=Fingerprints(run.dataset, labels=False))
+
+    def maps(image_id: str) -> Maps:
+        return cache.maps(image_id, lambda: features.maps(run.dataset.load(image_id)))
+
+    found, seed = {}, run.execution.seed
     for own, others in ((ids[::2], ids[1::2]), (ids[1::2], ids[::2])):
         try:
-            learned = train_detectors(
-                run.dataset,
-                own,
-                {"boxes": wanted},
-                where,
-                features,
-                protocol,
-                seed=run.execution.seed,
-                calibrated=False,
+            trained = train_detectors(
+                run.dataset, own, {"boxes": wanted}, where, features, protocol, None, seed, cache, calibrated=False
             )
         except InputError:  # no box at all to learn from
             continue
         for image_id in others:
-            found[image_id] = learned["boxes"].detect(run.dataset.load(image_id), where[image_id])
+            xyxy, seen = where[image_id].xyxy[:_N_PROPOSALS], maps(image_id)
+            found[image_id] = trained["boxes"].select(xyxy, features.features(seen, xyxy), seen.size_hw)
     return FoundAgain(ids, match(found, wanted, ids, len(run.dataset.classes)))

@@ -66,6 +66,12 @@ def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
     assert "detectors on the test images" in (run / "log.txt").read_text()
 
 
+def test_no_store_records_where_the_run_lies(run: Path) -> None:
+    settings = list(run.rglob("settings.json"))
+    assert [path for path in settings if "views" in path.parts and "localization" in path.parts]
+    assert [path for path in settings if str(run) in path.read_text()] == []
+
+
 def test_every_label_has_a_pseudo_box_and_no_other_class(run: Path) -> None:
     from wsdet.data.synthetic import Synthetic
 

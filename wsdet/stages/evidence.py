@@ -170,7 +170,7 @@ def _seen_again(
     sizes: Mapping[str, tuple[int, int]],
 ) -> tuple[Ints, Floats, Floats]:
     """(rows, expected boxes, found boxes) in a view; a box that it hardly shows is not expected."""
-    store, _ = run.seen_as(view, name).localize(run.as_learned(recipe), ids)
+    store, _ = run.seen_as(view, name).localize(run.with_learned_size(recipe), ids)
     rows, expected, found = [], [], []
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         image_id = ids[image]

@@ -82,6 +82,7 @@ class Run:
         proposals: the proposals that detectors are trained on; a localizer that looks at the same shares them.
         config: the program's whole config as text, for the report.
         shard: the part of the images that this process does; None: all.
+        learned: the region classifier of localizers whose `weights` are "labels"; None: one that is trained here.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Run:
         proposals: Recipe | None = None,
         config: str = "",
         shard: Shard | None = None,
+        learned: Path | None = None,
     ) -> None:
         self.dataset = dataset
         self.data = dict(data)
@@ -116,6 +118,7 @@ class Run:
         self.proposals_recipe = proposals
         self.config = config
         self.shard = shard
+        self.learned = learned
         self.timings = Timings((shard.own_folder if shard else out) / "timings.json")
 
     def rehearsal(self, ids: Mapping[Split, Sequence[str]], folder: Path) -> Run:
@@ -133,7 +136,7 @@ class Run:
         )
 
     def seen_as(self, view: Dataset, name: str) -> Run:
-        """The same run on another view of its images, in the folder `views/<name>`, with this run's network."""
+        """The same run on another view of its images, in the folder `views/<name>`, with what this run has learned."""
         return Run(
             view,
             {**self.data, "view": name, "seed": self.execution.seed},
@@ -143,22 +146,8 @@ class Run:
             self.execution,
             runner=self.runner,
             proposals=self.proposals_recipe,
+            learned=self.shared / "region_classifier" / "model.safetensors",
         )
-
-    def as_learned(self, recipe: Recipe) -> Recipe:
-        """A localizer's recipe with what this run has learned for it: the size of a box, a region classifier."""
-        learned = self.shared / "region_classifier" / "model.safetensors"
-
-        def with_weights(part: Any) -> Any:
-            if not isinstance(part, Mapping):
-                return part
-            return {
-                key: str(learned) if (key, value) == ("weights", "labels") else with_weights(value)
-                for key, value in part.items()
-            }
-
-        sized = self._with_learned_size(recipe)
-        return replace(sized, settings=with_weights(sized.settings))
 
     @property
     def ids(self) -> list[str]:
@@ -195,7 +184,7 @@ class Run:
             ids: the images wanted.
             masks: see `wsdet.stages.localize.localize`.
         """
-        recipe = self._with_learned_size(recipe)
+        recipe = self.with_learned_size(recipe)
         settings = {"data": self.data, "localizer": recipe.settings, "network": self.network.settings}
         localizer = self._with_what_it_needs(recipe, f"for_{recipe.name}", ids)  # after weights that cannot be had
         store = self._store("localization", recipe.name, settings | ({"masks": True} if masks else {}))
@@ -207,7 +196,7 @@ class Run:
     def prepare(self, recipe: Recipe, ids: Sequence[str]) -> None:
         """Makes all that localizing needs: the network, proposals, what is trained on them."""
         log.info("network: %s", self.network.fingerprint)
-        self._with_what_it_needs(self._with_learned_size(recipe), f"for_{recipe.name}", ids)
+        self._with_what_it_needs(self.with_learned_size(recipe), f"for_{recipe.name}", ids)
 
     def visualize(self, name: str, method: Localizer, ids: Sequence[str], n_images: int) -> None:
         """Draws what a localizer sees in some of the images `ids` into `evidence/<name>`."""
@@ -256,7 +245,7 @@ class Run:
         """Shards take turns; without them there is nobody to wait for."""
         return self.shard.alone(purpose) if self.shard else nullcontext()
 
-    def _with_learned_size(self, recipe: Recipe) -> Recipe:
+    def with_learned_size(self, recipe: Recipe) -> Recipe:
         """A center box whose size is left open gets the mean size of the training images' ground-truth boxes.
 
         The one place where a localizer's settings come from ground truth, and only where `width` and `height` are null.
@@ -289,7 +278,7 @@ class Run:
             store = self.propose(source, ids)
             made["source"] = Files(store.folder)
             if recipe.settings.get("weights") == "labels":
-                made["weights"] = self._region_classifier(recipe.settings, store)
+                made["weights"] = self.learned or self._region_classifier(recipe.settings, store)
         if "members" in recipe.settings:
             members = recipe.part("members", name)
             made["members"] = {

@@ -25,7 +25,8 @@ from wsdet.cli.factories import open_run, recipe
 from wsdet.data.relabeled import Relabeled
 from wsdet.detectors.positives import ground_truth_positives
 from wsdet.detectors.rcnn.detector import detect_together
-from wsdet.detectors.rcnn.features import build_features
+from wsdet.detectors.rcnn.features import RoiFeatures
+from wsdet.detectors.rcnn.map_cache import MapCache
 from wsdet.detectors.rcnn.training import train_detectors
 from wsdet.localizers.instances import choose_instances
 from wsdet.metrics import localization
@@ -38,6 +39,7 @@ from wsdet.stages.positives import equally_weighted
 from wsdet.stages.recipe import Recipe
 from wsdet.stages.run import Run
 from wsdet.stages.verdict import BAD, GOOD, with_boxes
+from wsdet.storage.fingerprints import Fingerprints
 from wsdet.types import Boxes
 
 log = logging.getLogger("verdict_study")
@@ -121,7 +123,9 @@ def detectors_map(
     """(k,) average precision on test images of an R-CNN trained on each kind of boxes."""
     tested = limited(run.test_ids, N_TEST, run.execution.seed)
     where = run.propose(proposals, [*ids, *tested])
-    detectors = train_detectors(run.dataset, ids, boxes, where, build_features(run.network, "roi"))
+    features = RoiFeatures(run.network)
+    cache = MapCache(run.shared / "feature_maps", features, fingerprint=Fingerprints(run.dataset, labels=False))
+    detectors = train_detectors(run.dataset, ids, boxes, where, features, cache=cache, calibrated=False)
     found: dict[str, dict[str, Boxes]] = {name: {} for name in detectors}
     for image_id in tested:
         for name, of in detect_together(detectors, run.dataset.load(image_id), where[image_id]).items():

@@ -85,6 +85,12 @@ def test_boxes_that_say_nothing_are_not(kind: str) -> None:
     assert ("fixed boxes" in names(found)) == (kind == "center")
 
 
+def test_fixed_boxes_are_not_trusted_however_well_they_are_found() -> None:
+    found = verdict_of(again(1), evidence("center"), ("a", "b"))
+    assert (found["trust"], found["level"]) == (1, "unsure")
+    assert "fixed boxes" in names(found)
+
+
 def test_trust_is_average_precision() -> None:
     half = verdict_of(again(0.5), evidence("right"), ("a", "b"))
     assert half["trust"] == pytest.approx(6 / 11)  # right to a recall of a half: six of the eleven points

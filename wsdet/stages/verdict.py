@@ -54,6 +54,13 @@ class Cause:
     remedy: str
 
 
+FIXED = Cause(
+    "fixed boxes",
+    lambda of, n_classes: of["whole_image"] + of["center_box"] >= 0.4 or of["stable_by_chance"] >= 0.8,
+    "{whole_image:.0%} of the boxes are the whole image, {center_box:.0%} its middle, "
+    "{stable_by_chance:.0%} where those of other images are",
+    "compare with localizer=center_box: if objects fill their images, they need no better boxes",
+)
 CAUSES = (
     Cause(
         "unseen class",
@@ -77,14 +84,9 @@ CAUSES = (
         "small objects",
         lambda of, n_classes: of["area"] < 0.06,
         "half of the boxes are below {area:.1%} of their image",
-        "crop the images; wsddn and vote: localizer.smallest=0.001 and localizer.n_proposals=1000",
+        "tile=0.5 looks at parts of the images, too; or localizer.smallest=0.001 and localizer.n_proposals=1000",
     ),
-    Cause(
-        "fixed boxes",
-        lambda of, n_classes: of["whole_image"] + of["center_box"] >= 0.4,
-        "{whole_image:.0%} of the boxes are the whole image and {center_box:.0%} its middle",
-        "compare with localizer=center_box: if objects fill their images, they need no better boxes",
-    ),
+    FIXED,
     Cause(
         "unstable",
         lambda of, n_classes: of["stable_beyond_chance"] < 0.3,
@@ -103,7 +105,8 @@ def verdict_of(again: FoundAgain, evidence: Evidence, classes: Sequence[str]) ->
     """
     signals = evidence.of(np.arange(len(evidence.labels)))
     value, (low, high) = again.mean(), again.interval()
-    level = "unsure" if math.isnan(value) or BAD <= value < GOOD else "good" if value >= GOOD else "bad"
+    is_fixed = FIXED.holds(signals, len(classes))  # such boxes are found again, whatever they lie about
+    level = "bad" if value < BAD else "good" if value >= GOOD and not is_fixed else "unsure"
     causes = [] if level == "good" else [one for one in CAUSES if one.holds(signals, len(classes))]
     of, enough = again.by_class(), again.n_images() >= _FEWEST
     return {

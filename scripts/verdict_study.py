@@ -46,6 +46,7 @@ log = logging.getLogger("verdict_study")
 
 N_TRAIN, N_TEST = 200, 100
 LOCALIZERS = ("center_box", "full_image", "proposals", "cam", "vote", "wsddn")
+FIXED = ("center_box", "full_image", "half_box")
 HALF = ["localizer=center_box", "localizer.width=0.5", "localizer.height=0.5", "names.localizer=half_box"]
 
 
@@ -140,8 +141,10 @@ def report(out: Path) -> None:
     shown = ("data", "localizer", "trust", "corloc", "map", "ratio")
     print(table(list(shown), [[row[key] for key in shown] for row in rows]))
     found = [row for row in rows if row["localizer"] != "ground_truth"]
+    following = [row for row in found if row["localizer"] not in FIXED]
     for name in ("corloc", "map", "ratio"):
         print(f"\nSpearman of trust and {name}: {rank(found, name):.2f}, {len(found)} rows")
+        print(f"of boxes that follow the image: {rank(following, name):.2f}, {len(following)} rows")
     clear = [row for row in found if not 0.3 <= row["ratio"] <= 0.7]
     good = [row["ratio"] > 0.7 for row in clear]
     if any(good) and not all(good):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wsdet.data.derived import Derived
 from wsdet.data.image_files import ImageFiles
 from wsdet.data.images import MAX_PIXELS
 from wsdet.data.loading import is_background
@@ -17,15 +17,15 @@ from wsdet.data.paths import image_names
 from wsdet.data.synthetic.dataset import Synthetic
 from wsdet.data.synthetic.painting import paint
 from wsdet.storage.files import replacing
-from wsdet.types import Boxes, Dataset, InputError, Sample, Split
+from wsdet.types import Dataset, InputError, Sample, Split
 
 PREFIX = "background/"  # of the ids of these images
 N_TEXTURES = 100
 _TEXTURE_SIDE = 256  # pixels
 
 
-class WithBackground:
-    """A `wsdet.types.Dataset` whose training split also has the images of a folder, known to show no class.
+class WithBackground(Derived):
+    """Another dataset, whose training split also has the images of a folder, known to show no class.
 
     Args:
         dataset: the other one.
@@ -44,30 +44,20 @@ class WithBackground:
                 f"background={folder} must be a folder with images that show none of the classes, or textures; there "
                 "is none"
             )
-        self._dataset = dataset
+        super().__init__(dataset)
         self._images = ImageFiles(str(folder), (), names, (), folder.joinpath, {}, {}, max_pixels)
         self.background_ids = tuple(PREFIX + name for name in names)
         self._known = frozenset(self.background_ids)
         if taken := self._known & {*dataset.ids("train"), *dataset.ids("test")}:
             raise InputError(f"background={folder}: the data has an image {min(taken)!r} already; rename its folder")
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names."""
-        return self._dataset.classes
-
-    @property
-    def truth(self) -> Mapping[str, Boxes]:
-        """Ground-truth boxes of the other dataset's images."""
-        return self._dataset.truth
-
     def ids(self, split: Split) -> tuple[str, ...]:
         """Image ids of a split, those of background last."""
-        return self._dataset.ids(split) + (self.background_ids if split == "train" else ())
+        return super().ids(split) + (self.background_ids if split == "train" else ())
 
     def labels(self, image_id: str) -> tuple[int, ...]:
         """The labels of an image; background has none."""
-        return () if self._name(image_id) else self._dataset.labels(image_id)
+        return () if self._name(image_id) else super().labels(image_id)
 
     def is_background(self, image_id: str) -> bool:
         """Whether an image is known to show none of the classes."""
@@ -80,13 +70,11 @@ class WithBackground:
             InputError: it cannot be read.
         """
         name = self._name(image_id)
-        return replace(self._images.load(name), image_id=image_id) if name else self._dataset.load(image_id)
+        return replace(self._images.load(name), image_id=image_id) if name else super().load(image_id)
 
     def __getattr__(self, name: str) -> Any:
         """`path`, where the other dataset's images are files too, and what else it has."""
-        if name.startswith("_"):  # a copy that is being unpickled has no `_dataset` yet
-            raise AttributeError(name)
-        found = getattr(self._dataset, name)
+        found = super().__getattr__(name)
         return self._path if name == "path" else found
 
     def _path(self, image_id: str) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from wsdet.types import Boxes, Dataset, Sample, Split
+from wsdet.data.derived import Derived
+from wsdet.types import Dataset, Sample
 
 
-class Relabeled:
-    """A `wsdet.types.Dataset` that is another one but for the labels of some images.
+class Relabeled(Derived):
+    """Another dataset but for the labels of some images.
 
     Args:
         dataset: the other one.
@@ -18,33 +18,13 @@ class Relabeled:
     """
 
     def __init__(self, dataset: Dataset, labels: Mapping[str, tuple[int, ...]]) -> None:
-        self._dataset = dataset
+        super().__init__(dataset)
         self._labels = dict(labels)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names."""
-        return self._dataset.classes
-
-    @property
-    def truth(self) -> Mapping[str, Boxes]:
-        """Ground-truth boxes, those of the other dataset."""
-        return self._dataset.truth
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Image ids of a split."""
-        return self._dataset.ids(split)
 
     def labels(self, image_id: str) -> tuple[int, ...]:
         """The labels of an image."""
-        return self._labels[image_id] if image_id in self._labels else self._dataset.labels(image_id)
+        return self._labels[image_id] if image_id in self._labels else super().labels(image_id)
 
     def load(self, image_id: str) -> Sample:
         """The image."""
-        return replace(self._dataset.load(image_id), labels=self.labels(image_id))
-
-    def __getattr__(self, name: str) -> Any:
-        """`path` and `is_background`, where the other dataset has them."""
-        if name.startswith("_"):  # a copy that is being unpickled has no `_dataset` yet
-            raise AttributeError(name)
-        return getattr(self._dataset, name)
+        return replace(super().load(image_id), labels=self.labels(image_id))

@@ -8,24 +8,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from wsdet import check
+from wsdet.data.derived import Derived
 from wsdet.sampling import image_generator
-from wsdet.types import Boxes, Dataset, Floats, Pixels, Sample, Split
+from wsdet.types import Boxes, Dataset, Floats, Pixels, Sample
 
 
-class View(ABC):
-    """A `wsdet.types.Dataset` with the images and labels of another one, seen differently, and no ground truth.
+class View(Derived, ABC):
+    """The images and labels of another dataset, seen differently, and no ground truth.
 
     Args:
         dataset: the other one.
     """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
 
     @abstractmethod
     def seen(self, image_id: str, pixels: Pixels) -> Pixels:
@@ -40,33 +37,14 @@ class View(ABC):
         return size_hw
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names."""
-        return self._dataset.classes
-
-    @property
     def truth(self) -> Mapping[str, Boxes]:
         """None: views are for what needs no ground truth."""
         return {}
 
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Image ids of a split."""
-        return self._dataset.ids(split)
-
-    def labels(self, image_id: str) -> tuple[int, ...]:
-        """The labels of an image."""
-        return self._dataset.labels(image_id)
-
     def load(self, image_id: str) -> Sample:
         """The image, as this view has it."""
-        sample = self._dataset.load(image_id)
+        sample = super().load(image_id)
         return replace(sample, pixels=np.ascontiguousarray(self.seen(image_id, sample.pixels)))
-
-    def __getattr__(self, name: str) -> Any:
-        """`path`, by whose content results are found to be out of date, and `is_background`, where there are any."""
-        if name.startswith("_"):  # a copy that is being unpickled has no `_dataset` yet
-            raise AttributeError(name)
-        return getattr(self._dataset, name)
 
 
 class Flipped(View):

@@ -169,7 +169,7 @@ def test_center_boxes_are_seen_through(run: Run) -> None:
     assert len(seen.ids) == 5  # the one without a label is left out
     assert len(seen.labels) == 6  # one has two
     np.testing.assert_allclose(seen.xyxy, np.tile([[0.15, 0.15, 0.85, 0.85]], (6, 1)), atol=1e-6)
-    signals = seen.of(np.arange(6))
+    signals = seen.signals()
     assert signals["stable_beyond_chance"] <= 0.01
     assert signals["center_box"] == 1
     rows, expected, found = seen.views["flip"]

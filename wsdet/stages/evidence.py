@@ -61,36 +61,33 @@ class Evidence:
     class_scores: Floats
     has: Bools
 
-    def of(self, rows: Ints) -> dict[str, float]:
-        """The signals of some rows, by name; NaN where there is nothing to measure."""
-        expected, found, images = self._views_of(rows)
+    def signals(self) -> dict[str, float]:
+        """What it comes to, by name; NaN where there is nothing to measure."""
+        expected, found, images = self._in_views()
         observed = signals.agreement(expected, found)
         chance = signals.chance_agreement(expected, found, images)
-        of_second = rows if len(self.second_xyxy) else rows[:0]
-        pair = self.xyxy[of_second], self.second_xyxy[of_second]
-        second, second_chance = signals.agreement(*pair), signals.chance_agreement(*pair, self.images[of_second])
-        own = np.unique(self.labels[rows])
+        n = len(self.second_xyxy)  # all, or none
+        pair = self.xyxy[:n], self.second_xyxy
+        second, second_chance = signals.agreement(*pair), signals.chance_agreement(*pair, self.images[:n])
         return {
             "stable": observed,
             "stable_by_chance": chance,
             "stable_beyond_chance": signals.beyond_chance(observed, chance),
             "agrees_with_heat_map": second,
             "agrees_with_heat_map_beyond_chance": signals.beyond_chance(second, second_chance),
-            "occlusion": signals.occlusion_wins(self.left[rows, 0], self.left[rows, 1]),
-            "whole_image": signals.whole_image_share(self.xyxy[rows]),
-            "center_box": signals.center_box_share(self.xyxy[rows]),
-            "area": _median((self.xyxy[rows, 2:] - self.xyxy[rows, :2]).prod(axis=1)),
-            "suggested_objects": float(self.suggested[rows].mean()) if len(rows) else float("nan"),
-            "class_ranking": nanmean(signals.class_ranking(self.class_scores, self.has)[own]),
+            "occlusion": signals.occlusion_wins(self.left[:, 0], self.left[:, 1]),
+            "whole_image": signals.whole_image_share(self.xyxy),
+            "center_box": signals.center_box_share(self.xyxy),
+            "area": _median((self.xyxy[:, 2:] - self.xyxy[:, :2]).prod(axis=1)),
+            "suggested_objects": float(self.suggested.mean()) if len(self.suggested) else float("nan"),
+            "class_ranking": nanmean(signals.class_ranking(self.class_scores, self.has)[np.unique(self.labels)]),
         }
 
-    def _views_of(self, rows: Ints) -> tuple[Floats, Floats, Ints]:
-        """Expected and found boxes of some rows in all views, and their images, a view's apart from another's."""
+    def _in_views(self) -> tuple[Floats, Floats, Ints]:
+        """Expected and found boxes in all views, and their images, a view's apart from another's."""
         parts = [(np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))]
-        for number, (seen, expected, found) in enumerate(self.views.values()):
-            place = {int(row): at for at, row in enumerate(seen)}
-            at = np.array([place[int(row)] for row in rows if int(row) in place], np.int64)
-            parts.append((expected[at], found[at], self.images[seen[at]] + number * len(self.ids)))
+        for number, (rows, expected, found) in enumerate(self.views.values()):
+            parts.append((expected, found, self.images[rows] + number * len(self.ids)))
         expected, found, images = (np.concatenate(column) for column in zip(*parts, strict=True))
         return expected, found, images
 

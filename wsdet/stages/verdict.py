@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wsdet.sampling import limited
 from wsdet.stages.evidence import Evidence, gather
 from wsdet.stages.found_again import FoundAgain, found_again
@@ -103,7 +101,7 @@ def verdict_of(again: FoundAgain, evidence: Evidence, classes: Sequence[str]) ->
         `trust`, its 95 % `interval` over the images, `level` (good, unsure, bad), `says`, `causes` (`name`, `text`,
         `remedy`), `signals`, `by_class` (trust, of classes with enough images), `images`.
     """
-    signals = evidence.of(np.arange(len(evidence.labels)))
+    signals = evidence.signals()
     value, (low, high) = again.mean(), again.interval()
     is_fixed = FIXED.holds(signals, len(classes))  # such boxes are found again, whatever they lie about
     level = "bad" if value < BAD else "good" if value >= GOOD and not is_fixed else "unsure"

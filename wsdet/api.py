@@ -146,7 +146,6 @@ class Detector:
         Args:
             images: one image: a file, an (h, w, 3) uint8 RGB array, a PIL image; or a folder or a pattern.
             min_score: boxes scored lower are left out, in [0, 1]: scores are probabilities; None: none is.
-
             tile: show the detector tiles of the images, too, for small objects in large ones: their side in pixels, or
                 up to 1 relative to the longer side; None: as it was trained.
             tile_overlap: share of the side that neighboring tiles have in common, in [0, 0.9].

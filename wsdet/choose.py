@@ -33,9 +33,10 @@ def run(cfg: DictConfig) -> None:
     candidates = []
     for network, own in overrides.items():
         where = [*own, f"out={Path(cfg.out) / network}"]
-        run = open_run(compose("localize", where))
+        of_network = compose("localize", where)
+        run = open_run(of_network)
         recipes = [recipe(compose("localize", [*where, f"localizer={name}"]), "localizer") for name in cfg.localizers]
-        candidates += tried(run, network, recipes, recipe(compose("localize", where), "proposals"), cfg.sample)
+        candidates += tried(run, network, recipes, recipe(of_network, "proposals"), cfg.sample)
     if not candidates:
         raise InputError(f"localizers: none of {', '.join(cfg.localizers)} can be tried; the log has the reasons")
     order, text = ranked(candidates)

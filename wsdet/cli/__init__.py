@@ -22,7 +22,6 @@ _is_command = Path(sys.argv[0]).stem == "wsdet"
 if (_spec and _spec.name.startswith("wsdet.")) or _is_command:
     sys.excepthook = _plainly
     _asks_for_help = {"-h", "--help", "help"} & set(sys.argv) or (_is_command and len(sys.argv) == 1)
-    if _asks_for_help and hasattr(
-        signal, "SIGPIPE"
-    ):  # help may end with its reader, as in `wsdet --help | head`; a run does not
+    # help may end with its reader, as in `wsdet --help | head`; a run does not
+    if _asks_for_help and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

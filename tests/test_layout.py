@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "runners": {"storage"},
     "stages": VOCABULARY | {"data", "detectors", "formats", "localizers", "metrics", "networks", "proposals", "report"}
     | {"runners", "storage", "training"},
-    "cli": {"data", "stages", "storage", "tiles"},
+    "cli": {"data", "stages", "storage", "tiles", "training"},
     **{p: {"cli", "stages", "storage", "report", "runners", "vision", "data", "detectors"} for p in PROGRAMS},
     # what a notebook imports
     "api": {"cli", "data", "detectors", "report", "stages", "storage", "tiles"},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsdet.cli.build import build, check_parts, settings_of
-from wsdet.cli.entry_point import entry_point, torchrun_rank
+from wsdet.cli.entry_point import entry_point
 from wsdet.cli.factories import experiment_of, open_run, recipe
 from wsdet.cli.planned import planned
 from wsdet.types import InputError
@@ -32,11 +32,6 @@ _OWN = {
 
 def run(cfg: DictConfig) -> None:
     """What the program does with a composed config."""
-    if torchrun_rank() is not None and cfg.task != "classifier":
-        raise InputError(
-            "under torchrun all processes would do all stages; train the classifier so, by task=classifier, and run "
-            "the rest by python -m wsdet.train, which finds it in the same out="
-        )
     tasks = {
         "experiment": _experiment,
         "self_training": _self_training,

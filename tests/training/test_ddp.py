@@ -22,8 +22,6 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from tests import programs
-from wsdet import train
-from wsdet.cli.entry_point import compose
 from wsdet.detectors.neural.options import ModelOptions, TrainingOptions
 from wsdet.detectors.neural.training import train_detector
 from wsdet.linear_models.region_classifier import RegionClassifier
@@ -35,7 +33,7 @@ from wsdet.training.box_regressor import Examples, train_box_regressor
 from wsdet.training.classifier import train_classifier
 from wsdet.training.options import BoxRegressorTraining, ClassifierTraining, RegionClassifierTraining
 from wsdet.training.region_classifier import train_region_classifier
-from wsdet.types import Boxes, InputError, Sample, Split
+from wsdet.types import Boxes, Sample, Split
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Lightning's about DDP on a CPU
 
@@ -193,33 +191,38 @@ def test_a_detector(tmp_path: Path) -> None:
     assert losses[2] > 0
 
 
-def test_the_classifier_under_torchrun_on_two_nodes(tmp_path: Path) -> None:
-    """Two agents of torchrun on this machine, a process each; what they train a run of one process goes on with."""
+def test_a_whole_experiment_under_torchrun_on_two_nodes(tmp_path: Path) -> None:
+    """Two agents of torchrun on this machine, a process each: both train, and the first does the rest alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    data = ("data.n_train=12", "data.n_test=4", "data.size=32", "network.input_size=32", f"out={tmp_path}")
-    settings = (*data, "network.training.epochs=2", "device=cpu", "workers=0")
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1")
-    place = ("--master-addr=127.0.0.1", f"--master-port={port}")
+    settings = (
+        *("data.n_train=12", "data.n_test=4", "data.size=48", "network.input_size=48", f"out={tmp_path}", "device=cpu"),
+        *("network.training.epochs=2", "region_classifier.epochs=2", "detector=retinanet", "workers=0"),
+        *("detector.training.epochs=1", "detector.model.short_side=48", "detector.train_on=[pseudo]", "verdict=0"),
+    )
+    place = ("--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
+    program = ("-m", "wsdet.train", "trainer=torchrun", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
     def start(node: int) -> subprocess.Popen[str]:
-        program = ("-m", "wsdet.train", "task=classifier", "trainer=torchrun", "trainer.accelerator=cpu")
-        command = [*torchrun, f"--node-rank={node}", *place, *program, "trainer.precision=32-true", *settings]
+        agent = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", *place)
+        command = [*agent, *program, *settings]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    said = [process.communicate(timeout=300)[0] for process in [start(node) for node in (0, 1)]]
-    assert "the classifier is in" in said[0], said
-    assert "the classifier is in" not in said[1], said
-    report = read_json(tmp_path / "classifier" / "training.json")
-    assert report["images"] == 10  # and two for validation
-    assert not (tmp_path / "classifier" / "checkpoints").exists()
+    nodes = [start(node) for node in (0, 1)]
+    said = [process.communicate(timeout=300)[0] for process in nodes]
+    assert [process.returncode for process in nodes] == [0, 0], said
+    for name in ("classifier", "region classifier", "pseudo"):
+        assert f"{name}: trained by 2 processes on 2 nodes" in said[0], said[0]
+    assert "INFO" not in said[1], said[1]
+    assert (tmp_path / "finished.json").exists()
+    assert "ground_truth" not in read_json(tmp_path / "metrics.json")["detectors"]
     done = programs.run("train", "task=classifier", "trainer=cpu", *settings)
     assert "classifier: trained already" in done.stdout + done.stderr
 
 
-def test_under_torchrun_all_but_the_classifier_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(InputError, match="train the classifier so, by task=classifier"):
-        train.run(compose("train", ["task=experiment"]))
+def test_under_torchrun_another_trainer_is_refused(tmp_path: Path) -> None:
+    started = "import os\nos.environ.update(TORCHELASTIC_RUN_ID='one', RANK='0')\n"
+    done = programs.run(f"{started}from wsdet.train import main\nmain()", "trainer=cpu", f"out={tmp_path}")
+    assert done.returncode == 1
+    assert "give trainer=torchrun" in done.stdout + done.stderr

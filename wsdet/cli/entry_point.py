@@ -29,6 +29,7 @@ from wsdet.storage.provenance import SettingsChanged, differences, flatten
 from wsdet.storage.renamed import KEYS, renamed_config, renamed_override, renaming
 from wsdet.storage.shard import Shard
 from wsdet.storage.untrusted import read_yaml, shown
+from wsdet.training import torchrun
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -91,8 +92,11 @@ def _hydra_main(
             # before torch is loaded: threads that wait for each other sleep, so that a machine shared with others
             # is not slowed down by those that spin
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            with nullcontext() if torchrun_rank() else run_folder(cfg), _summed_up(config_name, cfg):
-                run(cfg)
+            if torchrun.rank():
+                torchrun.follow()
+            else:
+                with run_folder(cfg), _summed_up(config_name, cfg), torchrun.leading():
+                    run(cfg)
         except (ConfigAttributeError, ConfigKeyError) as error:
             log.debug("traceback", exc_info=True)
             log.error("the setting %s is needed and was taken away; leave out ~%s", error.full_key, error.full_key)
@@ -128,14 +132,6 @@ def _with_current_names(cfg: DictConfig) -> DictConfig:
     for old in old_names:
         log.warning("%s", renaming(old))
     return OmegaConf.create(renamed_config(plain), flags={"struct": True}) if old_names else cfg
-
-
-def torchrun_rank() -> int | None:
-    """The number of this process among those that torchrun has started; None: it has started none.
-
-    Process 0 alone locks the run folder and keeps its config. The others write nothing but what 0 writes, too.
-    """
-    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 @contextmanager
@@ -218,7 +214,7 @@ class _PlainFormatter(logging.Formatter):
 
 def _log_plainly() -> None:
     """Makes names from anywhere harmless in the log, and keeps a full disk from printing tracebacks of the log."""
-    if torchrun_rank():  # the first process says it all
+    if torchrun.rank():  # the first process says it all
         logging.getLogger().setLevel(logging.WARNING)
     logging.raiseExceptions = False
     for handler in logging.getLogger().handlers:
@@ -325,6 +321,8 @@ def _check(cfg: DictConfig) -> None:
     for name in OPTIONS:
         if name in cfg:
             build(cfg[name], name)
+    if torchrun.rank() is not None and "num_nodes" not in cfg.get("trainer", {"num_nodes": 1}):
+        raise InputError("trainer must train by the processes that torchrun has started: give trainer=torchrun")
     root = OmegaConf.select(cfg, "data.root")
     if isinstance(root, str) and not root.strip():
         raise InputError("data.root must not be empty; data.root=. is the current folder")

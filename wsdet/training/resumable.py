@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from wsdet.storage.files import write_json
 from wsdet.storage.provenance import check_settings, flatten
+from wsdet.training import torchrun
 from wsdet.training.loggers import loggers_of
 from wsdet.training.progress import TrainingBar
 from wsdet.types import InputError
@@ -109,12 +111,9 @@ def fit(
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
-    with _quiet_lightning(), torch.random.fork_rng():
-        try:
-            trainer = pl.Trainer(**(dict(options) | fixed))
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise InputError(f"trainer: Lightning's Trainer does not take {dict(options)}: {error}") from error
-        trainer.fit(module, datamodule=batches, ckpt_path=resume_from, weights_only=True)
+    trainer = torchrun.hand_out(partial(_fit, module, batches, dict(options), fixed, resume_from))()
+    if trainer.world_size > 1:
+        log.info("%s: trained by %d processes on %d nodes", name, trainer.world_size, trainer.num_nodes)
     module.cpu()
     loss = float(trainer.callback_metrics.get("loss", 0.0))  # none where a checkpoint held the last epoch
     if not (math.isfinite(loss) and all(parameter.isfinite().all() for parameter in module.parameters())):
@@ -123,6 +122,23 @@ def fit(
             f"the training of the {name} diverged: its loss or weights are no longer finite; give a lower "
             "learning_rate, or trainer.precision=32-true where it trains with less"
         )
+    return trainer
+
+
+def _fit(
+    module: pl.LightningModule,
+    batches: pl.LightningDataModule,
+    options: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    resume_from: Path | None,
+) -> pl.Trainer:
+    """What each process of a training does."""
+    with _quiet_lightning(), torch.random.fork_rng():
+        try:
+            trainer = pl.Trainer(**(dict(options) | dict(fixed)))
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise InputError(f"trainer: Lightning's Trainer does not take {dict(options)}: {error}") from error
+        trainer.fit(module, datamodule=batches, ckpt_path=resume_from, weights_only=True)
     return trainer
 
 

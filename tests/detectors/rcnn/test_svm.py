@@ -9,6 +9,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from wsdet.detectors.rcnn import exact_svm, rows, svm
+from wsdet.detectors.rcnn.exact_svm import Gram, solution_path, solve_exactly
 from wsdet.detectors.rcnn.svm import (
     LinearClassifiers,
     Solver,
@@ -226,6 +227,46 @@ def test_average_precision_chooses_c() -> None:
     assert set(chosen.tolist()) <= set(cs)
     assert choose_c(problem, images, (0.5,), 5, newton_cg, seed=0).tolist() == [0.5] * 4
     assert choose_c(problem, images, cs, 5, newton_cg, seed=0).tolist() == chosen.tolist()
+
+
+def test_c_of_one_column_is_the_one_that_libsvm_ranks_held_out_images_best_with() -> None:
+    """A column alone goes by inner products; scikit-learn's dual solver, fold by fold, is the reference."""
+    from sklearn.metrics import average_precision_score
+    from sklearn.svm import LinearSVC
+
+    from wsdet.detectors.rcnn.cross_validation import choose_c
+
+    rng = np.random.default_rng(3)
+    targets = np.where(np.arange(90) % 4 == 0, 1, -1)
+    x = (rng.normal(0, 1, (90, 12)) + 0.25 * targets[:, None]).astype(np.float32)
+    images, cs = np.arange(90), (1e-3, 1e-1, 1e1)
+    one = torch.ones(1)
+    problem = SvmProblem(
+        torch.from_numpy(x), torch.from_numpy(targets[:, None].astype(np.int8)), one, one, 1.0, "hinge"
+    )
+    fold_of = np.random.default_rng(0).permutation(90) % 3
+    precision = np.zeros(3)
+    for fold in range(3):
+        learned, others = fold_of != fold, fold_of == fold
+        for index, c in enumerate(cs):
+            reference = LinearSVC(C=c, loss="hinge", tol=1e-8, max_iter=10**6).fit(x[learned], targets[learned])
+            scores = reference.decision_function(x[others])
+            precision[index] += average_precision_score(targets[others] > 0, scores)
+    assert np.ptp(precision) > 0.1  # C matters here
+    assert choose_c(problem, images, cs, 3, newton_cg, seed=0).tolist() == [cs[precision.argmax()]]
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_path_of_c_solves_each_of_its_problems(squared: bool) -> None:
+    problem = rare_positives("squared_hinge" if squared else "hinge", 1.0)
+    gram, factors = Gram(problem.examples, 1.0), (1e-3, 1e-1, 1e3, 1e4)
+    targets, costs = problem.targets[:, 0].double(), problem.costs()[:, 0].double()
+    path = list(solution_path(gram, targets, costs, factors, squared))
+    for beta, factor in zip(path, factors, strict=True):
+        alone, gap = solve_exactly(gram, targets, factor * costs, squared)
+        assert gap < 1e-5
+        assert (gram.times(beta - alone) @ (beta - alone)) <= 1e-4 * (gram.times(alone) @ alone)  # as |w| counts it
+    assert (path[2] is path[3]) is not squared  # the hinge is not solved again where no multiplier is at its cost
 
 
 @pytest.mark.parametrize("solve", [newton_cg, liblinear])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem
+from wsdet.detectors.rcnn.exact_svm import Gram, solution_path
+from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem, newton_cg
 from wsdet.types import Floats, Ints
 
 
@@ -28,19 +30,43 @@ def choose_c(
     k = problem.targets.shape[1]
     if len(cs) == 1:
         return np.full(k, cs[0])
+    if k == 1 and solve is newton_cg:
+        problem = problem.with_gram()  # the folds and values of C share the inner products
     precision = np.zeros((len(cs), k))
-    problem = problem.with_gram() if k == 1 else problem  # the folds and values of C share the inner products
     fold_of = _folds(images, folds, seed)
     for fold in range(folds):
         held_out = torch.from_numpy(fold_of == fold).to(problem.x.device)
-        targets = torch.where(held_out[:, None], 0, problem.targets)
-        classifiers: LinearClassifiers | None = None
-        for index, c in enumerate(cs):
-            training = problem.with_targets(targets).weighted(torch.full((k,), c, device=problem.x.device))
-            classifiers = solve(training, classifiers)
-            scores = classifiers.scores(problem.examples.chosen(held_out.nonzero()[:, 0])).cpu().numpy()
-            precision[index] += _average_precision(problem.targets[held_out].cpu().numpy(), scores)
+        if problem.gram is None:
+            of_cs = _by_solver(problem, held_out, cs, solve)
+        else:
+            of_cs = _by_inner_products(problem, problem.gram, held_out, cs)
+        targets = problem.targets[held_out].cpu().numpy()
+        for index, scores in enumerate(of_cs):
+            precision[index] += _average_precision(targets, scores)
     return np.asarray(cs, np.float64)[precision.argmax(axis=0)]
+
+
+def _by_solver(problem: SvmProblem, held_out: Tensor, cs: Sequence[float], solve: Solver) -> Iterator[Floats]:
+    """(m, k) scores of the m examples that are held out, for each C."""
+    training = problem.with_targets(torch.where(held_out[:, None], 0, problem.targets))
+    examples = problem.examples.chosen(held_out.nonzero()[:, 0])
+    classifiers: LinearClassifiers | None = None
+    for c in cs:
+        weighted = training.weighted(torch.full((problem.targets.shape[1],), c, device=problem.x.device))
+        classifiers = solve(weighted, classifiers)
+        yield classifiers.scores(examples).cpu().numpy()
+
+
+def _by_inner_products(problem: SvmProblem, inner: Tensor, held_out: Tensor, cs: Sequence[float]) -> Iterator[Floats]:
+    """The same of a single column by the inner products alone, so that no example is read."""
+    rows = (~held_out & (problem.targets[:, 0] != 0)).nonzero()[:, 0].cpu()
+    others = held_out.nonzero()[:, 0].cpu()
+    inner, targets, costs = (one.cpu() for one in (inner, problem.targets[:, 0], problem.costs()[:, 0]))
+    gram = Gram(problem.examples.chosen(rows.to(problem.x.device)), problem.bias_multiplier, inner[rows][:, rows])
+    across = inner[others][:, rows]
+    path = solution_path(gram, targets[rows].double(), costs[rows].double(), cs, problem.loss == "squared_hinge")
+    for beta in path:
+        yield (across @ beta)[:, None].float().numpy()
 
 
 def _folds(images: Ints, folds: int, seed: int) -> Ints:

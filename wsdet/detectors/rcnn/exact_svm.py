@@ -13,6 +13,8 @@ The weights are w = x^T beta, so only inner products are needed: K = x x^T + B^2
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ _FIRST_SIGMA = 100.0  # over the mean squared norm of the examples
 _LARGEST_SIGMA = 1e10  # over the same: beyond it the systems of equal examples are singular in float64
 _SIGMA_GROWTH = 4.0
 _OUTER_STEPS, _NEWTON_STEPS, _SEARCH_STEPS = 40, 50, 30
+_INSIDE = 0.99  # share of its cost below which a multiplier is not at it, whatever the gap
 _DECREMENT = 1e-6  # an inner problem is solved when Newton's step promises less than this part of |w|^2
 
 
@@ -41,6 +44,10 @@ class Gram:
         if kept is None and len(x) <= GRAM_ROWS:
             kept = inner_products(x, bias_multiplier)
         self.kept = kept
+
+    def mean_square(self) -> float:
+        """Mean squared norm of the examples, bias included."""
+        return float(self.kept.diagonal().mean()) if self.kept is not None else self.x.mean_square_norm() + self.bias
 
     def times(self, beta: Tensor) -> Tensor:
         """(n,) K beta for (n,) float64 beta."""
@@ -74,6 +81,21 @@ def inner_products(x: Rows, bias_multiplier: float) -> Tensor:
     return exact @ exact.T + bias_multiplier**2
 
 
+def solution_path(
+    gram: Gram, targets: Tensor, costs: Tensor, factors: Sequence[float], squared: bool
+) -> Iterator[Tensor]:
+    """(n,) beta for the costs times each of `factors`, which ascend; see `solve_exactly`.
+
+    Where no multiplier of the hinge is at its cost, a higher cost changes nothing, and nothing is solved any more.
+    """
+    beta, is_final = torch.zeros_like(costs), False
+    for factor in factors:
+        if not is_final:
+            beta, _ = solve_exactly(gram, targets, factor * costs, squared)
+            is_final = not squared and bool((beta.abs() < _INSIDE * factor * costs).all())
+        yield beta
+
+
 def solve_exactly(
     gram: Gram, targets: Tensor, costs: Tensor, squared: bool, tolerance: float = 1e-5
 ) -> tuple[Tensor, float]:
@@ -94,7 +116,7 @@ def solve_exactly(
     multipliers = torch.zeros_like(costs)
     softness = 1 / (2 * costs) if squared else torch.zeros_like(costs)
     most = torch.full_like(costs, torch.inf) if squared else costs
-    mean_square = gram.x.mean_square_norm() + gram.bias
+    mean_square = gram.mean_square()
     sigma = _FIRST_SIGMA / mean_square
     best, best_gap = beta, torch.inf
     for _ in range(_OUTER_STEPS):

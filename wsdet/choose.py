@@ -21,6 +21,13 @@ _OWN = ("localizers", "networks", "sample", "out")  # keys of this program, not 
 
 def run(cfg: DictConfig) -> None:
     """What the program does with a composed config."""
+    from wsdet.cli.planned import planned
+
+    with planned(cfg, "choose"):
+        _choose(cfg)
+
+
+def _choose(cfg: DictConfig) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 

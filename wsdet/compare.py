@@ -33,15 +33,21 @@ def run(cfg: DictConfig) -> None:
     """What the program does with a composed config."""
     from hydra.core.hydra_config import HydraConfig
 
+    from wsdet.cli.planned import planned
+
     asked = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
-    groups = group_runs({folder: read_runs(Path(folder)) for folder in asked})
+    with planned(cfg, "compare"):
+        _compare(asked, cfg.show, Path(HydraConfig.get().runtime.output_dir))
+
+
+def _compare(asked: Sequence[str], show: Sequence[str], folder: Path) -> None:
+    groups = group_runs({one: read_runs(Path(one)) for one in asked})
     comparison = compare(groups)
-    text = comparison_table(comparison, cfg.show)
+    text = comparison_table(comparison, show)
     for name, group in comparison["groups"].items():
         log.info("%s: seeds %s, %s", name, group["seeds"], _described(group["settings"]))
     log.info("mean ± standard deviation over seeds; difference with its 95 %% interval\n%s", text)
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
     with replacing(folder / "compare.md") as beside:
         beside.write_text(text + "\n", encoding="utf-8")
     write_comparison(folder / "compare.csv", comparison)

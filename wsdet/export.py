@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wsdet.cli.build import build
 from wsdet.cli.entry_point import entry_point
+from wsdet.cli.planned import planned
 from wsdet.cli.saved_parts import saved_part, saved_positives
 from wsdet.sampling import limited
 from wsdet.types import Dataset, InputError, Split
@@ -41,7 +42,10 @@ def run(cfg: DictConfig) -> None:
     dataset = _dataset(cfg, store.folder)
     splits: list[Split] = ["train", "test"] if cfg.split is None else [cfg.split]
     ids = {split: limited(dataset.ids(split), cfg.limit, cfg.seed) for split in splits}
-    export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, saved_positives(store.folder), **options)
+    counts = len(ids.get("train", ())), len(ids.get("test", ()))
+    with planned(cfg, "export", counts=counts, rest="export"):
+        positives = saved_positives(store.folder)
+        export_store(dataset, ids, store, Path(cfg.out), cfg.format, cfg.strict, positives, **options)
 
 
 def _export_model(cfg: DictConfig) -> None:
@@ -51,7 +55,8 @@ def _export_model(cfg: DictConfig) -> None:
         raise InputError(f"model= is exported with format=onnx and without boxes=, got format={cfg.format}")
     dataset = _dataset(cfg, Path(cfg.model))
     ids = dataset.ids("test") or dataset.ids("train")
-    export_model(Path(cfg.model), dataset, ids, Path(cfg.out) / "model.onnx")
+    with planned(cfg, "export model"):
+        export_model(Path(cfg.model), dataset, ids, Path(cfg.out) / "model.onnx")
 
 
 def _dataset(cfg: DictConfig, folder: Path) -> Dataset:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsdet.cli.entry_point import entry_point
 from wsdet.cli.factories import experiment_of, open_run
+from wsdet.cli.planned import planned
 from wsdet.types import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def run(cfg: DictConfig) -> None:
     for key in ("out", *_IN_PLACE):
         of_run[key] = cfg[key]
     corrections = None if cfg.corrections is None else Path(cfg.corrections)
-    improve(open_run(of_run), experiment_of(of_run), Path(str(cfg.run)), corrections, list(cfg.train_on))
+    run = open_run(of_run)
+    with planned(of_run, "improve", run, is_new=True):
+        improve(run, experiment_of(of_run), Path(str(cfg.run)), corrections, list(cfg.train_on))
 
 
 def _say_ignored(run: str) -> None:

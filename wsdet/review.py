@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """What the program does with a composed config."""
     from wsdet.cli.factories import detector_and_positives
+    from wsdet.cli.planned import planned
     from wsdet.cli.saved_run import saved_config
     from wsdet.report.judgments import judged_text, read_judged
     from wsdet.sampling import limited
@@ -60,7 +61,8 @@ def run(cfg: DictConfig) -> None:
         n_corrected = sum(image_id in corrected for image_id in ids)
         log.info("%d images are corrected; now python -m wsdet.improve run=%s out=DIR", n_corrected, folder)
     else:
-        write_project(dataset, picked, boxes, store, folder, Path(cfg.out), cfg.format, cfg.images)
+        with planned(cfg, "review", counts=(len(picked), 0), rest="review"):
+            write_project(dataset, picked, boxes, store, folder, Path(cfg.out), cfg.format, cfg.images)
 
 
 def _serve(page: Page, port: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.test_layout import PROGRAMS
 from wsdet.cli.entry_point import compose
 from wsdet.cli.planned import kind_of
 
@@ -28,6 +31,12 @@ def test_a_program_says_what_it_will_take_and_what_it_took(tmp_path: Path) -> No
     assert re.fullmatch(rf"planned: {took} \(by earlier runs of these settings here, on 9 images\)", second[0])
     assert re.fullmatch(rf"took {took}; planned: {took}", second[1])
     assert "were spent before, left are" in again[0]
+
+
+def test_every_program_says_it() -> None:
+    for program in PROGRAMS - {"doctor"}:  # which rehearses instead
+        source = inspect.getsource(importlib.import_module(f"wsdet.{program}"))
+        assert re.search(rf'planned\(\w+, "{program}', source), program
 
 
 def test_the_kind_of_a_run_is_of_what_changes_an_images_cost() -> None:

@@ -38,7 +38,7 @@ def planned(
     counts: tuple[int, int] | None = None,
     *,
     rest: str = REST,
-    is_new: bool = True,
+    is_new: bool | None = None,
 ) -> Iterator[None]:
     """Says before the block what the program will take, after it what it took, and keeps that for the next time.
 
@@ -48,7 +48,7 @@ def planned(
         run: whose timings tell the stages; None: it has none.
         counts: training and test images that the program goes over; None: those of `run`, or of its shard.
         rest: name of the stage that takes what the timings do not have.
-        is_new: whether all of it is done now.
+        is_new: whether all of it is done now; None: unless `run` has results of other runs.
     """
     spent = run.timings.column("seconds") if run else {}
     kind, counts = kind_of(cfg, program), counts or _counts_of(run)
@@ -67,7 +67,8 @@ def planned(
     yield
     took = time.perf_counter() - start
     log.info("took %s, %s of memory; planned: %s", duration(took), amount(highest_bytes()), left or "not known")
-    if is_new and not spent and (run is None or run.shared == run.out):
+    is_new = run is None or run.shared == run.out if is_new is None else is_new
+    if is_new and not spent:
         keep(kind, counts, _stages(run, took, rest), workers)
 
 

@@ -33,6 +33,7 @@ _STAGES = {
     "localize": ("classifier", "propose", "region_classifier", "localize", "verdict", "look_again"),
     "propose": ("propose",),
     "detect": ("propose", "detect"),
+    "improve": ("train_detectors", "detect", "evaluate"),
     "evaluate": ("evaluate",),
 }
 _DECISIVE = ("localizer", "detector", "proposals")  # parts without which a run costs something else
@@ -55,6 +56,12 @@ class Kind:
     settings: str
     n_verdict: int = 0
 
+    @property
+    def localizer(self) -> str | None:
+        """See `wsdet.stages.plan.images_of`."""
+        is_experiment = self.program.startswith("train") or self.program == "improve"
+        return self.parts.get("localizer", "") if is_experiment else None
+
 
 @dataclass(frozen=True)
 class Record:
@@ -73,11 +80,6 @@ class Record:
     seconds: Mapping[str, float]
     peak_mb: Mapping[str, float]
     place: str = ""
-
-    @property
-    def localizer(self) -> str | None:
-        """See `wsdet.stages.plan.images_of`."""
-        return self.kind.parts.get("localizer", "") if self.kind.program.startswith("train") else None
 
 
 def forecast(kind: Kind, counts: tuple[int, int], workers: Callable[[str], int]) -> tuple[Plan, str] | None:
@@ -178,10 +180,11 @@ def _stage(name: str, same: Sequence[Record], kind: Kind, counts: tuple[int, int
 
     def points(values: Callable[[Record], Mapping[str, float]]) -> list[tuple[int, float]]:
         there = [one for one in same if name in values(one)]
-        return [(images_of(name, one.images, one.localizer, one.kind.n_verdict), values(one)[name]) for one in there]
+        return [
+            (images_of(name, one.images, one.kind.localizer, one.kind.n_verdict), values(one)[name]) for one in there
+        ]
 
-    localizer = kind.parts.get("localizer", "") if kind.program.startswith("train") else None
-    wanted = images_of(name, counts, localizer, kind.n_verdict)
+    wanted = images_of(name, counts, kind.localizer, kind.n_verdict)
     once, rate = _law(points(lambda one: one.seconds), is_constant=name == REST)
     held, held_each = _law(points(lambda one: one.peak_mb), is_constant=True)
     return Stage(name, once + rate * wanted / workers, 1e6 * (held + held_each * wanted))

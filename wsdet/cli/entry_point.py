@@ -139,7 +139,8 @@ def _summed_up(program: str, cfg: DictConfig) -> Iterator[None]:
     """Says at the start what is about to be done, and at the end what it took."""
     start, names = time.perf_counter(), cfg.get("names", {})
     parts = [f"{part}={names[part]}" for part in ("data", "network") if part in names]
-    parts += [f"{key}={cfg[key]}" for key in ("model", "images", "device") if cfg.get(key) is not None]
+    own = ("model", "images") if program == "detect" else ()  # elsewhere images= says how they are exported
+    parts += [f"{key}={cfg[key]}" for key in (*own, "device") if cfg.get(key) is not None]
     log.info("%s: %s", program, ", ".join(parts))
     yield
     log.info("done: %s, %s of memory in this process", duration(time.perf_counter() - start), amount(highest_bytes()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ class Grid:
     """Windows of the objects' size, every eight pixels."""
 
     def propose(self, sample: Sample) -> Boxes:
-        corners = np.stack(np.meshgrid(*[np.arange(0, SIDE - OBJECT + 1, 8)] * 2), axis=-1).reshape(-1, 2)
+        starts = np.arange(0, sample.size_hw[0] - OBJECT + 1, 8)
+        corners = np.stack(np.meshgrid(starts, starts), axis=-1).reshape(-1, 2)
         return Boxes(np.concatenate([corners, corners + OBJECT], axis=1).astype(np.float32))
 
 
@@ -31,6 +33,11 @@ GRID = Recipe("grid", {"_target_": "grid"}, "proposals", lambda settings, kind: 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Sixteen images of one red or blue square each, on gray noise."""
+    return run_of(SIDE, tmp_path_factory.mktemp("run"))
+
+
+def run_of(side: int, out: Path) -> Run:
+    """A run over such images of `side` pixels, which a network sees at `SIDE`."""
     from wsdet.networks.backbones import build_backbone
     from wsdet.networks.classifier import Network
 
@@ -38,14 +45,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     samples, truth = {}, {}
     for index in range(N):
         image_id, label = f"train_{index:02d}", index // 2 % 2
-        pixels = rng.integers(90, 150, size=(SIDE, SIDE, 1)).repeat(3, axis=2).astype(np.uint8)
-        x, y = rng.choice(np.arange(0, SIDE - OBJECT + 1, 8), 2)
+        pixels = rng.integers(90, 150, size=(side, side, 1)).repeat(3, axis=2).astype(np.uint8)
+        x, y = rng.choice(np.arange(0, side - OBJECT + 1, 8), 2)
         pixels[y : y + OBJECT, x : x + OBJECT] = COLORS[label]
         samples[image_id] = Sample(image_id, pixels, (label,))
         truth[image_id] = Boxes(np.array([[x, y, x + OBJECT, y + OBJECT]], np.float32), labels=np.array([label]))
     dataset = TinyDataset(("red", "blue"), samples, truth)
     network = Network(build_backbone("tiny", 2, SIDE), [(0,), (1,)], device="cpu")
-    out = tmp_path_factory.mktemp("run")
     return Run(dataset, {"data": "squares"}, {"train": dataset.ids("train")}, out, network, Execution(workers=0))
 
 
@@ -80,3 +86,11 @@ def test_without_boxes_there_is_nothing_to_find(run: Run) -> None:
     again = found_again(run, GRID, {}, run.train_ids)
     assert np.isnan(again.mean())
     assert np.isnan(again.interval()).all()
+
+
+def test_small_objects_are_found_again_in_tiles(tmp_path: Path) -> None:
+    run = run_of(4 * SIDE, tmp_path)
+    tiled = Recipe("tiles", {"tile": float(SIDE), "tile_overlap": 0.4}, "proposals", lambda settings, kind: Grid())
+    in_tiles = found_again(run, tiled, run.dataset.truth, run.train_ids).mean()
+    assert in_tiles > 0.8
+    assert in_tiles > found_again(run, GRID, run.dataset.truth, run.train_ids).mean() + 0.3

@@ -22,6 +22,7 @@ from wsdet.types import Boxes, Doubles, InputError
 
 _RESAMPLES = 200
 _N_PROPOSALS = 300  # that detectors look at in an image
+_IN_TILES = 1000  # the same where there are proposals of its tiles, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def found_again(run: Run, proposals: Recipe, store: Mapping[str, Boxes], ids: Se
 
     Args:
         run: gives images, network and the random seed.
-        proposals: where the detectors look.
+        proposals: where the detectors look; where they are of tiles, the detectors look at these, too.
         store: boxes of a localizer by image id.
         ids: the images, in the order in which they are dealt out to the halves.
     """
@@ -75,7 +76,9 @@ def found_again(run: Run, proposals: Recipe, store: Mapping[str, Boxes], ids: Se
 
     where = run.propose(proposals, ids)
     wanted = equally_weighted(choose_instances(store, ids))
-    features, protocol = RoiFeatures(run.network), TrainingProtocol(max_proposals=_N_PROPOSALS, rounds=1)
+    tile = {key: proposals.settings[key] for key in ("tile", "tile_overlap") if key in proposals.settings}
+    n_proposals = _IN_TILES if tile else _N_PROPOSALS
+    features, protocol = RoiFeatures(run.network, **tile), TrainingProtocol(max_proposals=n_proposals, rounds=1)
     cache = MapCache(run.shared / "feature_maps", features, fingerprint=Fingerprints(run.dataset, labels=False))
 
     def maps(image_id: str) -> Maps:
@@ -90,6 +93,6 @@ def found_again(run: Run, proposals: Recipe, store: Mapping[str, Boxes], ids: Se
         except InputError:  # no box at all to learn from
             continue
         for image_id in others:
-            xyxy, seen = where[image_id].xyxy[:_N_PROPOSALS], maps(image_id)
+            xyxy, seen = where[image_id].xyxy[:n_proposals], maps(image_id)
             found[image_id] = trained["boxes"].select(xyxy, features.features(seen, xyxy), seen.size_hw)
     return FoundAgain(ids, match(found, wanted, ids, len(run.dataset.classes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import programs
 from wsdet.questions import Cropped, Kept, Masked, NetworkInput, Outputs, Question, Regions, Whole
 from wsdet.types import Boxes, Pixels, Sample, Split
 
@@ -47,6 +49,15 @@ def shared() -> Path:
 def rng() -> np.random.Generator:
     """A generator that is the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the runner `Local` are forked off the process that `tests.programs` starts; it has loaded torch.
+
+    They share nothing with this process, as those that are spawned: jobs and results travel as ever.
+    """
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: programs.context)
 
 
 @dataclass(frozen=True)

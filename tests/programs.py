@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
 
 LIBRARIES = ("hydra", "omegaconf", "pytorch_lightning", "torchvision", "sklearn.decomposition", "scipy.stats")
+COMPILER = "torch._dynamo"  # which the first optimizer loads
 STAGES = (
     "wsdet.stages.experiment",
     "wsdet.stages.run",
@@ -26,8 +28,8 @@ STAGES = (
     "wsdet.training.classifier",
 )
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.programs", "wsdet.networks.torchvision_import", *LIBRARIES, *STAGES])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.programs", "wsdet.networks.torchvision_import", *LIBRARIES, *STAGES, COMPILER])
 
 
 class Started:
@@ -37,11 +39,13 @@ class Started:
         pid: of its process.
     """
 
-    def __init__(self, program: str, arguments: tuple[str, ...], cwd: Path | str | None) -> None:
+    def __init__(
+        self, program: str, arguments: tuple[str, ...], cwd: Path | str | None, environment: Mapping[str, str]
+    ) -> None:
         self._folder = tempfile.mkdtemp()
         self._done: subprocess.CompletedProcess[str] | None = None
-        self._process: ForkServerProcess = _context.Process(
-            target=_run, args=(program, arguments, str(cwd or Path.cwd()), self._folder)
+        self._process: ForkServerProcess = context.Process(
+            target=_run, args=(program, arguments, str(cwd or Path.cwd()), environment, self._folder)
         )
         self._process.start()
         self.pid = int(self._process.pid or 0)
@@ -78,23 +82,35 @@ class Started:
         self.done()
 
 
-def start(program: str, *arguments: str, cwd: Path | str | None = None) -> Started:
-    """Starts `python -m wsdet.PROGRAM` with these arguments, or, as `program`, lines of code."""
-    return Started(program, arguments, cwd)
+def start(
+    program: str, *arguments: str, cwd: Path | str | None = None, environment: Mapping[str, str] | None = None
+) -> Started:
+    """Starts `python -m wsdet.PROGRAM` with these arguments, or, as `program`, lines of code.
+
+    Args:
+        program: name or code.
+        arguments: of the command line.
+        cwd: the folder it starts in; None: the current one.
+        environment: variables beside those there were when the first program started.
+    """
+    return Started(program, arguments, cwd, dict(environment or {}))
 
 
-def run(program: str, *arguments: str, cwd: Path | str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, *arguments: str, cwd: Path | str | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """As `start`, to its end."""
-    with start(program, *arguments, cwd=cwd) as started:
+    with start(program, *arguments, cwd=cwd, environment=environment) as started:
         return started.done()
 
 
-def _run(program: str, arguments: tuple[str, ...], cwd: str, folder: str) -> None:
+def _run(program: str, arguments: tuple[str, ...], cwd: str, environment: Mapping[str, str], folder: str) -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         file = os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(cwd)
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [program if program.isidentifier() else "-c", *arguments]
     if program.isidentifier():

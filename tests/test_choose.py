@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import programs
 from wsdet.metrics.average_precision import match
 from wsdet.stages.choose import Candidate, chances_of_being_best, ranked
 from wsdet.stages.found_again import FoundAgain
@@ -49,20 +48,14 @@ def test_the_table_has_the_best_first() -> None:
 
 
 def test_the_program_ranks_and_says_what_to_run(tmp_path: Path) -> None:
-    overrides = [
-        "data.n_train=12",
-        "data.n_test=3",
-        "data.size=48",
-        "network.input_size=48",
-        "network.training.epochs=1",
-    ]
-    command = [sys.executable, "-m", "wsdet.choose", *overrides, "device=cpu", "workers=0", "sample=6"]
-    command += ["localizers=[center_box,cam,nothing_like_it]", f"out={tmp_path / 'run'}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    settings = (
+        *("data.n_train=12", "data.n_test=3", "data.size=48", "network.input_size=48", "network.training.epochs=1"),
+        *("device=cpu", "workers=0", "sample=6", f"out={tmp_path / 'run'}"),
+    )
+    done = programs.run("choose", *settings, "localizers=[center_box,cam,nothing_like_it]")
     assert done.returncode == 1
     assert "nothing_like_it" in done.stdout
-    command[-2] = "localizers=[center_box,cam]"
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = programs.run("choose", *settings, "localizers=[center_box,cam]")
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "run" / "log.txt").read_text()
     assert "next: python -m wsdet.localize network=tiny data.n_train=12" in said

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 TIMES = {"log.txt", "config.yaml", "timings.json", ".lock"}  # what tells the time, or where it lies
 
-# loads the libraries once: each run is a fork of this process, killed with -9 after a share of what a whole one takes
+# each run is a fork of this process, killed with -9 after a share of what a whole one takes
 PROGRAM = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -61,8 +61,8 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     folders = (tmp_path / "whole", tmp_path / "killed")
-    command = [sys.executable, "-c", PROGRAM, *map(str, folders), *OVERRIDES]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+    with programs.start(PROGRAM, *map(str, folders), *OVERRIDES) as started:
+        done = started.done(timeout=1200)
     status, kills, last_status = done.stdout.split()[-3:]
     assert (status, last_status) == ("0", "0"), done.stderr
     assert int(kills) > 0

@@ -96,7 +96,7 @@ def test_all_detectors_are_filled_in_one_pass(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_two_workers_find_what_one_finds(photos: Path, tmp_path: Path, precision: str) -> None:
+def test_two_workers_find_what_one_finds(photos: Path, tmp_path: Path, precision: str, forked_workers: None) -> None:
     network = Network(build_backbone("tiny", 5, 64), (), device="cpu", precision=precision)
     features = RoiFeatures(network, grid=1, scales=(1.0,))
     weights = np.random.default_rng(0).normal(size=(2, features.dim)).astype(np.float32)

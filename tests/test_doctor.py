@@ -105,7 +105,7 @@ def test_a_plan_ends_when_its_time_is_over_and_says_so() -> None:
 @pytest.mark.usefixtures("_two_rehearsals")
 def test_workers_divide_what_is_done_image_by_image() -> None:
     def planned(*overrides: str) -> dict[str, float]:
-        cfg = compose("train", [*_SMALL, "data.n_train=3000", "localizer=center_box", *overrides])
+        cfg = compose("train", [*_SMALL, "data.n_train=300", "localizer=center_box", *overrides])
         return {stage.name: stage.seconds for stage in plan_of(cfg).stages}
 
     alone, many = planned(), planned("runner=ray", "runner.address=local", "runner.workers=20")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "notebook" / "first_steps.ipynb"
-# it is run on fewer scenes, for fewer epochs, which changes numbers and no kind of output
+# it is run on fewer and smaller scenes, for fewer epochs, which changes numbers and no kind of output
 SMALLER = {
-    "n_train=120, n_test=40": "n_train=27, n_test=9",
-    '"network.training.epochs": 30': '"network.training.epochs": 2',
+    "n_train=120, n_test=40": "n_train=18, n_test=9, size=64",
+    '"network.training.epochs": 30': '"network.training.epochs": 2, "network.input_size": 64, "verdict": 0',
 }
 
 

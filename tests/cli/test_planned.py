@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+from tests import programs
 from tests.test_layout import PROGRAMS
 from wsdet.cli.entry_point import compose
 from wsdet.cli.planned import kind_of
@@ -18,10 +16,9 @@ from wsdet.cli.planned import kind_of
 def test_a_program_says_what_it_will_take_and_what_it_took(tmp_path: Path) -> None:
     def said(out: str) -> list[str]:
         small = ("data.n_train=6", "data.n_test=3", "data.size=48", "workers=0")
-        # in a process that has this environment, not forked off one with another
-        command = [sys.executable, "-m", "wsdet.propose", *small, f"out={tmp_path / out}"]
-        environment = os.environ | {"WSDET_CACHE": str(tmp_path / "cache")}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+        environment = {"WSDET_CACHE": str(tmp_path / "cache")}
+        done = programs.run("propose", *small, f"out={tmp_path / out}", environment=environment)
+        assert done.returncode == 0, done.stderr
         return re.findall(r"INFO ((?:planned: |took ).*)", done.stdout + done.stderr)
 
     first, second, again = said("a"), said("b"), said("b")

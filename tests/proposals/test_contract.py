@@ -35,9 +35,10 @@ def made_up_pixels(h: int, w: int) -> Pixels:
 SAMPLES = {name: Sample(name, made_up_pixels(*size)) for name, size in SIZES.items()}
 
 
-@pytest.fixture(params=NAMES)
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProposalSource]:
+@pytest.fixture(params=NAMES, scope="module")
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProposalSource]:
     """Each source of conf/proposals, at its defaults but for the files that it cannot do without."""
+    tmp_path = tmp_path_factory.mktemp(request.param)
     overrides = [f"proposals={request.param}"]
     if request.param == "bing":
         overrides.append(f"proposals.model={request.getfixturevalue('shared')}/models/BING")

@@ -46,16 +46,26 @@ def size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page without notes."""
+    path = tmp_path_factory.mktemp("evidence") / "plain.png"
+    draw_evidence(path, SAMPLE, [], FOUND, TRUE, ("cat",))
+    return path
+
+
 @pytest.mark.parametrize("kind", VALUES)
-def test_each_kind_of_note_adds_to_the_page(tmp_path: Path, kind: str) -> None:
-    plain, noted = tmp_path / "plain.png", tmp_path / "sub" / "noted.png"
-    draw_evidence(plain, SAMPLE, [], FOUND, TRUE, ("cat",))
+def test_each_kind_of_note_adds_to_the_page(tmp_path: Path, plain: Path, kind: str) -> None:
+    noted = tmp_path / "sub" / "noted.png"
     draw_evidence(noted, SAMPLE, [Note(kind, VALUES[kind])], FOUND, TRUE, ("cat",))
     assert (size_of(noted)[0] > size_of(plain)[0]) == (kind != "of another kind")
 
 
-@pytest.mark.parametrize("true", [None, Boxes.empty(), TRUE], ids=["no truth", "empty truth", "truth"])
-@pytest.mark.parametrize("found", [Boxes.empty(), FOUND], ids=["nothing found", "found"])
+@pytest.mark.parametrize(
+    ("found", "true"),
+    [(Boxes.empty(), None), (Boxes.empty(), TRUE), (FOUND, Boxes.empty()), (FOUND, TRUE)],
+    ids=["neither", "truth", "found", "both"],
+)
 def test_a_page_of_everything(tmp_path: Path, found: Boxes, true: Boxes | None) -> None:
     notes = [Note(kind, value) for kind, value in VALUES.items()]
     notes.append(Note("region tree", ONE_REGION))

@@ -25,9 +25,18 @@ def network() -> Network:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("localizer", [Stl(size=64), Cam()], ids=["stl", "cam"])
-def test_two_workers_leave_the_bytes_of_one(tmp_path: Path, network: Network, localizer: Localizer) -> None:
-    dataset, runners = Synthetic(n_train=6, n_test=0, size=64), [Local(1), Local(2)]
+def test_two_workers_leave_the_bytes_of_one(tmp_path: Path, network: Network) -> None:
+    check_two_workers(tmp_path, network, Cam())
+
+
+def test_two_workers_leave_the_bytes_of_one_of_many_questions(
+    tmp_path: Path, network: Network, forked_workers: None
+) -> None:
+    check_two_workers(tmp_path, network, Stl(size=64))
+
+
+def check_two_workers(tmp_path: Path, network: Network, localizer: Localizer) -> None:
+    dataset, runners = Synthetic(n_train=4, n_test=0, size=64), [Local(1), Local(2)]
     for place, runner in enumerate(runners):
         store = BoxStore(tmp_path / str(place), {})
         localize(dataset, dataset.ids("train"), localizer, network, store, runner=runner)

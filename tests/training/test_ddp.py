@@ -1,14 +1,13 @@
 """Two processes (DDP, gloo) learn what one learns from batches twice as large.
 
-trainer=ddp spawns its processes, each of which loads the libraries: the classifier does, the others are forked.
+trainer=ddp spawns its processes, which load the libraries first. Here they are forked, the classifier's off the process
+that `tests.programs` starts; what they are sent is pickled all the same.
 """
 
 from __future__ import annotations
 
 import csv
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -94,7 +93,7 @@ def losses_in(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
-def test_the_classifier(tmp_path: Path) -> None:
+def test_the_classifier(tmp_path: Path, forked_workers: None) -> None:
     dataset, weights, reports = Mirrors(), {}, {}
     for n, trainer in trainers("ddp_spawn").items():
         options = ClassifierTraining(
@@ -204,14 +203,13 @@ def test_a_whole_experiment_under_torchrun_on_two_nodes(tmp_path: Path) -> None:
     place = ("--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
     program = ("-m", "wsdet.train", "trainer=torchrun", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
-    def start(node: int) -> subprocess.Popen[str]:
-        agent = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", *place)
-        command = [*agent, *program, *settings]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    def start(node: int) -> programs.Started:
+        torchrun = ("from torch.distributed.run import main; main()", "--nnodes=2", f"--node-rank={node}", *place)
+        return programs.start(*torchrun, *program, *settings)
 
-    nodes = [start(node) for node in (0, 1)]
-    said = [process.communicate(timeout=300)[0] for process in nodes]
-    assert [process.returncode for process in nodes] == [0, 0], said
+    agents = [agent.done() for agent in [start(node) for node in (0, 1)]]
+    said = [done.stdout + done.stderr for done in agents]
+    assert [done.returncode for done in agents] == [0, 0], said
     for name in ("classifier", "region classifier", "pseudo"):
         assert f"{name}: trained by 2 processes on 2 nodes" in said[0], said[0]
     assert "INFO" not in said[1], said[1]

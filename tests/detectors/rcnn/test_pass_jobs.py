@@ -100,7 +100,6 @@ def test_workers_add_no_maps_to_the_cache(squares: Any, network: Any, tmp_path: 
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-@pytest.mark.slow
-def test_two_processes_of_this_machine(squares: Any, network: Any) -> None:
+def test_two_processes_of_this_machine(squares: Any, network: Any, forked_workers: None) -> None:
     torch.set_num_threads(1)
     assert_alike(trained(squares, network), trained(squares, network, runner=Local(2)))

@@ -43,17 +43,18 @@ def made_up_problem(
 
 
 def rare_positives(loss: SvmLoss, c: float, signal: float = 0.0) -> SvmProblem:
-    """Non-negative features of norm 20, 40 positives among 1,500 examples of 200 dimensions, balanced, B = 1.
+    """Non-negative features of norm 20, 25 positives among 750 examples of 120 dimensions, balanced, B = 1.
 
     With a signal the positives' features are larger by up to so much before they are scaled; with none they are drawn
     as the negatives are, and few features more than examples of the rare class still part the two.
     """
     rng = np.random.default_rng(1)
-    x = np.abs(rng.standard_normal((1500, 200)))
-    x[:40] += signal * rng.random(200)
+    n, n_positives, d = 750, 25, 120
+    x = np.abs(rng.standard_normal((n, d)))
+    x[:n_positives] += signal * rng.random(d)
     x *= 20 / np.linalg.norm(x, axis=1, keepdims=True)
-    targets = np.where(np.arange(1500) < 40, 1, -1).astype(np.int8)[:, None]
-    costs = torch.tensor([c * 1500 / (2 * 40)]), torch.tensor([c * 1500 / (2 * 1460)])
+    targets = np.where(np.arange(n) < n_positives, 1, -1).astype(np.int8)[:, None]
+    costs = torch.tensor([c * n / (2 * n_positives)]), torch.tensor([c * n / (2 * (n - n_positives))])
     return SvmProblem(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(targets), *costs, 1.0, loss)
 
 
@@ -78,11 +79,7 @@ def libsvm_bound(problem: SvmProblem) -> float:
 
 @pytest.mark.parametrize(
     ("loss", "c"),
-    [
-        *(("hinge", c) for c in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)),
-        *(("squared_hinge", c) for c in (1e-4, 1e-2, 1.0)),
-        *(pytest.param("squared_hinge", c, marks=pytest.mark.slow) for c in (1e-3, 0.1, 10.0, 100.0)),
-    ],
+    [(loss, c) for loss in ("hinge", "squared_hinge") for c in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)],
 )
 def test_newton_reaches_the_smallest_objective_from_a_cold_start(loss: SvmLoss, c: float) -> None:
     problem = rare_positives(loss, c)
@@ -96,7 +93,7 @@ def test_newton_reaches_it_where_positives_differ_from_negatives(loss: SvmLoss, 
     reached, bound = float(objective(problem, newton_cg(problem))), libsvm_bound(problem)
     assert bound * (1 - 1e-9) <= reached <= bound * (1 + 2e-3)
     if loss == "hinge":  # nothing is on the wrong side, so a larger C changes nothing
-        assert reached == pytest.approx(3.036, rel=2e-3)
+        assert reached == pytest.approx(1.419, rel=2e-3)
 
 
 @pytest.mark.parametrize(

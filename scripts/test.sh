@@ -5,5 +5,6 @@ root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 "$root/scripts/bootstrap.sh"
 venv="$(cd -- "${WSDET_VENV:-$root/.venv}" && pwd -P)"
 cd -- "$root"
-# each module in one process, whose fixtures it makes once
-exec "$venv/bin/python" -m pytest -n "${WSDET_TEST_PROCESSES:-2}" --dist loadscope "$@"
+unset PYTHONDONTWRITEBYTECODE # else each process compiles all tests anew
+# each module in one process, whose fixtures it makes once, in the order of tests/conftest.py
+exec "$venv/bin/python" -m pytest -n "${WSDET_TEST_PROCESSES:-2}" --dist loadscope --no-loadscope-reorder "$@"

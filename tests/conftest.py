@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +31,15 @@ COLORS = ((220, 40, 40), (40, 200, 60), (50, 70, 230))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for the fixture `shared` is marked so, and `-m "not shared"` leaves it out."""
+    """Whatever asks for the fixture `shared` is marked so, and `-m "not shared"` leaves it out.
+
+    Modules with the most slow tests come first, so that of several processes none is left with one at the end.
+    """
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
+    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -n_slow[item.path])
 
 
 @pytest.fixture(scope="session")

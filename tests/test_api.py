@@ -14,7 +14,14 @@ from tests.conftest import TinyDataset
 from wsdet.data.images import read_image
 from wsdet.storage.box_store import BoxStore
 
-FAST = {"network.training.epochs": 1, "network.input_size": 64, "device": "cpu", "workers": 0, "report": False}
+FAST = {
+    "network.training.epochs": 1,
+    "network.input_size": 64,
+    "device": "cpu",
+    "workers": 0,
+    "report": False,
+    "verdict": 0,
+}
 NAMES = ["a.png", "b.png", "c/1.png", "d/1.png"]
 TRAINING = {
     "device": "cpu",
@@ -210,9 +217,9 @@ def test_boxes_for_supervision_are_its_own(tiny_dataset: TinyDataset) -> None:
     assert len(some_detections()[:0].to_supervision()) == 0
 
 
-# of the script of the docs, which runs for fewer epochs and without a verdict
+# of the script of the docs, which runs for fewer epochs, and without a verdict
 SHORTER = {
-    'out="runs/boxes"': f'out="runs/boxes", options={FAST | {"verdict": 0}}',
+    'out="runs/boxes"': f'out="runs/boxes", options={FAST}',
     'out="runs/detector"': f'out="runs/detector", options={TRAINING}',
 }
 

@@ -26,7 +26,14 @@ from wsdet.storage.box_store import BoxStore
 from wsdet.types import Boxes, InputError
 
 SCENES = ("data.n_train=12", "data.n_test=6", "data.size=64", "network.input_size=64", "network.training.epochs=1")
-SMALL = (*SCENES, "localizer=center_box", "detector.protocols.fast.rounds=1", "detector.train_on=[pseudo]", "workers=1")
+SMALL = (
+    *SCENES,
+    "localizer=center_box",
+    "detector.protocols.fast.rounds=1",
+    "detector.train_on=[pseudo]",
+    "workers=1",
+    "verdict=0",
+)
 
 
 def program(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -36,13 +36,13 @@ def test_what_is_missing_is_marked(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 _SMALL = ["data.n_train=9", "data.n_test=4", "data.size=48", "network.input_size=48", "device=cpu", "workers=0"]
-_SMALL += ["network.training.epochs=1", "report=false"]
+_SMALL += ["network.training.epochs=1", "report=false", "verdict=0"]
 
 
 @pytest.mark.slow
 def test_a_plan_has_the_stages_of_the_run_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cfg = compose("train", [*_SMALL, "localizer=fuse", f"out={tmp_path / 'run'}"])
+    cfg = compose("train", [*_SMALL, "verdict=9", "localizer=fuse", f"out={tmp_path / 'run'}"])
     planned = plan_of(cfg)
     assert not list(tmp_path.iterdir())
     assert planned.is_complete

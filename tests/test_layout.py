@@ -11,6 +11,7 @@ import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 EVERYWHERE = {"types", "check", "sampling", "progress", "version"}
@@ -69,7 +70,6 @@ ROOMS: dict[str, set[str]] = {
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "wsdet").rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def module_name(path: Path) -> str:
@@ -77,6 +77,11 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in FILES}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -89,7 +94,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (name if name in MODULES else str(node.module) for name in names)
 
 
-IMPORTS = {name: set(imports(TREES[path])) for name, path in MODULES.items()}
+@cache
+def all_imports() -> dict[str, set[str]]:
+    """What each module imports."""
+    return {name: set(imports(tree_of(path))) for name, path in MODULES.items()}
 
 
 def room(module: str) -> str:
@@ -109,14 +117,14 @@ def test_the_package_itself_holds_the_vocabulary_and_the_programs_alone() -> Non
 
 def test_imports_have_no_circle() -> None:
     """Those for type checkers alone among them."""
-    graph = {name: found & MODULES.keys() - {name} for name, found in IMPORTS.items()}
+    graph = {name: found & MODULES.keys() - {name} for name, found in all_imports().items()}
     graphlib.TopologicalSorter(graph).prepare()
     graphlib.TopologicalSorter(ROOMS).prepare()
 
 
 def test_a_room_imports_only_the_rooms_below_it() -> None:
     wrong = {}
-    for name, imported in IMPORTS.items():
+    for name, imported in all_imports().items():
         own = room(name)
         found = {room(other) for other in imported if other.split(".")[0] == "wsdet"}
         wrong[name] = found - {own, *EVERYWHERE} - ROOMS.get(own, set())
@@ -127,7 +135,7 @@ def who_imports(libraries: set[str], *rooms: str) -> list[str]:
     """The modules of these rooms, or of all, that import one of the libraries."""
     return [
         name
-        for name, imported in IMPORTS.items()
+        for name, imported in all_imports().items()
         if (not rooms or room(name) in rooms) and {one.split(".")[0] for one in imported} & libraries
     ]
 
@@ -155,8 +163,8 @@ def test_entry_points_import_nothing_slow() -> None:
 
 def test_nothing_that_runs_what_it_reads() -> None:
     assert who_imports({"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "lightning"}) == []
-    for path, tree in TREES.items():
-        for node in ast.walk(tree):
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
             where = f"{path}, line {getattr(node, 'lineno', 0)}"
             assert not isinstance(node, ast.Assert), f"{where}: assert belongs to tests"
             if isinstance(node, ast.Call):
@@ -170,4 +178,4 @@ def test_nothing_that_runs_what_it_reads() -> None:
 
 def test_every_file_says_its_idea() -> None:
     assert not [path for path in FILES if "utils" in path.stem]
-    assert not [path for path in FILES if path.name != "__init__.py" and not ast.get_docstring(TREES[path])]
+    assert not [path for path in FILES if path.name != "__init__.py" and not ast.get_docstring(tree_of(path))]

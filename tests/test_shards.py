@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +41,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(program: str, root: Path, out: Path, *more: str) -> programs.Started:
     settings = ("data=folder", f"data.root={root}", f"out={out}", "workers=0", "device=cpu")
+    if program == "localize":
+        settings += ("verdict=4", "limit=80")  # two parts
     return programs.start(program, *settings, *more)
 
 
@@ -160,13 +160,10 @@ def test_shards_of_detections_leave_the_bytes_of_one(tmp_path: Path) -> None:
 def test_a_sweep_is_submitted(root: Path, tmp_path: Path) -> None:
     """hydra-submitit-launcher, by its launcher that starts processes here."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
-    settings = ("data=folder", f"data.root={root}", "limit=4", "workers=0", "device=cpu", "report=false")
-    center = ("localizer=center_box", "localizer.width=0.7", "localizer.height=0.7")
     sweep = ("-m", "hydra/launcher=submitit_local", "seed=0,1", f"out={tmp_path}")
-    command = [sys.executable, "-m", "wsdet.localize", *sweep, *settings, *center]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = programs.run("propose", *sweep, "data=folder", f"data.root={root}", "limit=4", "workers=0")
     assert done.returncode == 0, done.stderr
-    found = {path.parents[2].name: len(BoxStore(path.parent)) for path in tmp_path.rglob("settings.json")
-             if path.parent.name == "center_box" and "seed=" in path.parents[2].name}  # fmt: skip
+    found = {path.parents[2].name: len(BoxStore(path.parent)) for path in tmp_path.rglob("fast/settings.json")}
     assert len(found) == 2
+    assert all("seed=" in name for name in found)
     assert all(n >= 3 for n in found.values())

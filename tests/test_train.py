@@ -165,6 +165,7 @@ def test_a_neural_detector_under_a_mean_teacher(tmp_path: Path) -> None:
         "self_training=mean_teacher",
         "self_training.epochs=1",
         "localizer=center_box",
+        "verdict=0",
         f"out={tmp_path}",
     )
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -47,7 +47,10 @@ def cluster(sources: ModuleType) -> Iterator[Any]:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONWARNINGS", "ignore")
-        one = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000})
+        one = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False},
+        )
         one.add_node(num_cpus=1, object_store_memory=80_000_000)
         ray.init(address=one.address, log_to_driver=False, logging_level="ERROR")
         yield one
@@ -117,29 +120,31 @@ def test_a_lost_node_costs_nothing(cluster: Any, sources: ModuleType) -> None:
     assert [int(boxes.scores[0]) for boxes in found.values()] == list(range(60))
 
 
-def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, sources: ModuleType) -> None:
-    pytest.importorskip("ray", reason="needs the package ray: pip install wsdet[ray]")
+def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, cluster: Any, sources: ModuleType) -> None:
+    """On the cluster, and then, after it was killed, on one that it starts for itself."""
     program = (
         "import sys; import deadly_sources as d\n"
         "from wsdet.runners.ray import Ray\nfrom wsdet.storage.box_store import BoxStore\n"
-        "data, store = d.Images(100), BoxStore(sys.argv[1], {})\n"
+        "data, store = d.Images(40), BoxStore(sys.argv[1], {})\n"
         "job = d.SlowJob(data, seconds=0.05)\n"
-        "run = lambda missing: Ray(address='local', workers=2).run(job, missing)\n"
+        "run = lambda missing: Ray(address=sys.argv[2], workers=2).run(job, missing)\n"
         "store.fill(data.ids('train'), run, 'test')\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "killed")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as run:
+    with subprocess.Popen(
+        [*command, cluster.address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+    ) as run:
         end = time.monotonic() + LATE
         while len(list((tmp_path / "killed" / "pending").glob("*.parquet"))) < 8:
             assert time.monotonic() < end, "the run did not begin"
             time.sleep(0.05)
         os.kill(run.pid, signal.SIGKILL)
     before = len(BoxStore(tmp_path / "killed"))
-    assert 0 < before < 100
-    subprocess.run(command, check=True, timeout=LATE, cwd=ROOT, capture_output=True)
-    dataset = sources.Images(100)
+    assert 0 < before < 40
+    subprocess.run([*command, "local"], check=True, timeout=LATE, cwd=ROOT, capture_output=True)
+    dataset = sources.Images(40)
     job = sources.SlowJob(dataset, seconds=0)
     BoxStore(tmp_path / "whole", {}).fill(dataset.ids("train"), lambda missing: Local().run(job, missing), "test")
     for part in (tmp_path / "whole" / "parts").iterdir():
         assert part.read_bytes() == (tmp_path / "killed" / "parts" / part.name).read_bytes()
-    assert np.allclose([b.scores[0] for b in BoxStore(tmp_path / "killed").values()], range(100))
+    assert np.allclose([b.scores[0] for b in BoxStore(tmp_path / "killed").values()], range(40))

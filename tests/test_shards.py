@@ -41,9 +41,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(program: str, root: Path, out: Path, *more: str) -> programs.Started:
     settings = ("data=folder", f"data.root={root}", f"out={out}", "workers=0", "device=cpu")
-    if program == "localize":
-        settings += ("verdict=4", "limit=80")  # two parts
-    return programs.start(program, *settings, *more)
+    fewer = ("limit=80", "verdict=4") if program == "localize" else ()  # two parts
+    return programs.start(program, *settings, *fewer, *more)
 
 
 def said(process: programs.Started) -> str:

@@ -135,6 +135,7 @@ def fcos(boxes: BoxStore, tmp_path_factory: pytest.TempPathFactory) -> wsdet.Det
     return wsdet.train_detector(boxes, detector="fcos", out=tmp_path_factory.mktemp("fcos"), options=TRAINING)
 
 
+@pytest.mark.slow
 def test_a_file_an_array_and_a_pil_image_are_predicted_alike(fcos: wsdet.Detector, photos: Path) -> None:
     pixels = read_image(photos / "a.png")
     of_folder = fcos.predict(photos, min_score=0)
@@ -157,6 +158,7 @@ def test_a_file_an_array_and_a_pil_image_are_predicted_alike(fcos: wsdet.Detecto
     np.testing.assert_array_equal(again.xyxy, expected.xyxy)
 
 
+@pytest.mark.slow
 def test_a_detector_makes_the_proposals_that_it_needs(boxes: BoxStore, photos: Path, tmp_path: Path) -> None:
     options = {"device": "cpu", "workers": 0, "report": False, "detector.protocols.fast.rounds": 1}
     rcnn = wsdet.train_detector(

@@ -112,6 +112,7 @@ def run_detect(model: Path, images: Path, out: Path) -> BoxStore:
     return BoxStore(out / "detections")
 
 
+@pytest.mark.slow
 def test_a_detector_trained_anew_in_its_place_is_noticed(data: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     before = run_detect(model, data, tmp_path / "out")["0.png"]

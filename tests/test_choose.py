@@ -47,6 +47,7 @@ def test_the_table_has_the_best_first() -> None:
     assert "better" in text.splitlines()[2]
 
 
+@pytest.mark.slow
 def test_the_program_ranks_and_says_what_to_run(tmp_path: Path) -> None:
     settings = (
         *("data.n_train=12", "data.n_test=3", "data.size=48", "network.input_size=48", "network.training.epochs=1"),

@@ -120,6 +120,7 @@ def test_pairs_are_the_seeds_in_common() -> None:
     assert comparison_table(comparison, ["nothing"]).count("\n") == 1
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         write_run(tmp_path / "first" / f"seed={seed}", seed, 0.2 + 0.1 * seed)

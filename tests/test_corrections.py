@@ -144,6 +144,7 @@ def test_a_zip_archive_is_unpacked(tmp_path: Path, dataset: Synthetic) -> None:
     assert not (tmp_path / "outside.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [4, 8, 26, 40, -30])  # version, method, lengths, content, the directory's place
 def test_a_damaged_archive_is_an_input_error_or_is_read(tmp_path: Path, dataset: Synthetic, at: int) -> None:
     folder = answer(tmp_path, dataset, corrected_by_hand(dataset, dataset.ids("train")[:3]), tmp_path / "a", "coco")

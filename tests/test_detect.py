@@ -95,6 +95,7 @@ def test_all_detectors_are_filled_in_one_pass(
             np.testing.assert_array_equal(found.scores, alone.scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_workers_find_what_one_finds(photos: Path, tmp_path: Path, precision: str, forked_workers: None) -> None:
     network = Network(build_backbone("tiny", 5, 64), (), device="cpu", precision=precision)

@@ -63,6 +63,7 @@ def _two_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsdet.stages.rehearsal.MOST", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_rehearsals")
 def test_a_localizer_that_learns_from_labels_is_planned_with_its_training() -> None:
     planned = plan_of(compose("train", [*_SMALL, "localizer=wsddn"]))
@@ -90,6 +91,7 @@ def test_a_plan_of_the_classifier_alone_has_one_stage() -> None:
         plan_of(compose("train", [*_SMALL, "task=box_regressor"]))
 
 
+@pytest.mark.slow
 def test_a_plan_ends_when_its_time_is_over_and_says_so() -> None:
     cfg = compose("train", [*_SMALL, "network.training.epochs=100000"])
     start = time.process_time()
@@ -113,6 +115,7 @@ def test_workers_divide_what_is_done_image_by_image() -> None:
     assert many["train_detectors"] > alone["train_detectors"] / 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_rehearsals")
 def test_plans_for_several_sizes_are_of_the_same_rehearsals() -> None:
     cfg = compose("train", [*_SMALL, "localizer=center_box"])
@@ -140,5 +143,6 @@ def test_what_is_not_possible_is_an_input_error(overrides: list[str], says: str)
         compose("train", overrides)
 
 
+@pytest.mark.slow
 def test_help_says_plan() -> None:
     assert "plan" in programs.run("doctor", "--help").stdout

@@ -182,6 +182,7 @@ def run(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
     return programs.run("evaluate", *arguments, f"out={out}")
 
 
+@pytest.mark.slow
 def test_command(stores: Path, tmp_path: Path) -> None:
     published = tmp_path / "published.json"
     curves = {f"MINE_mean_{panel}": {"other": {"n": [1, 10], "value": [0.1, 0.2]}} for panel in ("recall", "precision")}
@@ -207,6 +208,7 @@ def test_command(stores: Path, tmp_path: Path) -> None:
     assert "| ground truth" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

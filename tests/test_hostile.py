@@ -202,6 +202,7 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
         read_image(tmp_path / "a.jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("node", "overrides", "says"),
     [

@@ -50,6 +50,7 @@ def test_masks_lie_beside_the_boxes_and_fit_them(tmp_path: Path, tiny_dataset: D
             np.testing.assert_allclose(box.xyxy[0], corners, atol=2.5)  # the box comes from the network's input
 
 
+@pytest.mark.slow
 def test_evidence_is_drawn_once_an_image(tmp_path: Path, tiny_dataset: Dataset, network: Network) -> None:
     ids = tiny_dataset.ids("train")
     visualize(tiny_dataset, ids[:2], Dam(), network, tmp_path)

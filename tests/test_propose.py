@@ -35,6 +35,7 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("deadly_sources")
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_boxes(tmp_path: Path, sources: ModuleType) -> None:
     dataset = sources.Images(5)
     for workers in (0, 2):
@@ -78,6 +79,7 @@ def test_a_bad_image_is_recorded_and_the_rest_done_in_order(tmp_path: Path, sour
     assert list(store) == ["image0", "image2", "image3", "image5"]
 
 
+@pytest.mark.slow
 def test_strict_ends_with_the_first_bad_image_and_the_next_run_goes_on(tmp_path: Path, sources: ModuleType) -> None:
     dataset, store = sources.Images(6), BoxStore(tmp_path, {})
     with pytest.raises(InputError, match="image2 is refused"):
@@ -87,6 +89,7 @@ def test_strict_ends_with_the_first_bad_image_and_the_next_run_goes_on(tmp_path:
     assert (report.kept, report.done) == (2, 4)
 
 
+@pytest.mark.slow
 def test_a_dying_worker_costs_one_image(tmp_path: Path, sources: ModuleType) -> None:
     dataset, store = sources.Images(7), BoxStore(tmp_path, {})
     report = propose(dataset, dataset.ids("train"), sources.Brightness(dies_at=(2,)), store, runner=Local(2))
@@ -95,6 +98,7 @@ def test_a_dying_worker_costs_one_image(tmp_path: Path, sources: ModuleType) -> 
     assert list(store) == [f"image{i}" for i in (0, 1, 3, 4, 5, 6)]
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_run_with_the_remedy(
     tmp_path: Path, sources: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +108,7 @@ def test_workers_that_cannot_start_end_the_run_with_the_remedy(
     assert "cannot arrive" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for child processes in /proc")
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["Ctrl-C", "kill -9"])
 def test_an_interrupted_run_leaves_its_work_and_no_process(tmp_path: Path, signum: int, status: int) -> None:

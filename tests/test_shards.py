@@ -115,6 +115,7 @@ def test_the_shard_that_comes_first_trains_the_classifier(root: Path, tmp_path: 
     assert content(shards / "localization" / "cam") == content(whole / "localization" / "cam")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["2/2", "1", "half"])
 def test_what_is_no_shard_is_refused(root: Path, tmp_path: Path, shard: str) -> None:
     assert "shard must be i/n with i from 0 to n - 1" in said(start("propose", root, tmp_path, f"shard={shard}"))
@@ -138,6 +139,7 @@ class _Noise:
         return Sample(image_id, np.random.default_rng(int(image_id)).integers(0, 255, (24, 24, 3), np.uint8), ())
 
 
+@pytest.mark.slow
 def test_shards_of_detections_leave_the_bytes_of_one(tmp_path: Path) -> None:
     dataset, options = _Noise(), ModelOptions("ssdlite", channels=64, short_side=32, square=True)
     torch.manual_seed(0)
@@ -156,6 +158,7 @@ def test_shards_of_detections_leave_the_bytes_of_one(tmp_path: Path) -> None:
     assert content(tmp_path / "shards") == expected
 
 
+@pytest.mark.slow
 def test_a_sweep_is_submitted(root: Path, tmp_path: Path) -> None:
     """hydra-submitit-launcher, by its launcher that starts processes here."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")

@@ -32,6 +32,7 @@ def network() -> Network:
     return Network(backbone, [(0, 3), (1,), ()], device="cpu", precision="float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_classes", [0, 3], ids=["with labels", "without"])
 def test_the_engine_finds_the_same_boxes_in_fewer_passes(
     top_classes: int, reference: Any, network: Network, tiny_dataset: Dataset

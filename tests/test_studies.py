@@ -81,6 +81,7 @@ def test_failures_are_told_apart(study: Any, found: list[float], predicted: bool
     assert study.failure(np.array([found], np.float32), np.array([[0, 0, 10, 10]], np.float32), predicted) == kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", ["eiss_curves"], indirect=True)
 def test_curves_by_class_name_the_hardest_and_the_easiest(study: Any, tiny_dataset: Dataset, tmp_path: Path) -> None:
     ids = study.of_one_object(tiny_dataset, tiny_dataset.ids("train"))

@@ -43,6 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
     metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
     assert set(metrics["localization"]) == {"wsddn", "center_box", "full_image"}
@@ -66,12 +67,14 @@ def test_the_run_leaves_what_the_contract_says(run: Path) -> None:
     assert "detectors on the test images" in (run / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_no_store_records_where_the_run_lies(run: Path) -> None:
     settings = list(run.rglob("settings.json"))
     assert [path for path in settings if "views" in path.parts and "localization" in path.parts]
     assert [path for path in settings if str(run) in path.read_text()] == []
 
 
+@pytest.mark.slow
 def test_every_label_has_a_pseudo_box_and_no_other_class(run: Path) -> None:
     from wsdet.data.synthetic import Synthetic
 
@@ -94,6 +97,7 @@ def test_the_same_command_again_does_nothing_anew(run: Path) -> None:
     assert {k: v for k, v in before.items() if k != "seconds"} == {k: v for k, v in after.items() if k != "seconds"}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(run: Path) -> None:
     report = run / "report" / "index.html"
     before = report.stat().st_mtime_ns
@@ -102,6 +106,7 @@ def test_a_finished_run_is_left_alone(run: Path) -> None:
     assert "nothing to do" in (run / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

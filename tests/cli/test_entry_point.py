@@ -50,6 +50,7 @@ def run_program(body: str, *overrides: str, cwd: Path, config: str = "base") -> 
     return programs.run(program, *overrides, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_an_entry_point_writes_its_config_where_it_was_told(tmp_path: Path) -> None:
     body = "def run(cfg):\n    print(cfg.seed)"
     done = run_program(body, "out=here", "seed=7", cwd=tmp_path)
@@ -64,6 +65,7 @@ def test_an_entry_point_writes_its_config_where_it_was_told(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
+@pytest.mark.slow
 def test_names_of_earlier_versions_are_taken_with_a_warning(tmp_path: Path) -> None:
     """On the command line and in a file of one's own."""
     (tmp_path / "localizer").mkdir()
@@ -80,6 +82,7 @@ def test_names_of_earlier_versions_are_taken_with_a_warning(tmp_path: Path) -> N
     assert not {"trust", "sharpness"} & set(written)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -100,6 +103,7 @@ def config_of(folder: Path) -> int:
     return int(OmegaConf.load(folder / "config.yaml").seed)
 
 
+@pytest.mark.slow
 def test_a_refused_run_leaves_the_config_and_says_what_it_changed(tmp_path: Path) -> None:
     body = (
         "def run(cfg):\n"
@@ -121,6 +125,7 @@ def test_a_refused_run_leaves_the_config_and_says_what_it_changed(tmp_path: Path
     assert config_of(tmp_path / "here") == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -140,6 +145,7 @@ def test_slips_are_named_without_a_traceback(tmp_path: Path, override: str, says
     assert {path.name for path in tmp_path.iterdir()} <= {"here"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a=b", "it's (1)", "a,b{c}", "käse:d", "[x", "$5"])
 def test_a_folder_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
     body = "def run(cfg):\n    print(cfg.shared)"
@@ -147,6 +153,7 @@ def test_a_folder_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
     assert (done.returncode, done.stdout.splitlines()[1]) == (0, name), done.stderr
 
 
+@pytest.mark.slow
 def test_the_log_shows_no_control_characters(tmp_path: Path) -> None:
     warning = "import logging\n    logging.getLogger('wsdet').warning('class %s', '\\x1b]0;x\\x07 \\x1b[2J')"
     body = f"def run(cfg):\n    {warning}"
@@ -156,6 +163,7 @@ def test_the_log_shows_no_control_characters(tmp_path: Path) -> None:
         assert "\x1b" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_said_once(tmp_path: Path) -> None:
     body = (

@@ -7,12 +7,15 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 from tests import programs
 from tests.test_layout import PROGRAMS
 from wsdet.cli.entry_point import compose
 from wsdet.cli.planned import kind_of
 
 
+@pytest.mark.slow
 def test_a_program_says_what_it_will_take_and_what_it_took(tmp_path: Path) -> None:
     def said(out: str) -> list[str]:
         small = ("data.n_train=6", "data.n_test=3", "data.size=48", "workers=0")
@@ -36,6 +39,7 @@ def test_every_program_says_it() -> None:
         assert re.search(rf'planned\(\w+, "{program}', source), program
 
 
+@pytest.mark.slow
 def test_the_kind_of_a_run_is_of_what_changes_an_images_cost() -> None:
     kind = kind_of(compose("train", []), "train")
     assert kind.parts["detector"] == "RcnnSvm"

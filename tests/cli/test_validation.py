@@ -49,6 +49,7 @@ def test_settings_without_a_class_are_checked_by_name(
             SETTINGS[name](**{name: value})
 
 
+@pytest.mark.slow
 def test_every_entry_is_of_a_setting_that_a_program_has() -> None:
     programs = {
         "train": [],
@@ -73,6 +74,7 @@ def test_precisions_are_those_of_the_network() -> None:
         SETTINGS["precision"](precision="float8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((CONF / "network").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_defaults_are_allowed(path: Path) -> None:
     compose("train", [f"network={path.stem}"])

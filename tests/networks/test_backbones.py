@@ -56,6 +56,7 @@ def test_vgg16_keeps_the_names_that_papers_use() -> None:
     assert convolutions[10] == "features.24"  # conv5_1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["squeezenet1_0", "mobilenet_v2", "alexnet", "resnet50"])
 def test_network_computes_what_torchvision_computes(architecture: str) -> None:
     backbone = build_backbone(architecture)

@@ -112,6 +112,7 @@ def test_layers_equal_a_full_pass(name: str, size: int) -> None:
     assert relative_error(nn.Sequential(LAYERS[name]()).eval(), size) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "size"),
     [

@@ -164,6 +164,7 @@ def test_the_outputs_are_timms_own(family: tuple[str, Backbone, Any]) -> None:
         torch.testing.assert_close(backbone.head(feature_map), outputs, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_question_is_answered(family: tuple[str, Backbone, Any]) -> None:
     _, backbone, _ = family
     network = Network(backbone, [(0,), (1, 2), ()], device="cpu")

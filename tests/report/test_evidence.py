@@ -54,6 +54,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", VALUES)
 def test_each_kind_of_note_adds_to_the_page(tmp_path: Path, plain: Path, kind: str) -> None:
     noted = tmp_path / "sub" / "noted.png"
@@ -61,6 +62,7 @@ def test_each_kind_of_note_adds_to_the_page(tmp_path: Path, plain: Path, kind: s
     assert (size_of(noted)[0] > size_of(plain)[0]) == (kind != "of another kind")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "true"),
     [(Boxes.empty(), None), (Boxes.empty(), TRUE), (FOUND, Boxes.empty()), (FOUND, TRUE)],

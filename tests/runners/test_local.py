@@ -29,6 +29,7 @@ def test_two_workers_leave_the_bytes_of_one(tmp_path: Path, network: Network) ->
     check_two_workers(tmp_path, network, Cam())
 
 
+@pytest.mark.slow
 def test_two_workers_leave_the_bytes_of_one_of_many_questions(
     tmp_path: Path, network: Network, forked_workers: None
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_folder_that_cannot_be_written_is_named(out: str) -> None:
         check_writable(Path(out))
 
 
+@pytest.mark.slow
 def test_a_command_says_both_before_any_work(tmp_path: Path) -> None:
     done = programs.run("localize", "out=/dev/null/run")
     assert done.returncode == 1

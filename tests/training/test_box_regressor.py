@@ -76,6 +76,7 @@ def test_a_linear_function_is_recovered(tmp_path: Path, caplog: pytest.LogCaptur
     assert (loaded.classes, loaded.network, loaded.input_size) == (CLASSES, "0123", 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_class", ["nothing", "bias", "map"])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_lightning_s_optimum_is_the_closed_form_s(per_class: str, mirror: bool, tmp_path: Path) -> None:
@@ -125,6 +126,7 @@ def test_validation_chooses_what_each_class_has_of_its_own(
     assert regressor.per_class == expected
 
 
+@pytest.mark.slow
 def test_a_bias_of_each_class_recovers_where_its_boxes_lie(tmp_path: Path) -> None:
     moved = np.array([0.1, 0, 0.1, 0], np.float32)
     learned, fresh = (linear_examples(n, seed, 0.0, moved) for n, seed in ((600, 0), (50, 2)))

@@ -70,6 +70,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return build_backbone("tiny", 2, 32, weights=path).state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 def test_learns_which_class_is_there(activation: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     out = tmp_path / "run"
@@ -125,6 +126,7 @@ def test_other_settings_are_refused(changed: dict[str, Any], tmp_path: Path) -> 
         train(Colors(12), tmp_path, epochs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut_short", [False, True], ids=["killed", "killed while writing a checkpoint"])
 def test_killed_training_goes_on_to_the_same_weights(
     cut_short: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

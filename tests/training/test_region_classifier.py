@@ -110,6 +110,7 @@ def test_training_on_labels_finds_where_each_class_is(features: RoiFeatures, tmp
         assert not np.allclose(head, classifier.region_weights[0], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_refined_heads_label_what_they_did_not_learn_from(features: RoiFeatures, tmp_path: Path) -> None:
     patches = Patches(60)
     classifier = RegionClassifier.load(train(features, tmp_path, patches=patches))
@@ -125,6 +126,7 @@ def test_refined_heads_label_what_they_did_not_learn_from(features: RoiFeatures,
     assert not (tmp_path / "regions.npy").exists()
 
 
+@pytest.mark.slow
 def test_images_of_background_teach_one_class_what_it_is_not(features: RoiFeatures, tmp_path: Path) -> None:
     """Blue is in every image of red, where it is as likely the object; and in the background, where red is not."""
 
@@ -166,6 +168,7 @@ def test_images_of_background_teach_one_class_what_it_is_not(features: RoiFeatur
     assert right[True] > right[False]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_classifier(
     features: RoiFeatures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_strong_changes_keep_the_shape_and_follow_the_seed() -> None:
     assert not torch.equal(first[0], images[0])
 
 
+@pytest.mark.slow
 def test_a_stopped_training_under_a_teacher_ends_with_the_same_weights(
     tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, kill_in_second_epoch: Kill
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_stopped_training_under_a_teacher_ends_with_the_same_weights(
         train(tiny_dataset, backbone, tmp_path / "whole", teaching=Teaching(MeanTeacher(epochs=2), start))
 
 
+@pytest.mark.slow
 def test_what_comes_out_is_the_average(tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path) -> None:
     """With a decay of 0 the teacher is the student, with one near 1 it stays where it started."""
     start = train(tiny_dataset, backbone, tmp_path / "start")

@@ -51,6 +51,7 @@ def sure(detector: NeuralDetector) -> NeuralDetector:
     return detector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_finds_what_pytorch_finds(
     kind: Kind, detector_of: Callable[..., NeuralDetector], tmp_path: Path
@@ -65,6 +66,7 @@ def test_the_file_finds_what_pytorch_finds(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_maps_that_are_stretched_are_so_in_the_file(tmp_path: Path) -> None:
     options = ModelOptions("fcos", channels=64, short_side=64)
     torch.manual_seed(0)
@@ -73,6 +75,7 @@ def test_maps_that_are_stretched_are_so_in_the_file(tmp_path: Path) -> None:
     assert export_onnx(sure(detector), tmp_path / "model.onnx", samples())["boxes"] > 20
 
 
+@pytest.mark.slow
 def test_a_file_that_finds_something_else_is_not_written(
     detector_of: Callable[..., NeuralDetector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +91,7 @@ def test_a_file_that_finds_something_else_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command(detector_of: Callable[..., NeuralDetector], tmp_path: Path) -> None:
     sure(detector_of("fcos")).save(tmp_path / "model")
     data = ["data=synthetic", "data.n_test=2", "data.n_train=0"]

@@ -42,6 +42,7 @@ def test_every_kind_has_its_file() -> None:
     assert {path.stem for path in (CONF / "detector").glob("*.yaml")} == {*KINDS, "rcnn_svm"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_config_gives_trained_detectors(
     kind: str, network: Network, tiny_dataset: TinyDataset, tmp_path: Path

@@ -73,6 +73,7 @@ def test_it_learns_six_images_by_heart(kind: Kind, tiny_dataset: TinyDataset, sh
         assert iou(found.xyxy[:1], true.xyxy)[0, 0] > 0.5, image_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["faster_rcnn", "ssdlite"])  # one samples at random, one does not
 def test_a_stopped_training_ends_with_the_same_weights(
     kind: Kind, tiny_dataset: TinyDataset, backbone: Backbone, tmp_path: Path, kill_in_second_epoch: Kill

@@ -16,6 +16,7 @@ from wsdet.networks.classifier import Network
 from wsdet.runners.local import Local
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_maps_of_one(tmp_path: Path, forked_workers: None) -> None:
     dataset = Synthetic(n_train=5, n_test=0, size=64)
     ids = dataset.ids("train")

@@ -56,6 +56,7 @@ def trained(*args: Any, **changed: Any) -> tuple[SvmTrainer, TrainedTasks]:
     return one, one.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [FAST, STL, RCNN, replace(FAST, whole_first_image=True)])
 def test_where_images_are_looked_at_changes_nothing(protocol: TrainingProtocol, squares: Any, network: Any) -> None:
     runner = Elsewhere()
@@ -100,6 +101,7 @@ def test_workers_add_no_maps_to_the_cache(squares: Any, network: Any, tmp_path: 
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_two_processes_of_this_machine(squares: Any, network: Any, forked_workers: None) -> None:
     torch.set_num_threads(1)
     assert_alike(trained(squares, network), trained(squares, network, runner=Local(2)))

@@ -135,6 +135,7 @@ def test_the_gap_is_an_upper_bound(loss: SvmLoss, c: float) -> None:
     assert (relative_gap(problem, LinearClassifiers.zeros(80, 4)) > 0.3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
 def test_equal_examples_and_an_enormous_c_are_no_error(loss: SvmLoss, caplog: pytest.LogCaptureFixture) -> None:
     column = made_up_problem(loss, 1e6, 200, 20, 1).column(0)

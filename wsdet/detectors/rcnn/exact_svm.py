@@ -21,7 +21,7 @@ from torch import Tensor
 from wsdet.detectors.rcnn.rows import Rows
 
 GRAM_ROWS = 4096  # maximum number of examples whose inner products are kept: 134 MB
-_FIRST_SIGMA = 100.0  # over the mean squared norm of the examples
+_FIRST_SIGMA = 30.0  # over the mean squared norm of the examples
 _LARGEST_SIGMA = 1e10  # over the same: beyond it the systems of equal examples are singular in float64
 _SIGMA_GROWTH = 4.0
 _OUTER_STEPS, _NEWTON_STEPS, _SEARCH_STEPS = 40, 50, 30
@@ -91,13 +91,18 @@ def solution_path(
     beta, is_final = torch.zeros_like(costs), False
     for factor in factors:
         if not is_final:
-            beta, _ = solve_exactly(gram, targets, factor * costs, squared)
+            beta, _ = solve_exactly(gram, targets, factor * costs, squared, start=beta)
             is_final = not squared and bool((beta.abs() < _INSIDE * factor * costs).all())
         yield beta
 
 
 def solve_exactly(
-    gram: Gram, targets: Tensor, costs: Tensor, squared: bool, tolerance: float = 1e-5
+    gram: Gram,
+    targets: Tensor,
+    costs: Tensor,
+    squared: bool,
+    tolerance: float = 1e-5,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """(n,) beta of the weights x^T beta, and the relative duality gap that they reach.
 
@@ -111,14 +116,16 @@ def solve_exactly(
         costs: (n,) float64, > 0.
         squared: whether the loss is the squared hinge.
         tolerance: the relative gap to reach.
+        start: (n,) beta of a problem with other costs, where that is known.
     """
-    beta, scores = torch.zeros_like(costs), torch.zeros_like(costs)
-    multipliers = torch.zeros_like(costs)
+    beta = torch.zeros_like(costs) if start is None else start
+    scores = torch.zeros_like(costs) if start is None else gram.times(start)
+    multipliers = (targets * beta).clamp(min=0)
     softness = 1 / (2 * costs) if squared else torch.zeros_like(costs)
     most = torch.full_like(costs, torch.inf) if squared else costs
     mean_square = gram.mean_square()
     sigma = _FIRST_SIGMA / mean_square
-    best, best_gap = beta, torch.inf
+    best, best_gap, before = beta, torch.inf, torch.inf
     for _ in range(_OUTER_STEPS):
         inner = _Smoothed(multipliers / sigma + 1, targets, 1 / (1 / sigma + softness), most)
         beta, scores, solved = _newton(gram, inner, beta, scores)
@@ -133,10 +140,12 @@ def solve_exactly(
             best, best_gap = beta, gap
         if gap <= tolerance:
             break
-        if solved:  # else a smoother problem is needed, from the multipliers that are known to be good
-            multipliers, sigma = new, min(sigma * _SIGMA_GROWTH, _LARGEST_SIGMA / mean_square)
-        else:
+        if not solved:  # a smoother problem is needed, from the multipliers that are known to be good
             sigma /= _SIGMA_GROWTH
+            continue
+        if gap > before / _SIGMA_GROWTH:  # too slow; a larger sigma than needed makes Newton's steps short
+            sigma = min(sigma * _SIGMA_GROWTH, _LARGEST_SIGMA / mean_square)
+        multipliers, before = new, gap
     return best, float(best_gap)
 
 

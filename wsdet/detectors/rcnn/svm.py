@@ -261,7 +261,8 @@ def newton_cg(
     Args:
         problem: what to solve.
         start: classifiers to begin at; None begins at 0.
-        tolerance: a column is done when its Newton step promises less than this fraction of its objective.
+        tolerance: a column is done when its Newton step promises less than this fraction of its objective, or, solved
+            exactly, when its duality gap is less.
     """
     columns = problem.targets.shape[1]
     classifiers = start or LinearClassifiers.zeros(problem.x.shape[1], columns, problem.x.device)
@@ -275,7 +276,7 @@ def newton_cg(
         classifiers = classifiers.with_columns(some, solved)
         gaps[some] = relative_gap(problem.columns(some), solved)
     for j in (gaps > _GAP).nonzero()[:, 0].tolist():
-        exact, gap = _exactly(problem.column(j))
+        exact, gap = _exactly(problem.column(j), tolerance)
         if gap < gaps[j]:
             classifiers = classifiers.with_columns(torch.tensor([j], device=problem.x.device), exact)
         if min(gap, float(gaps[j])) > _GAP:
@@ -299,13 +300,13 @@ def _well_conditioned(problem: SvmProblem) -> Tensor:
     return (curvature * mean_square <= _WELL_CONDITIONED) & (not few)
 
 
-def _exactly(column: SvmProblem) -> tuple[LinearClassifiers, float]:
+def _exactly(column: SvmProblem, tolerance: float) -> tuple[LinearClassifiers, float]:
     """The classifier of a problem of one column, and its relative duality gap."""
     gram, device = Gram(column.examples, column.bias_multiplier, column.gram), column.targets.device
     targets, costs = column.targets[:, 0].double(), column.costs()[:, 0].double()
     if gram.kept is not None:  # thousands of small steps, each of which would wait for a GPU
         gram.kept, targets, costs = gram.kept.cpu(), targets.cpu(), costs.cpu()
-    beta, gap = solve_exactly(gram, targets, costs, column.loss == "squared_hinge")
+    beta, gap = solve_exactly(gram, targets, costs, column.loss == "squared_hinge", tolerance)
     beta = beta.to(device)
     bias = gram.bias * beta.sum()
     return LinearClassifiers(gram.weights(beta).float()[:, None], bias.float()[None]), gap

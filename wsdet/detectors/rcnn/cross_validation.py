@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsdet.detectors.rcnn.exact_svm import Gram, solution_path
-from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem, newton_cg
+from wsdet.detectors.rcnn.svm import LinearClassifiers, Solver, SvmProblem
 from wsdet.types import Floats, Ints
 
 
@@ -20,7 +20,8 @@ def choose_c(
     """(k,) the C with which each column's classifiers rank the examples of held-out images best; ties: the least.
 
     Args:
-        problem: its costs are the class weights, for C = 1.
+        problem: its costs are the class weights, for C = 1. Of a single column with `gram` nothing else is looked at:
+            all folds and values of C share the inner products.
         images: (n,) which image an example is from; all examples of an image are held out together.
         cs: ascending values to choose from; with one there is nothing to do.
         folds: how many parts the images are cut into.
@@ -30,13 +31,11 @@ def choose_c(
     k = problem.targets.shape[1]
     if len(cs) == 1:
         return np.full(k, cs[0])
-    if k == 1 and solve is newton_cg:
-        problem = problem.with_gram()  # the folds and values of C share the inner products
     precision = np.zeros((len(cs), k))
     fold_of = _folds(images, folds, seed)
     for fold in range(folds):
         held_out = torch.from_numpy(fold_of == fold).to(problem.x.device)
-        if problem.gram is None:
+        if problem.gram is None or k > 1:
             of_cs = _by_solver(problem, held_out, cs, solve)
         else:
             of_cs = _by_inner_products(problem, problem.gram, held_out, cs)

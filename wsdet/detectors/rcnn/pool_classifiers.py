@@ -14,7 +14,7 @@ from wsdet.detectors.rcnn.cross_validation import choose_c
 from wsdet.detectors.rcnn.examples import ExamplePool, Targets
 from wsdet.detectors.rcnn.protocol import TrainingProtocol
 from wsdet.detectors.rcnn.rows import Rows
-from wsdet.detectors.rcnn.svm import LinearClassifiers, SvmProblem, solver_named
+from wsdet.detectors.rcnn.svm import LinearClassifiers, SvmProblem, newton_cg, solver_named
 from wsdet.detectors.rcnn.tasks import Tasks
 from wsdet.progress import Bar
 from wsdet.types import Floats, Ints
@@ -61,6 +61,8 @@ class PoolClassifiers:
             problem, images = self._problem(group)
             if np.isnan(self.c[group]).any():
                 protocol = self.protocol
+                if len(group) == 1 and self._solve is newton_cg:
+                    problem = problem.with_gram()
                 self.c[group] = choose_c(problem, images, protocol.cs, protocol.folds, self._solve, self.seed)
             self.current = self._solved(problem, group, self.current)
         if not quietly:

@@ -38,7 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
-    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    slow = {(item.path, getattr(item, "originalname", "")) for item in items if item.get_closest_marker("slow")}
+    n_slow = Counter(path for path, _ in slow)
     items.sort(key=lambda item: -n_slow[item.path])
 
 

@@ -42,14 +42,16 @@ def made_up_problem(
     return SvmProblem(x, targets, 2 * c * ones, c * ones, 10.0, loss)
 
 
-def rare_positives(loss: SvmLoss, c: float, signal: float = 0.0) -> SvmProblem:
-    """Non-negative features of norm 20, 25 positives among 750 examples of 120 dimensions, balanced, B = 1.
+def rare_positives(
+    loss: SvmLoss, c: float, signal: float = 0.0, size: tuple[int, int, int] = (750, 25, 120)
+) -> SvmProblem:
+    """Non-negative features of norm 20, balanced, B = 1; of a size (examples, positives, dimensions).
 
     With a signal the positives' features are larger by up to so much before they are scaled; with none they are drawn
     as the negatives are, and few features more than examples of the rare class still part the two.
     """
     rng = np.random.default_rng(1)
-    n, n_positives, d = 750, 25, 120
+    n, n_positives, d = size
     x = np.abs(rng.standard_normal((n, d)))
     x[:n_positives] += signal * rng.random(d)
     x *= 20 / np.linalg.norm(x, axis=1, keepdims=True)

@@ -90,7 +90,7 @@ def test_without_boxes_there_is_nothing_to_find(run: Run) -> None:
 
 @pytest.mark.slow
 def test_small_objects_are_found_again_in_tiles(tmp_path: Path) -> None:
-    run = run_of(4 * SIDE, tmp_path)
+    run = run_of(3 * SIDE, tmp_path)
     tiled = Recipe("tiles", {"tile": float(SIDE), "tile_overlap": 0.4}, "proposals", lambda settings, kind: Grid())
     in_tiles = found_again(run, tiled, run.dataset.truth, run.train_ids).mean()
     assert in_tiles > 0.8

@@ -135,6 +135,8 @@ class _Pool:
 
     def __init__(self, ray: Any, job: Any, resources: dict[str, float], size: int) -> None:
         self._ray = ray
+        # of an actor, or of a result that lay on its node
+        self._losses = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError)
         self._job = job
         self._type = ray.remote(_Worker).options(max_restarts=0, **resources)
         self._threads = max(1, int(resources["num_cpus"]))
@@ -183,15 +185,15 @@ class _Pool:
             if actor not in self._actors:  # it died, as another of its references has told
                 continue
             try:
-                result = self._ray.get(reference)
-            except self._ray.exceptions.RayActorError as error:
+                self._take(actor, reference)
+            except self._losses as error:
                 self._replace(actor, error)
-            except self._ray.exceptions.RayTaskError as error:
-                raise error.as_instanceof_cause() from error
-            else:
-                self._take(actor, reference, result)
 
-    def _take(self, actor: _Actor, reference: Any, result: Any) -> None:
+    def _take(self, actor: _Actor, reference: Any) -> None:
+        try:
+            result = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from error
         if reference is actor.ready:
             actor.ready, self._n_failed_starts = None, 0
             return
@@ -202,6 +204,7 @@ class _Pool:
 
     def _replace(self, actor: _Actor, error: Exception) -> None:
         """Starts another actor in place of one that died; its tasks wait again."""
+        self._take_finished(actor)
         if actor.ready is not None:
             self._n_failed_starts += 1
             if self._n_failed_starts > _TRIES:
@@ -216,6 +219,14 @@ class _Pool:
         self._waiting.extendleft(reversed(tasks[1:]))  # they had no part in its death
         for number, chunk in tasks[:1]:
             self._suspect(number, chunk)
+
+    def _take_finished(self, actor: _Actor) -> None:
+        """Takes what a dead actor had finished, so that the first of its tasks is the one that it died over."""
+        for reference in list(actor.tasks):
+            try:
+                self._take(actor, reference)
+            except self._losses:
+                return
 
     def _suspect(self, number: int, chunk: Chunk) -> None:
         """Does the images one by one that a worker died over; one that kills two workers alone is given up."""

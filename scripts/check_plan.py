@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def done(overrides: list[str], clock: str) -> tuple[dict[str, dict[str, float]],
 
 def alone(work: Any, *arguments: Any) -> Any:
     """What a function gives in a process of its own, which has nothing loaded yet."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # whose process may have its own
+        return pool.submit(work, *arguments).result()
 
 
 def check(localizer: str, overrides: list[str], clock: str) -> list[str]:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
 from wsdet.types import InputError
 
 Work = Callable[[], Any]
+
+_leads = ContextVar(
+    "leads", default=False
+)  # a script of a user's own, started by torchrun, trains in all its processes
 
 _PATIENCE = timedelta(days=30)  # process 0 may have days of work to do between two trainings
 
@@ -34,7 +39,11 @@ def leading() -> Iterator[None]:
         yield
         return
     _join()
-    yield
+    token = _leads.set(True)
+    try:
+        yield
+    finally:
+        _leads.reset(token)
     _broadcast(None)
     _leave()
 
@@ -52,8 +61,8 @@ def follow() -> None:
 
 
 def hand_out(work: Work) -> Work:
-    """Gives `work`, which can be pickled, to the other processes, if there are any; returns it."""
-    if rank() == 0:
+    """Gives `work`, which can be pickled, to the processes that follow this one, if there are any; returns it."""
+    if _leads.get():
         _broadcast(work)
     return work
 

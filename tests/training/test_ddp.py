@@ -1,7 +1,6 @@
 """Two processes (DDP, gloo) learn what one learns from batches twice as large.
 
-trainer=ddp spawns its processes, which load the libraries first. Here they are forked, the classifier's off the process
-that `tests.programs` starts; what they are sent is pickled all the same.
+trainer=ddp spawns its processes, each of which loads the libraries: the classifier does, the others are forked.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def losses_in(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
-def test_the_classifier(tmp_path: Path, forked_workers: None) -> None:
+def test_the_classifier(tmp_path: Path) -> None:
     dataset, weights, reports = Mirrors(), {}, {}
     for n, trainer in trainers("ddp_spawn").items():
         options = ClassifierTraining(

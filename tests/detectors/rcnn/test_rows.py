@@ -16,7 +16,7 @@ from wsdet.detectors.rcnn.svm import SvmProblem, newton_cg, objective
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_CHUNK", 3)
+    monkeypatch.setattr(rows, "_CHUNK", 3 * 4 * 4)  # three rows of float32
     monkeypatch.setattr(rows, "_SMALL", 0)
 
 
@@ -49,7 +49,7 @@ def test_rows_of_rows() -> None:
 def test_few_rows_are_copied_once_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     many = Rows(matrix(), INDEX)
     assert many.at_hand() is many
-    monkeypatch.setattr(rows, "_SMALL", 4 * len(INDEX) * 4)
+    monkeypatch.setattr(rows, "_SMALL", 2 * len(INDEX) * 4)
     torch.testing.assert_close(many.at_hand().dense(), many.dense())
     assert many.at_hand() is not many
 

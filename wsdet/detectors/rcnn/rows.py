@@ -1,4 +1,9 @@
-"""`Rows`: some rows of a large matrix in few bytes, multiplied in full precision and never copied as a whole."""
+"""`Rows`: some rows of a large matrix in few bytes, multiplied in full precision and never copied as a whole.
+
+A product reads a chunk of rows at a time, converts it and multiplies it while it is in the processor's cache, so that
+float16 costs no more than float32 would. It is written with the few vectors as rows, (k, d) by (d, n): for k of 5 to 30
+this is up to four times as fast as (n, d) by (d, k) with a processor's usual libraries (scripts/bench_detector.py).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-_CHUNK = 2048  # rows that are taken out and converted at a time
-_SMALL = 256 * 2**20  # bytes: fewer rows than that are copied once instead of taken out for every product
+_CHUNK = 2 * 2**20  # bytes that are converted at a time: they stay in a core's cache
+_GPU_CHUNK = 256 * 2**20  # on a GPU fewer and larger products are faster
+_SMALL = 256 * 2**20  # bytes: fewer rows than that are taken out once instead of for every product
 
 
 class Rows:
@@ -41,17 +47,18 @@ class Rows:
         return Rows(self._matrix, index if self._index is None else self._index[index])
 
     def at_hand(self) -> Rows:
-        """The same rows, as a float32 matrix of their own if that is small."""
-        is_plain = self._index is None and self._matrix.dtype == torch.float32
-        return self if is_plain or 4 * len(self) * self.dim > _SMALL else Rows(self.dense())
+        """The same rows, as a matrix of their own if that is small."""
+        is_small = len(self) * self.dim * self._matrix.element_size() <= _SMALL
+        return Rows(self._matrix[self._index]) if self._index is not None and is_small else self
 
     def chunks(self, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
         """(c, d) in order, at least one; all rows at once where nothing has to be converted."""
         if self._index is None and self._matrix.dtype == dtype:
             yield self._matrix
             return
-        for start in range(0, max(len(self), 1), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        size = max(1, (_CHUNK if self.device.type == "cpu" else _GPU_CHUNK) // (dtype.itemsize * max(self.dim, 1)))
+        for start in range(0, max(len(self), 1), size):
+            part = slice(start, start + size)
             yield (self._matrix[part] if self._index is None else self._matrix[self._index[part]]).to(dtype)
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -60,16 +67,22 @@ class Rows:
 
     def times(self, vectors: Tensor) -> Tensor:
         """(n, k) product with a (d, k) or (d,) tensor, in its precision."""
-        parts = [chunk @ vectors for chunk in self.chunks(vectors.dtype)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if vectors.ndim == 1:
+            return self.times(vectors[:, None])[:, 0]
+        across = vectors.T.contiguous()
+        parts = [across @ chunk.T for chunk in self.chunks(vectors.dtype)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T
 
     def transposed_times(self, weights: Tensor) -> Tensor:
         """(d, k) product of the transposed rows with an (n, k) or (n,) tensor, in its precision."""
-        total, start = None, 0
+        if weights.ndim == 1:
+            return self.transposed_times(weights[:, None])[:, 0]
+        across, start = weights.T.contiguous(), 0
+        total = weights.new_zeros(weights.shape[1], self.dim)
         for chunk in self.chunks(weights.dtype):
-            part = chunk.T @ weights[start : start + len(chunk)]
-            total, start = part if total is None else total.add_(part), start + len(chunk)
-        return weights.new_zeros(self.dim, *weights.shape[1:]) if total is None else total
+            total += across[:, start : start + len(chunk)] @ chunk
+            start += len(chunk)
+        return total.T
 
     def mean_square_norm(self) -> float:
         """Of the rows; 0 without any."""

@@ -13,8 +13,7 @@ import torch
 
 from tests.proposals.small_sam import save_small_sam
 from wsdet.boxes import iou_of_pairs, mask_to_xyxy
-from wsdet.proposals import sam
-from wsdet.proposals.sam import Sam
+from wsdet.proposals.sam import Sam, boxes_of_masks
 from wsdet.types import Boxes, Floats, InputError, Sample
 
 transformers = pytest.importorskip("transformers")
@@ -82,7 +81,7 @@ def test_masks_become_tight_boxes_and_stable_ones_come_first() -> None:
     masks = torch.full((1, 3, 8, 8), -5.0)
     masks[0, 0, 2:4, 1:5] = 5.0  # sure
     masks[0, 1, 4:6, 4:6] = 0.5  # it goes at a logit of 1
-    xyxy, scores = sam._boxes_of(masks, torch.tensor([[0.8, 0.9, 1.0]]), 8, (4 * 6, 4 * 8))
+    xyxy, scores = boxes_of_masks(masks, torch.tensor([[0.8, 0.9, 1.0]]), 8, (4 * 6, 4 * 8))
     assert xyxy.tolist() == [[4, 8, 20, 16], [16, 16, 24, 24]]  # the third is empty
     np.testing.assert_allclose(scores, [0.8, 0.0], atol=1e-6)
 

@@ -94,7 +94,7 @@ class Sam:
             embeddings = self._model.get_image_embeddings(pixels)
             for prompt in self._prompts(sample, factor):
                 answer = self._model(image_embeddings=embeddings, **prompt)
-                xyxy, scores = _boxes_of(answer.pred_masks[0], answer.iou_scores[0], side, (h, w))
+                xyxy, scores = boxes_of_masks(answer.pred_masks[0], answer.iou_scores[0], side, (h, w))
                 found.append(Boxes(xyxy, scores))
         boxes = Boxes.concatenate(found)
         return boxes[nms(boxes.xyxy, boxes.scores, self.nms_iou)[: self.max_boxes or None]]
@@ -116,7 +116,7 @@ class Sam:
                     yield {"input_boxes": boxes[None], "multimask_output": False}
 
 
-def _boxes_of(masks: Tensor, quality: Tensor, side: int, size_hw: tuple[int, int]) -> tuple[Floats, Floats]:
+def boxes_of_masks(masks: Tensor, quality: Tensor, side: int, size_hw: tuple[int, int]) -> tuple[Floats, Floats]:
     """(n, 4) boxes in the image and (n,) scores of (prompts, k, rows, columns) logits of masks, without empty ones."""
     import torch.nn.functional as F
 

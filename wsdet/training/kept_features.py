@@ -41,7 +41,7 @@ class KeptFeatures:
         self._places: dict[str, tuple[int, tuple[int, ...]]] = {}
 
     def __call__(self, image_id: str) -> Tensor:
-        """(n, d) float32, rounded to float16, a tensor of the caller's own.
+        """(n, d) float16, a tensor of the caller's own.
 
         Raises:
             InputError: the image cannot be read.
@@ -49,11 +49,11 @@ class KeptFeatures:
         if image_id in self._places:
             offset, shape = self._places[image_id]
             mapped = np.memmap(self._file, np.float16, "r", offset, shape)
-            return torch.from_numpy(np.array(mapped, np.float32))
+            return torch.from_numpy(np.array(mapped))
         rounded = self._describe(image_id).half()
         if rounded.device.type == "cpu" and rounded.numel() and rounded.nbytes <= self._room:
             self._keep(image_id, rounded)
-        return rounded.float()
+        return rounded
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeptFeatures, (self._describe, self._folder)

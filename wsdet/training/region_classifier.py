@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 _LENGTH = 5.0  # mean length that features are scaled to, for which the learning rate is made
 _MEASURED = 100  # images that the scale is measured on
 
-TrainingExample = tuple[Tensor, Tensor]  # (n, d) features of an image's regions, (k,) labels of 0 and 1
+TrainingExample = tuple[Tensor, Tensor]  # (n, d) float16 features of an image's regions, (k,) labels of 0 and 1
 
 
 class RegionModule(pl.LightningModule):
@@ -56,7 +56,11 @@ class RegionModule(pl.LightningModule):
         n_classes: k.
         options: how they learn.
         seed: of the weights to begin with and of the regions that are seen.
+        mean: (d,) what is taken off the features before they are learned from.
+        scale: what they are then divided by.
     """
+
+    mean: Tensor
 
     def __init__(
         self,
@@ -64,8 +68,12 @@ class RegionModule(pl.LightningModule):
         n_classes: int,
         options: RegionClassifierTraining,
         seed: int,
+        mean: Tensor,
+        scale: float,
     ) -> None:
         super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+        self.scale = scale
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             begin = [nn.Linear(n_features, n_classes) for _ in range(options.heads)]
@@ -80,9 +88,12 @@ class RegionModule(pl.LightningModule):
         """Binary cross-entropy of the images' labels, summed over the classes and the heads."""
         # drawn from the step's place, so that a training that was killed goes on as it would have
         draw = np.random.default_rng((self.seed, self.current_epoch, batch_idx, self.global_rank))
-        # both maps side by side: one product of twice the width reads the regions once
-        maps = torch.cat([self.class_weights, self.region_weights], dim=2)  # (h, d, 2k)
-        loss = torch.stack([self._loss(features, labels, maps, draw) for features, labels in batch]).mean()
+        # Both maps side by side, one product reads the regions once; transposed, as a product with few rows is faster
+        # than one with few columns. They take features as they come: to standardize these takes as long as a product.
+        maps = torch.cat([self.class_weights.mT, self.region_weights.mT], dim=1) / self.scale  # (h, 2k, d)
+        of_classes = maps[:, : self.class_biases.shape[1]]
+        biases = self.class_biases - (of_classes * self.mean).sum(dim=2)  # (h, k); region weights need none
+        loss = torch.stack([self._loss(features, labels, maps, biases, draw) for features, labels in batch]).mean()
         self.log("loss", loss / len(self.class_weights), batch_size=len(batch), sync_dist=True)
         return loss
 
@@ -92,14 +103,16 @@ class RegionModule(pl.LightningModule):
             self.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
 
-    def _loss(self, features: Tensor, labels: Tensor, maps: Tensor, draw: np.random.Generator) -> Tensor:
+    def _loss(
+        self, features: Tensor, labels: Tensor, maps: Tensor, biases: Tensor, draw: np.random.Generator
+    ) -> Tensor:
         n, heads = len(features), len(maps)
         order = draw.random((heads, n)).argsort(axis=1)[:, : max(1, round(self.options.share * n))]
-        regions = features[torch.from_numpy(order).to(features.device)]  # (h, seen, d)
-        of_classes, of_regions = (regions @ maps).chunk(2, dim=2)  # (h, seen, k)
-        seen = (of_classes + self.class_biases[:, None]).softmax(dim=2)
-        counts = of_regions.softmax(dim=1)
-        image = (seen * counts).sum(dim=1).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
+        regions = features[torch.from_numpy(order).to(features.device)].float()  # (h, seen, d)
+        of_classes, of_regions = (maps @ regions.mT).chunk(2, dim=1)  # (h, k, seen)
+        seen = (of_classes + biases[:, :, None]).softmax(dim=1)
+        counts = of_regions.softmax(dim=2)
+        image = (seen * counts).sum(dim=2).clamp(1e-6, 1 - 1e-6)  # rounding can take a sum of shares past 1
         with torch.autocast(image.device.type, enabled=False):  # which refuses probabilities, as they may round to 1
             return F.binary_cross_entropy(image.float(), labels.expand_as(image), reduction="sum")
 
@@ -160,7 +173,7 @@ def train_region_classifier(
 
     def train() -> dict[str, Any]:
         examples = _TrainingExamples(dataset, ids, KeptFeatures(describe, path.parent))
-        module = RegionModule(len(examples.mean), len(dataset.classes), options, seed)
+        module = RegionModule(len(examples.mean), len(dataset.classes), options, seed, examples.mean, examples.scale)
         if len(dataset.classes) > 1:
             log.info("region classifier: training on the labels of %d images, %d epochs", len(ids), options.epochs)
             batches = Batches(examples, batch_size=options.batch_size, collate=_readable, seed=seed)
@@ -211,11 +224,11 @@ def _refined(
 
 
 class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
-    """What each image is trained with, standardized: features of mean 0 and mean length `_LENGTH`.
+    """What each image is trained with, and what makes its features of mean 0 and mean length `_LENGTH`.
 
     Attributes:
         mean: (d,) of the features of some images' regions.
-        scale: what features are divided by after the mean is taken off.
+        scale: what features are to be divided by after the mean is taken off.
     """
 
     def __init__(self, dataset: Dataset, ids: Sequence[str], describe: KeptFeatures) -> None:
@@ -224,7 +237,7 @@ class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
         self._describe = describe
         step = max(1, len(self._ids) // _MEASURED)
         read = [self._described(image_id) for image_id in self._ids[::step]]
-        some = [features[::10].cpu() for features in read if features is not None]
+        some = [features[::10].float().cpu() for features in read if features is not None]
         if not some:
             raise InputError("none of the images to learn regions from can be read; the log has the reasons")
         self.mean = torch.cat(some).mean(dim=0)
@@ -235,20 +248,20 @@ class _TrainingExamples(torch.utils.data.Dataset[TrainingExample]):
 
     def __getitem__(self, index: int) -> TrainingExample:
         features = self._described(self._ids[index])
-        features = self.mean.new_empty(0, len(self.mean)) if features is None else features
+        features = self.mean.new_empty(0, len(self.mean), dtype=torch.float16) if features is None else features
         labels = torch.zeros(len(self._dataset.classes))
         labels[list(self._dataset.labels(self._ids[index]))] = 1
-        return features.sub_(self.mean.to(features)).div_(self.scale), labels.to(features)  # a copy of our own
+        return features, labels.to(features.device)
 
     def images(self) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:
-        """(image id, (n, d) features as they are, labels) of every image that can be read."""
+        """(image id, (n, d) float32 features, labels) of every image that can be read."""
         for image_id in Bar(self._ids, desc="refining", unit="image", smoothing=0.1):
             features = self._described(image_id)
             if features is not None:
-                yield image_id, features, self._dataset.labels(image_id)
+                yield image_id, features.float(), self._dataset.labels(image_id)
 
     def _described(self, image_id: str) -> Tensor | None:
-        """(n, d) features; None of an image that cannot be read."""
+        """(n, d) float16 features; None of an image that cannot be read."""
         try:
             return self._describe(image_id)
         except InputError as error:

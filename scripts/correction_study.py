@@ -4,8 +4,9 @@ python scripts/correction_study.py OUT data=voc data.root=DIR limit=150 [--image
 
 For each seed a run of `wsdet.train` (overrides go to it), then for each picker and number of images: the images that
 `wsdet.review` picks, ground truth as their corrections, and the detector that `wsdet.improve` trains, all of these in
-one run. Classifier, pseudo-boxes, proposals and feature maps are those of the first. Round 1 of its self-training in
-two folds gives the boxes that `picker=disagreement` compares with. Writes OUT/correction_study.json and .png and prints
+one run; and for the first picker, in another, detectors that know the corrected images' boxes alone. Classifier,
+pseudo-boxes, proposals and feature maps are those of the first run. Round 1 of its self-training in two folds gives the
+boxes that `picker=disagreement` compares with. Writes OUT/correction_study.json and .png and prints
 a table; the same command again goes on.
 """
 
@@ -24,6 +25,7 @@ from wsdet.cli.factories import experiment_of, open_run
 from wsdet.report.text_tables import table
 from wsdet.stages.experiment import run_experiment
 from wsdet.stages.improve import train_corrected
+from wsdet.stages.positives import ALONE
 from wsdet.stages.review import PICKERS, other_boxes, pick, pseudo_boxes_of, shown_boxes
 from wsdet.storage.files import write_json
 from wsdet.storage.untrusted import read_object
@@ -32,7 +34,7 @@ FOLDS = ("self_training.stop_agreement=1", "rounds=1", "folds=2")
 
 
 def study(overrides: Sequence[str], seed: int, images: Sequence[int], pickers: Sequence[str], out: Path) -> Any:
-    """What one seed gives: mAP on pseudo-boxes, on ground truth, and a curve for each picker."""
+    """What one seed gives: mAP on pseudo-boxes, on ground truth, and curves: each picker's, the first one's alone."""
     base = ["report=false", *FOLDS, *overrides, "detector.train_on=[pseudo,ground_truth]", f"seed={seed}"]
     before = out / "run"
     cfg = compose("train", [*base, f"out={before}"])
@@ -46,12 +48,15 @@ def study(overrides: Sequence[str], seed: int, images: Sequence[int], pickers: S
     orders = {of: pick(run.dataset, store, boxes, len(boxes), of, seed, other_boxes(before, [])) for of in pickers}
     picked = {f"{picker}_{n}": order[:n] for picker, order in orders.items() for n in steps} | {"all": list(boxes)}
     corrected = {name: {image_id: truth[image_id] for image_id in ids} for name, ids in picked.items()}
-    again = compose("train", [*base, "rounds=0", "folds=0", f"out={out / 'improved'}", f"shared={before}"])
-    train_corrected(open_run(again), experiment_of(again), corrected)
+    alone = {f"{pickers[0]}_{n}{ALONE}": corrected[f"{pickers[0]}_{n}"] for n in steps}
+    for name, detectors in (("improved", corrected), ("alone", alone)):
+        again = compose("train", [*base, "rounds=0", "folds=0", f"out={out / name}", f"shared={before}"])
+        train_corrected(open_run(again), experiment_of(again), detectors)
 
-    maps = {**_maps(before), **_maps(out / "improved")}
+    maps = {**_maps(before), **_maps(out / "improved"), **_maps(out / "alone")}
     ends = {0: maps["pseudo"], len(boxes): maps["all"]}
     curves = {of: dict(sorted({**ends, **{n: maps[f"{of}_{n}"] for n in steps}}.items())) for of in pickers}
+    curves[pickers[0] + ALONE] = {**{n: maps[f"{pickers[0]}_{n}{ALONE}"] for n in steps}, len(boxes): maps["all"]}
     return {"images": len(boxes), "pseudo": maps["pseudo"], "ground_truth": maps["ground_truth"], "curves": curves}
 
 
@@ -60,18 +65,20 @@ def _maps(run: Path) -> dict[str, float]:
 
 
 def as_table(seeds: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and standard deviation over the seeds, and the paired difference to random choice."""
-    curves = {picker: [of_seed["curves"][picker] for of_seed in seeds] for picker in seeds[0]["curves"]}
+    """Mean and standard deviation over the seeds, and paired differences: to random choice, of the boxes alone."""
+    curves = {name: [of_seed["curves"][name] for of_seed in seeds] for name in seeds[0]["curves"]}
+    pickers = [name for name in curves if not name.endswith(ALONE)]
+    minus = [(picker, "random") for picker in pickers if picker != "random" and "random" in pickers]
+    minus += [(name, name.removesuffix(ALONE)) for name in curves if name not in pickers]
     rows = []
-    for n in next(iter(curves.values()))[0]:
-        row = [f"{n}"]
-        values = {picker: np.array([curve[n] for curve in of_picker]) for picker, of_picker in curves.items()}
-        row += [spread(of_picker) for of_picker in values.values()]
-        row += [spread(values[picker] - values["random"], "+") for picker in curves if picker != "random"]
-        rows.append(row)
-    minus = [f"{picker} - random" for picker in curves if picker != "random"]
+    for n in curves[pickers[0]][0]:
+        values = {name: np.array([curve[n] for curve in of]) for name, of in curves.items() if n in of[0]}
+        row = [f"{n}", *(spread(values[name]) if name in values else "-" for name in curves)]
+        rows.append(row + [spread(values[a] - values[b], "+") if a in values else "-" for a, b in minus])
+    named = [name.replace("_", ", ") for name in curves]
     ends = (f"{name} {spread(np.array([of_seed[name] for of_seed in seeds]))}" for name in ("pseudo", "ground_truth"))
-    return table(["images corrected", *curves, *minus], rows) + "\nmAP " + ", ".join(ends)
+    differences = [f"{a} - {b}".replace("_", ", ") for a, b in minus]
+    return table(["images corrected", *named, *differences], rows) + "\nmAP " + ", ".join(ends)
 
 
 def spread(values: Any, sign: str = "") -> str:
@@ -81,7 +88,7 @@ def spread(values: Any, sign: str = "") -> str:
 
 
 def draw(seeds: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """The curves, means over the seeds, between what pseudo-boxes and ground truth give."""
+    """The curves, means and extremes over the seeds, below what ground truth gives."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -92,7 +99,7 @@ def draw(seeds: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
         of_picker = [of_seed["curves"][picker] for of_seed in seeds]
         values = np.array([list(curve.values()) for curve in of_picker])
         low, high = values.min(axis=0), values.max(axis=0)
-        axes.plot(list(of_picker[0]), values.mean(axis=0), marker="o", label=picker)
+        axes.plot(list(of_picker[0]), values.mean(axis=0), marker="o", label=picker.replace("_", ", "))
         axes.fill_between(list(of_picker[0]), low, high, alpha=0.15)
     axes.axhline(np.mean([of_seed["ground_truth"] for of_seed in seeds]), color="gray", ls="--", label="ground truth")
     axes.set(xlabel="images corrected", ylabel="mAP", title=title)

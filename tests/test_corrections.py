@@ -256,7 +256,7 @@ def test_the_loop_closed(tmp_path: Path, run: Path, dataset: Synthetic) -> None:
     boxes = corrected_by_hand(dataset, ids[:4])
     exported = answer(project, dataset, boxes, tmp_path / "answer", "label_studio")
     out = tmp_path / "improved"
-    taken = (f"run={run}", f"corrections={exported}", "train_on=[corrected,pseudo]", f"out={out}")
+    taken = (f"run={run}", f"corrections={exported}", "train_on=[corrected,corrected_alone,pseudo]", f"out={out}")
     done = program("improve", *taken, "seed=3", "workers=1")
     assert done.returncode == 0, done.stderr
     assert "seed=3: not taken" in done.stdout + done.stderr
@@ -266,7 +266,7 @@ def test_the_loop_closed(tmp_path: Path, run: Path, dataset: Synthetic) -> None:
     assert set(kept) == set(boxes)
     assert all(same(kept[image_id], boxes[image_id]) for image_id in boxes)
     metrics = json.loads((out / "metrics.json").read_text())
-    assert set(metrics["detectors"]) == {"corrected", "pseudo"}
+    assert set(metrics["detectors"]) == {"corrected", "corrected_alone", "pseudo"}
     assert 0 <= metrics["detectors"]["corrected"]["map"] <= 1
     assert not (out / "localization").exists()  # those of the run
     before = json.loads((run / "metrics.json").read_text())["detectors"]["pseudo"]["map"]

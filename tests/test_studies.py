@@ -153,16 +153,19 @@ def test_curves_of_corrections_are_compared_seed_by_seed(study: Any, tmp_path: P
             "curves": {
                 "uncertain": {0: 0.1 + shift, 10: 0.3 + shift, 50: 0.5 + shift},
                 "random": {0: 0.1 + shift, 10: 0.2 + shift, 50: 0.5 + shift},
+                "uncertain_alone": {10: 0.25 + shift, 50: 0.5 + shift},
             },
         }
         for shift in (0.0, 0.2)
     ]
-    _, _, *rows, ends = study.as_table(seeds).splitlines()
-    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    head, _, *rows, ends = study.as_table(seeds).splitlines()
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in (head, *rows)]
+    curves = ["images corrected", "uncertain", "random", "uncertain, alone"]
     assert cells == [
-        ["0", "0.200 ± 0.141", "0.200 ± 0.141", "+0.000 ± 0.000"],
-        ["10", "0.400 ± 0.141", "0.300 ± 0.141", "+0.100 ± 0.000"],
-        ["50", "0.600 ± 0.141", "0.600 ± 0.141", "+0.000 ± 0.000"],
+        [*curves, "uncertain - random", "uncertain, alone - uncertain"],
+        ["0", "0.200 ± 0.141", "0.200 ± 0.141", "-", "+0.000 ± 0.000", "-"],
+        ["10", "0.400 ± 0.141", "0.300 ± 0.141", "0.350 ± 0.141", "+0.100 ± 0.000", "-0.050 ± 0.000"],
+        ["50", "0.600 ± 0.141", "0.600 ± 0.141", "0.600 ± 0.141", "+0.000 ± 0.000", "+0.000 ± 0.000"],
     ]
     assert ends == "mAP pseudo 0.200 ± 0.141, ground_truth 0.600 ± 0.141"
     study.draw(seeds, tmp_path / "curve.png", "made up")

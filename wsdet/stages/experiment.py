@@ -54,7 +54,7 @@ class Experiment:
         self_training: rounds of it, or one under a mean teacher, from the detector that is trained on pseudo-boxes.
         trained_in: folder of a run whose detectors and detections are taken, those that are there; None: of this one.
         corrected: for each detector that is trained with corrections, all boxes of the training images that a person
-            has corrected, by image id; others have pseudo-boxes. `wsdet.improve` has one, "corrected".
+            has corrected, by image id; see `positives_of`. `wsdet.improve` has "corrected" and "corrected_alone".
         improvement: goes into the metrics with them: `changes`, and `curve`, earlier mAP by images corrected.
     """
 

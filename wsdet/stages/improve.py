@@ -18,7 +18,7 @@ from wsdet.stages.corrections import (
     summary,
 )
 from wsdet.stages.experiment import Experiment, run_experiment
-from wsdet.stages.positives import CORRECTED
+from wsdet.stages.positives import CORRECTED, CORRECTED_ALONE
 from wsdet.stages.review import pseudo_boxes_of, shown_boxes
 from wsdet.stages.run import Run
 from wsdet.storage.files import write_json
@@ -38,7 +38,7 @@ def improve(run: Run, experiment: Experiment, before: Path, corrections: Path | 
         experiment: of the run `before`.
         before: the run that was corrected; `corrections` in it keeps all boxes that people gave.
         corrections: what a tool exported; None: those that are kept already.
-        train_on: a detector for each; `corrected` is the one that this is about.
+        train_on: a detector for each; `corrected` is the one that this is about, and always trained.
 
     Raises:
         InputError: there are no corrections, or they cannot be read.
@@ -53,7 +53,8 @@ def improve(run: Run, experiment: Experiment, before: Path, corrections: Path | 
     if not mine:
         raise InputError(f"{before} has no corrections yet; give corrections=PATH, what the annotation tool exported")
     log.info("training again: %d images count as true, %d as pseudo-boxes", len(mine), len(run.train_ids) - len(mine))
-    train_corrected(run, replace(experiment, improvement=improvement), {CORRECTED: mine}, train_on)
+    detectors = {CORRECTED: mine} | ({CORRECTED_ALONE: mine} if CORRECTED_ALONE in train_on else {})
+    train_corrected(run, replace(experiment, improvement=improvement), detectors, train_on)
     measured = read_object(run.out / "metrics.json")
     write_json(before / "improved.json", {"curve": measured.get("corrections", {}).get("curve", [])})
     _say_figures(before, run.out)

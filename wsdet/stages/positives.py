@@ -16,7 +16,9 @@ from wsdet.types import Boxes, Dataset, InputError
 log = logging.getLogger(__name__)
 
 TRAIN_ON = ("pseudo", "ground_truth", "center_box")
-CORRECTED = "corrected"  # pseudo-boxes, and in the images that a person has corrected that person's boxes
+ALONE = "_alone"  # ends the names of detectors that know a person's boxes alone, of the corrected images
+CORRECTED = "corrected"  # a person's boxes in the images that they corrected, pseudo-boxes in the others
+CORRECTED_ALONE = CORRECTED + ALONE  # in others any region may show the image's labels, and none shows another class
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Positives:
     """Which boxes detectors are trained on, a detector for each entry of `train_on`.
 
     Attributes:
-        train_on: some of pseudo, ground_truth, center_box; and corrected, where there are corrections.
+        train_on: some of pseudo, ground_truth, center_box; and corrected and corrected_alone, where there are
+            corrections.
         top_k: maximum number of pseudo-boxes to train on, of each label of an image.
         keep_above: which of them stand for objects, see `wsdet.localizers.instances.choose_instances`; None: all.
         ignore_above: which further ones may.
@@ -47,7 +50,7 @@ class Positives:
     def __post_init__(self) -> None:
         from wsdet.detectors.rcnn.confidence import WEIGHTINGS
 
-        check.each(partial(check.one_of, (*TRAIN_ON, CORRECTED)), train_on=self.train_on)
+        check.each(partial(check.one_of, (*TRAIN_ON, CORRECTED, CORRECTED_ALONE)), train_on=self.train_on)
         check.at_least(1, top_k=self.top_k)
         check.one_of(WEIGHTINGS, weighting=self.weighting)
         check.share(low_confidence_below=self.low_confidence_below, ignore_above=self.ignore_above)
@@ -91,7 +94,7 @@ def positives_of(
         ids: the training images.
         localized: boxes by localizer.
         method: the localizer whose boxes are the pseudo-boxes.
-        corrected: boxes of corrected images, by detector.
+        corrected: boxes of corrected images, by detector; one whose name ends in `ALONE` has no others.
 
     Raises:
         InputError: there are no boxes with a label, no corrections, or no ground truth, and these are asked for.
@@ -105,22 +108,25 @@ def positives_of(
             f"localizer={method} gave no box with a label, and train_on=pseudo needs labels; take one "
             "that follows the labels, such as stl_cl, or set localizer.class_known=true where there is such a key"
         )
-    if CORRECTED in train_on and CORRECTED not in corrected:
+    if missing := [name for name in (CORRECTED, CORRECTED_ALONE) if name in train_on and name not in corrected]:
         raise InputError(
-            "train_on=corrected needs corrections: python -m wsdet.improve run=RUN corrections=PATH has some"
+            f"train_on={missing[0]} needs corrections: python -m wsdet.improve run=RUN corrections=PATH has some"
         )
     positives: dict[str, Mapping[str, Boxes]] = {}
+    known = set(ids)
     for name in train_on:
         if name == "ground_truth":
             positives[name] = ground_truth_positives(dataset, ids)
             continue
+        own = {image_id: of for image_id, of in corrected.get(name, {}).items() if image_id in known}
+        if name.endswith(ALONE):
+            positives[name] = equally_weighted(own)
+            continue
         boxes = localized["center_box"] if name == "center_box" else pseudo
         best = _of_the_labels(dataset, chosen(options, boxes, ids))
         confidence = confidences(best, boxes, [BoxStore(path) for path in options.agree_with])
-        positives[name] = weigh(best, confidence, options.weighting, options.low_confidence_below)
-        if name in corrected:
-            own = {image_id: corrected[name][image_id] for image_id in ids if image_id in corrected[name]}
-            positives[name] = {**positives[name], **equally_weighted(own)}
+        weighted = weigh(best, confidence, options.weighting, options.low_confidence_below)
+        positives[name] = {**weighted, **equally_weighted(own)}
     return positives
 
 

@@ -53,6 +53,8 @@ def improve(run: Run, experiment: Experiment, before: Path, corrections: Path | 
     if not mine:
         raise InputError(f"{before} has no corrections yet; give corrections=PATH, what the annotation tool exported")
     log.info("training again: %d images count as true, %d as pseudo-boxes", len(mine), len(run.train_ids) - len(mine))
+    if CORRECTED_ALONE not in train_on:
+        log.info("train_on=[corrected,corrected_alone] also trains without pseudo-boxes; docs/corrections.md says when")
     detectors = {CORRECTED: mine} | ({CORRECTED_ALONE: mine} if CORRECTED_ALONE in train_on else {})
     train_corrected(run, replace(experiment, improvement=improvement), detectors, train_on)
     measured = read_object(run.out / "metrics.json")
@@ -108,7 +110,8 @@ def _say_figures(before: Path, after: Path) -> None:
     old, new = _maps(before / "metrics.json"), _maps(after / "metrics.json")
     if CORRECTED in new:
         known = [f"{name} {value:.3f}" for name, value in old.items()]
-        log.info("mAP with corrections %.3f; before: %s", new[CORRECTED], ", ".join(known) or "not measured")
+        alone = f", with these alone {new[CORRECTED_ALONE]:.3f}" if CORRECTED_ALONE in new else ""
+        log.info("mAP with corrections %.3f%s; before: %s", new[CORRECTED], alone, ", ".join(known) or "not measured")
 
 
 def _maps(path: Path) -> dict[str, float]:

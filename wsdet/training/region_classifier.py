@@ -108,7 +108,8 @@ class RegionModule(pl.LightningModule):
     ) -> Tensor:
         n, heads = len(features), len(maps)
         order = draw.random((heads, n)).argsort(axis=1)[:, : max(1, round(self.options.share * n))]
-        regions = features[torch.from_numpy(order).to(features.device)].float()  # (h, seen, d)
+        rows = torch.from_numpy(order.ravel()).to(features.device)
+        regions = features.index_select(0, rows).float().view(heads, -1, features.shape[1])  # (h, seen, d)
         of_classes, of_regions = (maps @ regions.mT).chunk(2, dim=1)  # (h, k, seen)
         seen = (of_classes + biases[:, :, None]).softmax(dim=1)
         counts = of_regions.softmax(dim=2)

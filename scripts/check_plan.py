@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from wsdet.cli.allocator import keep_freed_memory
 from wsdet.cli.entry_point import compose
 from wsdet.cli.factories import experiment_of, open_run
 from wsdet.doctor import plan_of
@@ -47,8 +48,10 @@ def done(overrides: list[str], clock: str) -> tuple[dict[str, dict[str, float]],
 
 
 def alone(work: Any, *arguments: Any) -> Any:
-    """What a function gives in a process of its own, which has nothing loaded yet."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # whose process may have its own
+    """What a function gives in a process of its own, which has nothing loaded yet, and keeps memory as programs do."""
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), keep_freed_memory
+    ) as pool:  # whose process may have its own
         return pool.submit(work, *arguments).result()
 
 

@@ -274,7 +274,19 @@ def _scaled(
     return Stage(
         name,
         start_up + once + rate * wanted * _repetitions(name, experiment) / workers_of(name, run),
-        max(one.peaks[name] for one in [cold, *warm]) + cold.grown.get(name, 0.0),
+        _held(name, cold, [cold, *warm], counts[0], run.execution.in_flight) + cold.grown.get(name, 0.0),
         trained + others,
         name != cold.broken_off,
     )
+
+
+def _held(name: str, cold: _Measured, rehearsals: Sequence[_Measured], n: int, in_flight: int) -> float:
+    """Bytes that a stage holds of `n` training images: what is loaded, and the images in flight, of which few are seen.
+
+    Freed memory stays with the process: what one stage needed is still there in the next.
+    """
+    if name == "classifier":
+        return cold.peaks[name]
+    loaded = min(cold.peaks.values())
+    images = min(n, in_flight) / min(rehearsals[-1].counts[0], in_flight)
+    return loaded + (max(one.peaks[name] for one in rehearsals) - loaded) * max(1.0, images)

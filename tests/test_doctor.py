@@ -66,9 +66,14 @@ def _two_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_two_rehearsals")
 def test_a_localizer_that_learns_from_labels_is_planned_with_its_training() -> None:
-    planned = plan_of(compose("train", [*_SMALL, "localizer=wsddn"]))
-    names = [stage.name for stage in planned.stages]
+    cfg = compose("train", [*_SMALL, "localizer=wsddn"])
+    few, some, many = plans(open_run(cfg), experiment_of(cfg), [(3, 4), (16, 4), (1000, 4)])
+    names = [stage.name for stage in some.stages]
     assert names[:4] == ["classifier", "propose", "region_classifier", "localize/wsddn"]
+    held = [
+        {stage.name: stage.peak_bytes for stage in planned.stages}["localize/wsddn"] for planned in (few, some, many)
+    ]
+    assert 1e8 < held[0] <= held[1] == held[2]  # sixteen images are in flight at most
 
 
 @pytest.mark.slow

@@ -283,7 +283,7 @@ def test_a_link_that_leads_nowhere(tmp_path: Path, make: Callable[[Path], None])
         (
             "detector",
             ["detector.train_on=[nothing]"],
-            r"detector.train_on\[0\] must be pseudo, ground_truth, center_box or c",
+            r"detector.train_on\[0\] must be pseudo, ground_truth, center_box, corrected or c",
         ),
         ("detector", ["detector.protocols.fast.rounds=-1"], "detector.protocols.fast.rounds must be a whole number"),
         ("detector", ["detector.nms_iou=3"], r"detector.nms_iou must be a number in \[0, 1\], got 3"),

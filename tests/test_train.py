@@ -111,7 +111,10 @@ def test_a_finished_run_is_left_alone(run: Path) -> None:
     ("overrides", "message"),
     [
         ([*SCENES, "localizer.nms_iou=0.3"], "localizer.nms_iou was 0.5, is 0.3"),
-        (["detector.train_on=[truth]"], "detector.train_on[0] must be pseudo, ground_truth, center_box or corrected"),
+        (
+            ["detector.train_on=[truth]"],
+            "detector.train_on[0] must be pseudo, ground_truth, center_box, corrected or corrected_alone",
+        ),
         (["detector.weighting=drop"], "detector.weighting must be none, keep, ignore or weight, got 'drop'"),
         (["data=folder", "data.root=/no/such/folder"], "/no/such/folder"),
     ],

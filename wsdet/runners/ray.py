@@ -169,9 +169,18 @@ class _Pool:
         """Gives waiting tasks to actors that have room, but none far ahead of the chunk that is wanted next."""
         bound = ahead_of + 2 * _AHEAD * len(self._actors)  # what is done before its turn is kept in memory
         for actor in sorted(self._actors, key=lambda one: len(one.tasks)):
-            while actor.ready is None and len(actor.tasks) < _AHEAD and self._waiting and self._waiting[0][0] < bound:
+            while actor.ready is None and self._waiting and self._waiting[0][0] < bound and self._has_room(actor):
                 task = self._waiting.popleft()
                 actor.tasks[actor.handle.work.remote(task[1])] = task
+
+    def _has_room(self, actor: _Actor) -> bool:
+        """Whether an actor takes the next task: a suspect's alone, as what it did just before it died may be lost."""
+        alone = any(self._is_suspect(task) for task in [self._waiting[0], *actor.tasks.values()])
+        return len(actor.tasks) < (1 if alone else _AHEAD)
+
+    def _is_suspect(self, task: Task) -> bool:
+        _, chunk = task
+        return len(chunk) == 1 and self._deaths[chunk[0]] > 0
 
     def _gather(self) -> None:
         """Waits until something comes, and takes it."""

@@ -89,7 +89,7 @@ class RegionModule(pl.LightningModule):
         # drawn from the step's place, so that a training that was killed goes on as it would have
         draw = np.random.default_rng((self.seed, self.current_epoch, batch_idx, self.global_rank))
         # Both maps side by side, one product reads the regions once; transposed, as a product with few rows is faster
-        # than one with few columns. They take features as they come: to standardize these takes as long as a product.
+        # than one with few columns. They take features as they come: maps are standardized, which are fewer numbers.
         maps = torch.cat([self.class_weights.mT, self.region_weights.mT], dim=1) / self.scale  # (h, 2k, d)
         of_classes = maps[:, : self.class_biases.shape[1]]
         biases = self.class_biases - (of_classes * self.mean).sum(dim=2)  # (h, k); region weights need none

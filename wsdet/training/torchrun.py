@@ -17,9 +17,8 @@ from wsdet.types import InputError
 
 Work = Callable[[], Any]
 
-_leads = ContextVar(
-    "leads", default=False
-)  # a script of a user's own, started by torchrun, trains in all its processes
+# a script of a user's own, started by torchrun, does not lead: it trains in all its processes
+_leads = ContextVar("leads", default=False)
 
 _PATIENCE = timedelta(days=30)  # process 0 may have days of work to do between two trainings
 

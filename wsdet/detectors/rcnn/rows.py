@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 2 * 2**20  # bytes that are converted at a time: they stay in a core's cache
-_GPU_CHUNK = 256 * 2**20  # on a GPU fewer and larger products are faster
+_GPU_CHUNK = 256 * 2**20  # on a GPU each product is a launch
 _SMALL = 256 * 2**20  # bytes: fewer rows than that are taken out once instead of for every product
 
 
